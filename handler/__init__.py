@@ -1,0 +1,1 @@
+"""What TorchServe calls: request bodies in, answers out. Ships inside the archive."""

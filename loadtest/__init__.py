@@ -1,0 +1,1 @@
+"""Load tests with Locust; they know the server by HTTP alone."""

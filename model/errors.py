@@ -1,0 +1,42 @@
+"""The errors that users meet, base class first.
+
+A message names the value, what is allowed and the remedy. The command line turns these into exit
+codes (`cli.main`), the handler turns a `PhotoError` into an HTTP status; nothing else does.
+"""
+
+
+class FlyobjError(Exception):
+    """The work failed through no fault of the input. Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(FlyobjError):
+    """What the user gave is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+class PhotoError(InputError):
+    """One photo can't be answered. `status` is the HTTP status of the answer."""
+
+    status = 400
+    phrase = "Bad Request"
+
+
+class UnreadableImage(PhotoError):
+    """The photo is damaged or not complete. HTTP 400."""
+
+
+class PhotoTooLarge(PhotoError):
+    """The photo is over a limit on bytes, pixels or sides. HTTP 413."""
+
+    status = 413
+    phrase = "Payload Too Large"
+
+
+class UnsupportedFormat(PhotoError):
+    """The bytes are no photo in a supported format. HTTP 415."""
+
+    status = 415
+    phrase = "Unsupported Media Type"

@@ -1,0 +1,96 @@
+"""The network: torchvision's MobileNetV2 with a head of our own that answers log-probabilities.
+
+MobileNetV2: Sandler et al., "Inverted Residuals and Linear Bottlenecks", CVPR 2018. Its 19 feature
+blocks are kept; its one-layer classifier is replaced.
+"""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from model.errors import InputError
+
+FEATURES = 1280  # channels that MobileNetV2's last block gives
+_HIDDEN = 256
+_REACH_TIMEOUT_S = 5
+
+
+class Network(nn.Module):
+    """(N, 3, S, S) normalised photos -> (N, classes) log-probabilities."""
+
+    def __init__(self, n_classes: int, dropout: float = 0.2) -> None:
+        """Build the network with random weights."""
+        super().__init__()
+        self.features: nn.Module = mobilenet_v2(weights=None).features
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(FEATURES, _HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(_HIDDEN, n_classes),
+            nn.LogSoftmax(dim=1),
+        )
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Answer log-probabilities."""
+        maps = self.features(photos)  # (N, 1280, S/32, S/32)
+        return cast(Tensor, self.head(maps.mean(dim=(2, 3))))  # (N, 1280) -> (N, classes)
+
+
+def load_pretrained(network: Network, weights: str) -> None:
+    """Fill the feature blocks with pre-trained weights; the head stays as it is.
+
+    Args:
+        network: is changed in place.
+        weights: "imagenet" for torchvision's own (downloaded once), "none" to start from scratch, or
+            the path of a state dict of torchvision's `mobilenet_v2`.
+    """
+    if weights == "none":
+        return
+    state = _imagenet() if weights == "imagenet" else _state_dict(Path(weights))
+    features = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+    try:
+        network.features.load_state_dict(features)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(
+            f"weights {weights!r} don't fit torchvision's mobilenet_v2 ({reason[0].strip()[:200]}); "
+            "give a state dict of that model"
+        ) from error
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"weights {str(path)!r}: no such file; give 'imagenet', 'none' or a path")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises whatever the file leads it to
+        raise InputError(
+            f"weights {str(path)!r} can't be read as a PyTorch state dict "
+            f"({str(error).splitlines()[0][:200]}); save one with torch.save(model.state_dict(), path)"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"weights {str(path)!r} hold no state dict (names and tensors)")
+    return state
+
+
+def _imagenet() -> dict[str, Any]:
+    """Return torchvision's weights, from its cache or its server; offline that fails at once."""
+    weights = MobileNet_V2_Weights.DEFAULT
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if not cached.exists():
+        try:
+            urllib.request.urlopen(
+                urllib.request.Request(weights.url, method="HEAD"), timeout=_REACH_TIMEOUT_S
+            ).close()
+        except (TimeoutError, urllib.error.URLError, OSError) as error:
+            raise InputError(
+                f"weights 'imagenet' can't be downloaded ({error}); copy "
+                f"{Path(weights.url).name} to {cached}, or give --weights PATH or --weights none"
+            ) from error
+    return cast(dict[str, Any], weights.get_state_dict(progress=True, check_hash=True))

@@ -1,0 +1,1 @@
+"""Archives, the server's life, and versions: everything between a bundle and an answer over HTTP."""

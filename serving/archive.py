@@ -1,0 +1,109 @@
+"""Building `.mar` archives with torch-model-archiver, and reading what is in one.
+
+An archive holds the bundle, the packages `model` and `handler`, `index_to_name.json` and
+`model-config.yaml`. It is built and checked under a temporary name, so a refused one leaves nothing.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.bundle import Bundle, Golden, read_bundle, read_golden, write_json
+from model.errors import FlyobjError, InputError
+from serving.gate import check_archive
+
+MODEL_NAME = "flying_objects"
+ROOT = Path(__file__).resolve().parent.parent
+_VERSION = re.compile(r"\d+(\.\d+){0,3}")
+_SHIPPED = ("model", "handler")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an archive says about itself."""
+
+    path: Path
+    model: str
+    version: str
+    sha256: str
+    golden: tuple[Golden, ...]
+
+
+def build_archive(run: Path, version: str, store: Path) -> Path:
+    """Package the run's bundle as `store/flying_objects-VERSION.mar` and check its answers.
+
+    Raises:
+        InputError: the version is no version or exists already, or the run has no bundle.
+        FlyobjError: the packaged model doesn't answer as training did.
+    """
+    if not _VERSION.fullmatch(version):
+        raise InputError(f"version {version!r} must be numbers and dots, such as 1.0 or 2.1.3")
+    target = store / f"{MODEL_NAME}-{version}.mar"
+    if target.exists():
+        raise InputError(f"{str(target)!r} exists already; give another --version or remove it")
+    bundle = read_bundle(run / "bundle")
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
+        built = _run_archiver(run / "bundle", bundle, version, Path(temporary))
+        check_archive(built, bundle.golden)
+        try:
+            os.link(built, target)  # fails where a rename would overwrite
+        except FileExistsError as error:
+            raise InputError(f"{str(target)!r} was made by someone else meanwhile") from error
+    return target
+
+
+def read_archive(path: Path) -> Archive:
+    """Read name, version, hash and golden photos of an archive made by `build_archive`."""
+    if not path.is_file():
+        raise InputError(f"archive {str(path)!r}: no such file; `flyobj archive` makes one")
+    try:
+        with (
+            zipfile.ZipFile(path) as files,
+            tempfile.TemporaryDirectory(prefix="flyobj-") as folder,
+        ):
+            manifest = json.loads(files.read("MAR-INF/MANIFEST.json"))["model"]
+            wanted = [n for n in files.namelist() if n.startswith("bundle/golden/")]
+            files.extractall(folder, wanted)
+            golden = read_golden(Path(folder) / "bundle" / "golden")
+            return Archive(path, manifest["modelName"], manifest["modelVersion"], sha256(path), golden)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{str(path)!r} is no archive of ours ({error}); `flyobj archive` makes one"
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run_archiver(source: Path, bundle: Bundle, version: str, work: Path) -> Path:
+    """Call torch-model-archiver on a staged folder; its top level becomes the archive's."""
+    staged, scratch = work / "staged", work / "tmp"
+    shutil.copytree(source, staged / "bundle")
+    for package in _SHIPPED:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, staged / package, ignore=ignored)
+    write_json(dict(enumerate(bundle.spec.classes)), staged / "index_to_name.json")
+    scratch.mkdir()
+    command = [str(Path(sys.executable).with_name("torch-model-archiver"))]
+    command += ["--model-name", MODEL_NAME, "--version", version, "--export-path", str(work)]
+    command += ["--handler", str(ROOT / "handler" / "flyobj_handler.py")]
+    command += ["--config-file", str(ROOT / "handler" / "model-config.yaml")]
+    command += ["--extra-files", str(staged)]
+    # It works in one temporary folder a model name: give it a place of its own.
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise FlyobjError(f"torch-model-archiver failed: {result.stderr.strip()[-500:]}")
+    return work / f"{MODEL_NAME}.mar"

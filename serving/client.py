@@ -1,0 +1,153 @@
+"""Talking to a TorchServe over HTTP, with its tokens.
+
+TorchServe writes three tokens to `key_file.json`: one for inference, one for management, and one
+that only renews the other two. They run out after an hour; this client renews them before that.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from model.bundle import read_json
+from model.errors import FlyobjError, InputError, PhotoError
+from serving.archive import MODEL_NAME
+from serving.server import Server
+
+_TIMEOUT_S = 60
+_RENEW_BEFORE = timedelta(minutes=5)
+
+Kind = Literal["inference", "management"]
+
+
+class ServerError(FlyobjError):
+    """The server refused a call. `status` is its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keep the status beside the message."""
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """A connection to one server; close it, or use it in a `with`."""
+
+    def __init__(self, server: Server, transport: httpx.BaseTransport | None = None) -> None:
+        """Talk to `server`; another `transport` can be given."""
+        self.server = server
+        self._http = httpx.Client(timeout=_TIMEOUT_S, transport=transport)
+
+    def __enter__(self) -> "Client":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(self, photo: bytes, version: str | None = None) -> dict[str, Any]:
+        """Answer one photo with the default or the named version; raises `PhotoError` for a 4xx."""
+        path = f"/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
+        try:
+            response = self._call("POST", self.server.port, path, "inference", content=photo)
+        except ServerError as error:
+            if 400 <= error.status < 500 and error.status not in (401, 403, 404, 405):
+                raise PhotoError(str(error)) from error
+            raise
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def versions(self) -> dict[str, dict[str, Any]]:
+        """Describe every registered version, by its name."""
+        return {entry["modelVersion"]: entry for entry in self._describe("/all")}
+
+    def default_version(self) -> str | None:
+        """Name the version that answers requests which name none; None if nothing is registered."""
+        return next((str(entry["modelVersion"]) for entry in self._describe("")), None)
+
+    def register(self, archive: str) -> None:
+        """Register `archive` of the model store and return at once; its workers start after that."""
+        query = {"url": archive, "model_name": MODEL_NAME, "synchronous": "false"}
+        self._call("POST", self._management, "/models", "management", params=query)
+
+    def unregister(self, version: str) -> None:
+        """Remove a version and its workers."""
+        self._call("DELETE", self._management, f"/models/{MODEL_NAME}/{version}", "management")
+
+    def set_default(self, version: str) -> None:
+        """Let requests that name no version go to this one."""
+        path = f"/models/{MODEL_NAME}/{version}/set-default"
+        self._call("PUT", self._management, path, "management")
+
+    def batch_sizes(self) -> dict[int, int]:
+        """Count the batches that were formed since the server's start, by their size."""
+        response = self._call("GET", self.server.port + 2, "/metrics", "management")
+        sizes: dict[int, int] = {}
+        for line in response.text.splitlines():
+            if found := re.match(r'flyobj_batches\{.*batch_size="(\d+)".*\} ([\d.eE+]+)', line):
+                size = int(found[1])
+                sizes[size] = sizes.get(size, 0) + int(float(found[2]))
+        return dict(sorted(sizes.items()))
+
+    def token(self, kind: Kind) -> str:
+        """Read a token, renewed if it runs out within minutes."""
+        keys = self._keys()
+        expires = datetime.fromisoformat(keys[kind]["expiration time"].replace("Z", "+00:00"))
+        if expires - datetime.now(UTC) < _RENEW_BEFORE:
+            self._http.get(
+                f"http://127.0.0.1:{self._management}/token",
+                params={"type": kind},
+                headers={"Authorization": f"Bearer {keys['API']['key']}"},
+            )
+            keys = self._keys()
+        key: str = keys[kind]["key"]
+        return key
+
+    def _describe(self, which: str) -> list[dict[str, Any]]:
+        path = f"/models/{MODEL_NAME}{which}"
+        try:
+            entries: list[dict[str, Any]] = self._call(
+                "GET", self._management, path, "management"
+            ).json()
+        except ServerError as error:
+            if error.status == 404:
+                return []
+            raise
+        return entries
+
+    @property
+    def _management(self) -> int:
+        return self.server.port + 1
+
+    def _keys(self) -> Any:
+        path = Path(self.server.home) / "key_file.json"
+        try:
+            return read_json(path)
+        except InputError as error:
+            raise FlyobjError(f"the server's tokens can't be read: {error}") from error
+
+    def _call(self, method: str, port: int, path: str, kind: Kind, **more: Any) -> httpx.Response:
+        url = f"http://127.0.0.1:{port}{path}"
+        headers = {"Authorization": f"Bearer {self.token(kind)}"}
+        try:
+            response = self._http.request(method, url, headers=headers, **more)
+        except httpx.TransportError as error:
+            raise FlyobjError(
+                f"the server on port {port} doesn't answer ({type(error).__name__}); "
+                f"see {self.server.home}/logs"
+            ) from error
+        if response.status_code >= 400:
+            raise ServerError(response.status_code, _message(response))
+        return response
+
+
+def _message(response: httpx.Response) -> str:
+    """Take the message out of the handler's or TorchServe's error."""
+    try:
+        answer = response.json()
+        return f"{answer['message']} (HTTP {response.status_code})"
+    except (ValueError, KeyError, TypeError):
+        text = response.text.strip()[:200]
+        return f"HTTP {response.status_code} {response.reason_phrase} {text}".strip()
