@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from model.errors import InputError
 
@@ -27,6 +28,7 @@ class Network(nn.Module):
         """Build the network with random weights."""
         super().__init__()
         self.features: nn.Module = mobilenet_v2(weights=None).features
+        _start_as_identity(self.features)
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(FEATURES, _HIDDEN),
@@ -40,6 +42,16 @@ class Network(nn.Module):
         """Answer log-probabilities."""
         maps = self.features(photos)  # (N, 1280, S/32, S/32)
         return cast(Tensor, self.head(maps.mean(dim=(2, 3))))  # (N, 1280) -> (N, classes)
+
+
+def _start_as_identity(features: nn.Module) -> None:
+    """Zero the last batch-norm scale of each residual block: training from scratch then starts sooner.
+
+    Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+    """
+    for block in features.modules():
+        if isinstance(block, InvertedResidual) and block.use_res_connect:
+            nn.init.zeros_(block.conv[-1].weight)
 
 
 def load_pretrained(network: Network, weights: str) -> None:

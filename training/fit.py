@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader
 from model.errors import FlyobjError
 from model.network import Network
 
+WARM_UP_SHARE = 0.1  # of a stage's steps, in which the rate rises
+
 Batches = DataLoader[Any]
 
 
@@ -93,11 +95,12 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a one-cycle policy over the whole stage."""
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self._stage.rate, weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(parameters, lr=self._stage.rate, weight_decay=1e-2, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self._stage.rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=WARM_UP_SHARE,
         )
         return {
             "optimizer": optimizer,

@@ -28,7 +28,7 @@ VAL_SHARE = 0.15
 GOLDEN_PER_CLASS = 2
 HEAD_RATE = 3e-3
 FINE_TUNE_RATE = 1e-3  # of weights that are good already
-SCRATCH_RATE = 4e-3
+SCRATCH_RATE = 3e-3
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,14 @@ def train_transform(preprocessing: Preprocessing) -> Transform:
     augment = A.Compose(
         [
             A.Resize(before_crop, before_crop),
-            A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25)),
+            A.RandomResizedCrop((size, size), scale=(0.7, 1.0), ratio=(0.85, 1.18)),
             A.HorizontalFlip(p=0.5),
-            A.Rotate(limit=20, border_mode=cv2.BORDER_REFLECT_101, p=0.7),
+            A.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.5),
             # Cutout: DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017.
             A.CoarseDropout(
-                num_holes_range=(1, 2),
-                hole_height_range=(0.1, 0.3),
-                hole_width_range=(0.1, 0.3),
+                num_holes_range=(1, 1),
+                hole_height_range=(0.1, 0.25),
+                hole_width_range=(0.1, 0.25),
                 p=0.5,
             ),
         ]

@@ -1,0 +1,5 @@
+"""`python -m cli` is `flyobj`."""
+
+from cli import main
+
+main()

@@ -1,0 +1,25 @@
+"""What the commands share: options, and how results are printed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and logs.")]
+Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+
+out = Console(highlight=False)
+
+
+def emit(document: Any, as_json: bool, *human: Any) -> None:
+    """Print `document` as JSON, or the parts meant for people."""
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for part in human:
+        out.print(part, soft_wrap=isinstance(part, str))

@@ -1,0 +1,132 @@
+"""`flyobj archive`, the server's life, and `predict`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich
+import typer
+from rich.table import Table
+
+from cli.models import version_table
+from cli.options import DEFAULT_HOME, DEFAULT_STORE, Home, Json, Store, emit, out
+
+app = typer.Typer()
+
+
+@app.command()
+def archive(
+    run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
+    version: Annotated[str, typer.Option(help="Version of the archive, e.g. 1.0.")],
+    model_store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Package a run as a .mar, checked to answer as training did."""
+    from serving.archive import build_archive
+
+    with rich.get_console().status("packaging and checking"):
+        path = build_archive(run, version, model_store)
+    line = f"{path} answers as training did; next: flyobj models deploy {path}"
+    emit({"archive": str(path), "version": version}, as_json, line)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Inference port; management, metrics follow.")] = 8080,
+    model_store: Store = DEFAULT_STORE,
+    home: Home = DEFAULT_HOME,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import reconcile
+
+    with rich.get_console().status("starting TorchServe"):
+        running = server.start(home, port, model_store)
+    keep = False
+    try:
+        with Client(running) as client:
+            versions = reconcile(client)
+        names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
+        served = f"serving {', '.join(names)}" if names else "nothing deployed yet: flyobj models deploy"
+        document = {**asdict(running), "versions": [asdict(v) for v in versions]}
+        emit(document, as_json, f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}")
+        if detach:
+            keep = True
+        else:
+            server.wait(running)
+    finally:
+        if not keep:
+            server.stop(home)
+
+
+@app.command()
+def stop(home: Home = DEFAULT_HOME) -> None:
+    """End the server of this home, and its workers."""
+    from serving import server
+
+    ran = server.stop(home)
+    out.print("stopped" if ran else f"no server ran with home {home}")
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Say whether a server runs, on which ports, with which versions and how much memory."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import list_versions
+
+    running = server.require(home)
+    with Client(running) as client:
+        versions = list_versions(client)
+    memory = {name: round(size) for name, size in server.memory_mib(running).items()}
+    document = {**asdict(running), "versions": [asdict(v) for v in versions], "memory_mib": memory}
+    line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
+    emit(document, as_json, line, version_table([asdict(v) for v in versions]))
+
+
+@app.command()
+def token(home: Home = DEFAULT_HOME) -> None:
+    """Print the inference token, for curl."""
+    from serving import server
+    from serving.client import Client
+
+    with Client(server.require(home)) as client:
+        print(client.token("inference"))
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    version: Annotated[str | None, typer.Option(help="A version other than the default.")] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Classify photos with the running server."""
+    from model.errors import InputError, PhotoError
+    from serving import server
+    from serving.client import Client
+
+    if missing := [str(photo) for photo in photos if not photo.is_file()]:
+        raise InputError(f"no such file: {', '.join(missing)}; give image files")
+    answers: list[dict[str, Any]] = []
+    with Client(server.require(home)) as client:
+        for photo in photos:
+            try:
+                answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})
+            except PhotoError as error:
+                answers.append({"photo": str(photo), "error": str(error)})
+    table = Table("photo", "answer", "confidence", "version")
+    for a in answers:
+        good = "predicted" in a
+        table.add_row(
+            a["photo"],
+            a["predicted"] if good else f"[red]{rich.markup.escape(a['error'])}",
+            f"{a['confidence']:.3f}" if good else "",
+            a["model_version"] if good else "",
+        )
+    emit(answers, as_json, table)
+    if bad := [a for a in answers if "error" in a]:
+        raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")

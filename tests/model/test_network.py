@@ -1,0 +1,105 @@
+"""The network and where its weights come from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2, resnet18
+
+from model.errors import InputError
+from model.network import Network, load_pretrained
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_answers_are_log_probabilities(n_classes: int) -> None:
+    with torch.inference_mode():
+        answers = Network(n_classes).eval()(torch.randn(4, 3, 64, 64))
+    assert answers.shape == (4, n_classes)
+    torch.testing.assert_close(answers.exp().sum(1), torch.ones(4))
+
+
+def test_features_are_torchvisions(weights_file: Path) -> None:
+    state = torch.load(weights_file, weights_only=True)
+    network = Network(3)
+    head = {name: value.clone() for name, value in network.head.state_dict().items()}
+    load_pretrained(network, str(weights_file))
+    theirs = mobilenet_v2(weights=None)
+    theirs.load_state_dict(state)
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network.eval().features(photos), theirs.eval().features(photos))
+    for name, value in network.features.state_dict().items():
+        assert torch.equal(value, state[f"features.{name}"]), name
+    for name, value in network.head.state_dict().items():
+        assert torch.equal(value, head[name]), name
+
+
+def test_none_changes_nothing(network: Network) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    load_pretrained(network, "none")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def save_text(path: Path) -> None:
+    path.write_text("no weights at all")
+
+
+def save_other_network(path: Path) -> None:
+    torch.save(resnet18(weights=None).state_dict(), path)
+
+
+def save_other_shapes(path: Path) -> None:
+    torch.save(mobilenet_v2(weights=None, width_mult=0.5).state_dict(), path)
+
+
+def save_list(path: Path) -> None:
+    torch.save([torch.zeros(2)], path)
+
+
+def save_checkpoint(path: Path) -> None:
+    torch.save({"state_dict": {}, "epoch": 3}, path)
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (save_text, r"can't be read as a PyTorch state dict .*torch\.save\(model\.state_dict\(\)"),
+        (save_other_network, "don't fit torchvision's mobilenet_v2 .*give a state dict of that"),
+        (save_other_shapes, "don't fit torchvision's mobilenet_v2 .*size mismatch.*give a state"),
+        (save_list, "hold no state dict"),
+        (save_checkpoint, "hold no state dict"),
+    ],
+)
+def test_wrong_weights_are_refused(
+    network: Network, tmp_path: Path, save: Callable[[Path], None], message: str
+) -> None:
+    path = tmp_path / "weights.pt"
+    save(path)
+    with pytest.raises(InputError, match=message) as error:
+        load_pretrained(network, str(path))
+    assert repr(str(path)) in str(error.value)
+
+
+def test_missing_weights_are_refused(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "missing.pt"
+    with pytest.raises(InputError, match=r"missing.pt': no such file; give 'imagenet', 'none' or a"):
+        load_pretrained(network, str(path))
+
+
+def test_imagenet_fails_at_once_where_there_is_no_network(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    nobody_listens = "http://127.0.0.1:9/mobilenet_v2-test.pth"
+    weights = replace(MobileNet_V2_Weights.DEFAULT.value, url=nobody_listens)
+    monkeypatch.setattr(MobileNet_V2_Weights.DEFAULT, "_value_", weights)
+    with pytest.raises(InputError, match=r"can't be downloaded .*--weights PATH or --weights none") as e:
+        load_pretrained(network, "imagenet")
+    assert str(tmp_path / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)

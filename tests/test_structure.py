@@ -1,0 +1,68 @@
+"""Which room may import what, read from the imports themselves."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("model", "training", "handler", "serving", "loadtest", "benchmarks", "cli")
+FITTING = ("lightning", "albumentations", "sklearn", "matplotlib")
+
+
+def imports(path: Path) -> set[str]:
+    """Name the top-level packages that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0] if node.level == 0 else path.parent.name)
+    return names
+
+
+def files_of(room: str) -> list[Path]:
+    return [ROOT / "cli.py"] if room == "cli" else sorted((ROOT / room).rglob("*.py"))
+
+
+# serving/clean_room.py stands in for TorchServe in a process of its own, so it may import ts
+@pytest.mark.parametrize(
+    ("room", "own", "never"),
+    [
+        ("model", {"model"}, {"ts", "torchserve", "httpx", *FITTING}),
+        ("training", {"model", "training"}, {"ts", "httpx"}),
+        ("handler", {"model", "handler"}, {"httpx", *FITTING}),
+        ("serving", {"model", "serving"}, set(FITTING)),
+        ("loadtest", {"loadtest"}, {"torch", "ts", *FITTING}),
+        ("benchmarks", set(ROOMS), set()),
+        ("cli", set(ROOMS), set()),
+    ],
+)
+def test_directions(room: str, own: set[str], never: set[str]) -> None:
+    files = files_of(room)
+    assert files
+    for path in files:
+        found = imports(path)
+        assert not found & (({*ROOMS, "tests"} - own) | never), path.relative_to(ROOT)
+
+
+def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
+    knowing = {path.name for path in files_of("serving") if "ts" in imports(path)}
+    assert knowing == {"clean_room.py"}
+
+
+def test_loadtest_imports_nothing_of_ours_but_itself() -> None:
+    locustfile = ROOT / "loadtest" / "locustfile.py"
+    assert not imports(locustfile) & set(ROOMS)  # plain `locust -f` runs it
+
+
+def test_the_handlers_entry_point_has_one_class() -> None:
+    """TorchServe refuses a handler file with more."""
+    tree = ast.parse((ROOT / "handler" / "flyobj_handler.py").read_text())
+    assert [n.name for n in tree.body if isinstance(n, ast.ClassDef)] == ["FlyingObjectsHandler"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_modules_stay_small(room: str) -> None:
+    for path in files_of(room):
+        assert len(path.read_text().splitlines()) <= 330, path.relative_to(ROOT)
