@@ -45,4 +45,4 @@ def _bytes(value: Any) -> bytes | bytearray:
     """Undo what TorchServe parsed for us: text and JSON are no photos, decoding will say so."""
     if isinstance(value, bytes | bytearray):
         return value
-    return str(value).encode()
+    return str(value).encode(errors="replace")

@@ -96,7 +96,7 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
 
 def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedFormat:
     for name, magics in _MAGIC.items():
-        if bytes(data[:8]).startswith(magics):
+        if bytes(data[:8]).startswith(magics) and (name != "WEBP" or data[8:12] in (b"", b"WEBP")):
             return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
     return UnsupportedFormat(
         f"the data starts with {bytes(data[:12])!r} and is no photo; send one of {', '.join(FORMATS)}"
