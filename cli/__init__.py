@@ -29,8 +29,8 @@ def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
 
-    # Threads that wait for each other spin at length by default; a step of training then takes ten times as
-    # long whenever another process wants the core. Read when PyTorch is imported.
+    # Threads that wait for each other spin at length by default; a step of training then takes ten times
+    # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     rich.reconfigure(stderr=True)
     try:
