@@ -6,6 +6,7 @@ imported inside the commands, so that `flyobj --help` doesn't wait for PyTorch.
 """
 
 import os
+import signal
 import sys
 
 import rich
@@ -32,6 +33,7 @@ def main() -> None:
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     rich.reconfigure(stderr=True)
     try:
         app()
