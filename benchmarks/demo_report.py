@@ -82,7 +82,7 @@ def _figure(figure: Figure, alt: str) -> str:
 def _training(run: Path) -> Figure:
     """Loss and validation accuracy over all stages' epochs, from the CSV logs."""
     epochs: list[dict[str, float]] = []
-    for log in sorted((run / "logs" / "csv").glob("*/metrics.csv")):  # "head" before "whole"
+    for log in sorted((run / "logs" / "csv").glob("*/metrics.csv")):  # stages are numbered
         rows: dict[str, dict[str, float]] = {}
         with log.open(newline="") as file:
             for row in csv.DictReader(file):

@@ -7,13 +7,19 @@ Without --run-time a headless run ends after a minute. The token is read from th
 """
 
 import json
+import logging
 import math
 import random
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from locust import FastHttpUser, constant, events, task
-from locust.exception import StopTest
+from locust.runners import MasterRunner
+
+from loadtest.answers import what_is_wrong
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_RUN_TIME_S = 60
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -30,28 +36,36 @@ def add_options(parser: Any) -> None:
 
 
 @events.init.add_listener
-def bound_run_time(environment: Any, **_: Any) -> None:
-    """A headless run that nobody bounded ends by itself."""
+def prepare(environment: Any, **_: Any) -> None:
+    """Bound a headless run that nobody bounded, and read photos and class names once for all users."""
     options = environment.parsed_options
-    if options and options.headless and not options.run_time:
+    if options.headless and not options.run_time:
         options.run_time = DEFAULT_RUN_TIME_S
-
-
-@events.test_start.add_listener
-def read_inputs(environment: Any, **_: Any) -> None:
-    """Read photos, class names and token once for all users, or say what is missing."""
-    options = environment.parsed_options
-    folder, key_file = Path(options.photos), Path(options.key_file)
+    if isinstance(environment.runner, MasterRunner):
+        return  # its workers send the photos
+    folder = Path(options.photos)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise StopTest(f"no photos under {str(folder)!r}; give --photos DIR")
+        give_up(f"no photos under {str(folder)!r}; give --photos DIR")
     step = math.ceil(len(found) / MAX_PHOTOS)
     PhotoUser.photos = [p.read_bytes() for p in found[::step]]
     PhotoUser.classes = {p.parent.name for p in found if p.parent != folder}
+    read_token(options.key_file)
+
+
+def read_token(key_file: str) -> str:
+    """Read the inference token that TorchServe wrote."""
     try:
-        PhotoUser.token = json.loads(key_file.read_text())["inference"]["key"]
+        token: str = json.loads(Path(key_file).read_text())["inference"]["key"]
     except (OSError, ValueError, KeyError) as error:
-        raise StopTest(f"no token in {str(key_file)!r} ({error}); give --key-file FILE") from error
+        give_up(f"no token in {key_file!r} ({error}); give --key-file FILE")
+    return token
+
+
+def give_up(why: str) -> NoReturn:
+    """End Locust with exit code 2; it would log any other exception and go on."""
+    logger.error(why)
+    sys.exit(2)
 
 
 class PhotoUser(FastHttpUser):
@@ -62,6 +76,10 @@ class PhotoUser(FastHttpUser):
     photos: list[bytes]
     classes: set[str]
     token: str
+
+    def on_start(self) -> None:
+        """Read the token anew for each test: it runs out after an hour."""
+        self.token = read_token(self.environment.parsed_options.key_file)
 
     @task
     def predict(self) -> None:
@@ -76,23 +94,3 @@ class PhotoUser(FastHttpUser):
         ) as response:
             if wrong := what_is_wrong(response.status_code, response.text, self.classes):
                 response.failure(wrong)
-
-
-def what_is_wrong(status: int, body: str | None, classes: set[str]) -> str | None:
-    """Say what is wrong with an answer, or None. Empty `classes` stand for any names."""
-    if status != 200:
-        return f"status {status}"
-    try:
-        answer = json.loads(body or "")
-        predicted, probabilities = answer["predicted"], answer["probabilities"]
-        total = sum(probabilities.values())
-        best = max(probabilities, key=probabilities.__getitem__)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"no answer of ours ({type(error).__name__})"
-    if classes and set(probabilities) != classes:
-        return f"classes {sorted(probabilities)} instead of {sorted(classes)}"
-    if abs(total - 1) > 1e-3:
-        return f"probabilities sum to {total:.4f}"
-    if predicted != best:
-        return f"predicted {predicted!r}, but {best!r} is more probable"
-    return None

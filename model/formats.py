@@ -16,7 +16,7 @@ _STARTS = {
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
     "TIFF": rb"II[*+]\x00|MM\x00[*+]",
-    "WEBP": rb"RIFF.{4}WEBP",
+    "WEBP": rb"RIFF.{4}(?:WEBP|\Z)",
     "AVIF": rb".{4}ftypavi[fs]",
     "HEIF": rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
 }

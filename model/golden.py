@@ -30,6 +30,7 @@ def difference(golden: Golden, answer: Mapping[str, Any]) -> str | None:
         return f"{golden.name}: classes {sorted(got)}, training had {sorted(expected)}"
     top, gap = max(expected, key=expected.__getitem__), max(abs(got[c] - expected[c]) for c in got)
     predicted = str(answer.get("predicted"))
+    # Another top class is right only where training had the two level.
     behind = 0.0 if predicted == UNKNOWN else expected[top] - expected.get(predicted, 0.0)
     if gap > TOLERANCE or behind > TOLERANCE:
         return (

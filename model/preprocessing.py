@@ -4,6 +4,7 @@
 against the other). The parameters travel with the weights in the bundle.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -36,7 +37,8 @@ class Preprocessing:
         """Refuse what can't be computed with."""
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise InputError(f"size {self.size} must be from {MIN_SIZE} to {MAX_SIZE} pixels")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        three = len(self.mean) == len(self.std) == 3
+        if not three or not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InputError(
                 f"mean {self.mean} and std {self.std} must be three numbers each, std above 0"
             )

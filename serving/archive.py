@@ -75,7 +75,7 @@ def read_archive(path: Path) -> Archive:
             files.extractall(folder, wanted)
             golden = read_golden(Path(folder) / "bundle" / "golden")
             return Archive(path, manifest["modelName"], manifest["modelVersion"], sha256(path), golden)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+    except Exception as error:  # zipfile raises whatever a damaged file leads it to
         raise InputError(
             f"{str(path)!r} is no archive of ours ({error}); `flyobj archive` makes one"
         ) from error

@@ -53,7 +53,9 @@ class Client:
         try:
             response = self._call("POST", self.server.port, path, "inference", content=photo)
         except ServerError as error:
-            if 400 <= error.status < 500 and error.status not in (401, 403, 404, 405):
+            if error.status == 404:
+                raise InputError(f"{error}; `flyobj models list` shows what is deployed") from error
+            if 400 <= error.status < 500 and error.status not in (401, 403, 405):
                 raise PhotoError(str(error)) from error
             raise
         answer: dict[str, Any] = response.json()
@@ -96,11 +98,7 @@ class Client:
         keys = self._keys()
         expires = datetime.fromisoformat(keys[kind]["expiration time"].replace("Z", "+00:00"))
         if expires - datetime.now(UTC) < _RENEW_BEFORE:
-            self._http.get(
-                f"http://127.0.0.1:{self._management}/token",
-                params={"type": kind},
-                headers={"Authorization": f"Bearer {keys['API']['key']}"},
-            )
+            self._send("GET", self._management, "/token", keys["API"]["key"], params={"type": kind})
             keys = self._keys()
         key: str = keys[kind]["key"]
         return key
@@ -129,8 +127,14 @@ class Client:
             raise FlyobjError(f"the server's tokens can't be read: {error}") from error
 
     def _call(self, method: str, port: int, path: str, kind: Kind, **more: Any) -> httpx.Response:
+        response = self._send(method, port, path, self.token(kind), **more)
+        if response.status_code >= 400:
+            raise ServerError(response.status_code, _message(response))
+        return response
+
+    def _send(self, method: str, port: int, path: str, key: str, **more: Any) -> httpx.Response:
         url = f"http://127.0.0.1:{port}{path}"
-        headers = {"Authorization": f"Bearer {self.token(kind)}"}
+        headers = {"Authorization": f"Bearer {key}"}
         try:
             response = self._http.request(method, url, headers=headers, **more)
         except httpx.TransportError as error:
@@ -138,8 +142,6 @@ class Client:
                 f"the server on port {port} doesn't answer ({type(error).__name__}); "
                 f"see {self.server.home}/logs"
             ) from error
-        if response.status_code >= 400:
-            raise ServerError(response.status_code, _message(response))
         return response
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -39,7 +40,9 @@ def check_archive(archive: Path, golden: Sequence[Golden]) -> None:
             check=False,
         )
     if result.returncode != 0:
-        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        lines = result.stderr.strip().splitlines() or ["no message"]
+        # TorchServe's loader tries a second place; the first error is the cause.
+        last = next((line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[-1])
         raise FlyobjError(f"the archive's handler doesn't run by itself: {last}")
     answers = json.loads(result.stdout.strip().splitlines()[-1])
     if len(answers) != len(golden):

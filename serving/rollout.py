@@ -14,7 +14,7 @@ from rich import get_console
 
 from model.errors import FlyobjError, InputError
 from model.golden import difference
-from serving.archive import MODEL_NAME, Archive, read_archive
+from serving.archive import MODEL_NAME, Archive, read_archive, sha256
 from serving.client import Client, ServerError
 from serving.deployment import Deployed, read_deployment, write_deployment
 
@@ -71,11 +71,16 @@ def deploy(client: Client, path: Path) -> Version:
         raise InputError(
             f"version {archive.version} is deployed already; package the model under another --version"
         )
-    _into_store(archive, store)
-    version = bring_up(client, archive)
+    deployment = read_deployment(store)  # now: a damaged one must not cost a deployed version
+    copied = _into_store(archive, store)
+    try:
+        version = bring_up(client, archive)
+    except BaseException:
+        if copied:
+            (store / path.name).unlink()
+        raise
     record = Deployed(path.name, archive.sha256)
-    deployment = read_deployment(store).with_version(archive.version, record)
-    write_deployment(deployment, store)
+    write_deployment(deployment.with_version(archive.version, record), store)
     return version
 
 
@@ -153,13 +158,14 @@ def _where(client: Client) -> str:
     return f"; see {client.server.home}/logs/workers.log"
 
 
-def _into_store(archive: Archive, store: Path) -> None:
-    """Copy an archive that lies elsewhere into the model store, from which it is served."""
+def _into_store(archive: Archive, store: Path) -> bool:
+    """Copy an archive that lies elsewhere into the model store; True if that was needed."""
     target = store / archive.path.name
     if target.exists():
-        if not target.samefile(archive.path):
+        if sha256(target) != archive.sha256:
             raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
-        return
+        return False
     partial = target.with_name(f".{target.name}.partial")
     shutil.copyfile(archive.path, partial)
     partial.rename(target)
+    return True

@@ -62,7 +62,10 @@ def find(home: Path) -> Server | None:
     path = home / "server.json"
     if not path.is_file():
         return None
-    server = Server(**read_json(path))
+    try:
+        server = Server(**read_json(path))
+    except TypeError as error:
+        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
     return server if server.process() else None
 
 

@@ -22,7 +22,7 @@ def imports(path: Path) -> set[str]:
 
 
 def files_of(room: str) -> list[Path]:
-    return [ROOT / "cli.py"] if room == "cli" else sorted((ROOT / room).rglob("*.py"))
+    return sorted((ROOT / room).rglob("*.py"))
 
 
 # serving/clean_room.py stands in for TorchServe in a process of its own, so it may import ts
@@ -49,11 +49,6 @@ def test_directions(room: str, own: set[str], never: set[str]) -> None:
 def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
     knowing = {path.name for path in files_of("serving") if "ts" in imports(path)}
     assert knowing == {"clean_room.py"}
-
-
-def test_loadtest_imports_nothing_of_ours_but_itself() -> None:
-    locustfile = ROOT / "loadtest" / "locustfile.py"
-    assert not imports(locustfile) & set(ROOMS)  # plain `locust -f` runs it
 
 
 def test_the_handlers_entry_point_has_one_class() -> None:

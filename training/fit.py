@@ -1,5 +1,6 @@
 """Fitting one stage with Lightning: which parameters are open, one-cycle rate, best epoch kept."""
 
+import contextlib
 import logging
 import time
 import warnings
@@ -28,14 +29,18 @@ class Stage:
     """A row of the training schedule.
 
     Attributes:
-        name: "head" trains the head on frozen features, "whole" the whole network.
+        name: for logs, checkpoints and people.
         epochs: passes over the training photos.
         rate: highest learning rate of the one-cycle policy (Smith and Topin, 2018).
+        size: side of the photos in pixels.
+        frozen: whether only the head learns.
     """
 
     name: str
     epochs: int
     rate: float
+    size: int
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,13 @@ class Classifier(L.LightningModule):
         self.network = network
         self._stage = stage
         self._correct = torch.zeros(2)  # right answers, photos
-        network.features.requires_grad_(stage.name == "whole")
+        network.features.requires_grad_(not stage.frozen)
+        self.train()  # Lightning doesn't
 
     def train(self, mode: bool = True) -> "Classifier":
         """Frozen batch-norm layers keep their statistics."""
         super().train(mode)
-        if self._stage.name == "head":
+        if self._stage.frozen:
             self.network.features.eval()
         return self
 
@@ -74,7 +80,7 @@ class Classifier(L.LightningModule):
         if not torch.isfinite(loss):
             raise FlyobjError(
                 f"the loss became {loss.item()} in stage {self._stage.name!r}; "
-                f"try a lower rate than {self._stage.rate:g} (--rate)"
+                f"try a lower rate than {self._stage.rate:g} (--rate) and another --out"
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
@@ -131,7 +137,7 @@ class EpochLines(Callback):
         done, of = trainer.current_epoch + 1, self._stage.epochs
         spent = time.monotonic() - self._start
         get_console().print(
-            f"{self._stage.name:>5} {done:>3}/{of}  "
+            f"{self._stage.name:<11} {done:>3}/{of}  "
             f"loss {trainer.callback_metrics['train_loss'].item():.3f}  "
             f"val accuracy {trainer.callback_metrics['val_accuracy'].item():.3f}  "
             f"{done * self._n_photos / spent:.0f} photos/s  "
@@ -169,7 +175,8 @@ def fit(network: Network, stage: Stage, train: Batches, val: Batches, out: Path)
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(Classifier(network, stage), train, val)
+        with contextlib.suppress(SystemExit):  # what Lightning makes of Ctrl-C
+            trainer.fit(Classifier(network, stage), train, val)
     if trainer.interrupted or not best.best_model_path:
         raise FlyobjError(f"training was interrupted in stage {stage.name!r}; start it again")
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)

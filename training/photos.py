@@ -114,7 +114,7 @@ class PhotoDataset(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Decode and transform one photo; seeded by the epoch's own base seed and the index."""
         photo = self._photos[index]
-        seed = (torch.initial_seed() + index) % 2**32
+        seed = int(torch.randint(2**31, ()))
         return self._transform(decode_photo(photo.path.read_bytes()), seed), photo.label
 
 

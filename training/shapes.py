@@ -22,7 +22,7 @@ FOAM = ((168, 170, 172), (214, 214, 210), (240, 240, 236))
 EARTHS = ((96, 72, 50), (134, 104, 72), (178, 150, 112), (70, 84, 104), (72, 78, 56))
 BRIGHTS = (ORANGE, (150, 52, 40), (52, 84, 140))
 PAINTS: tuple[Colour, ...] = (*CARBON, *FOAM, *EARTHS, *BRIGHTS)
-USUAL_SHARE = 0.6  # of the parts that have a paint usual for their class; the others have any
+USUAL_SHARE = 0.9  # of the parts that have a paint usual for their class; the others have any
 
 
 class Face(NamedTuple):
@@ -142,9 +142,9 @@ def winged_drone(rng: Random) -> list[Face]:
     """A stiff airframe: wings on a fuselage with a cross or V tail, or a flying wing without."""
     paint, second, accent = paints(rng, 3, FOAM)
     girth, taper, dihedral = rng.uniform(0.1, 0.14), rng.uniform(0.4, 0.8), rng.uniform(0, 0.12)
-    tail = rng.choice(["cross", "vee", "none"], p=[0.6, 0.3, 0.1])
+    tail = rng.choice(["cross", "vee", "none"], p=[0.7, 0.25, 0.05])
     nose, rear, sweep = rng.uniform(0.5, 0.75), -0.85, rng.choice([0.0, 0.0, 0.1, 0.3])
-    span, chord = rng.uniform(1.1, 1.4), rng.uniform(0.18, 0.26)
+    span, chord = rng.uniform(1.2, 1.45), rng.uniform(0.16, 0.22)
     if tail == "none":
         nose, rear, sweep = 0.45, -0.35, rng.uniform(0.4, 0.6)
         span, chord = rng.uniform(0.75, 0.95), rng.uniform(0.55, 0.75)
@@ -187,7 +187,7 @@ def bird(rng: Random) -> list[Face]:
     ends *= rng.uniform(0.42, 0.6) * np.where(np.arange(8) % 2, 1, 0.88)[:, None]
     faces += sheet(np.tile(-0.42 * X, (8, 1)), ends - 0.42 * X, tip)
     share = np.linspace(0, 1, 15)  # from the shoulder to the tip
-    angles = rng.uniform(-0.3, 0.9) - rng.uniform(0.4, 1.1) * np.clip(2 * share - 0.6, 0, 1)
+    angles = rng.uniform(-0.3, 0.9) - rng.uniform(0.6, 1.2) * np.clip(2 * share - 0.6, 0, 1)
     reach, rise = span / 15 * np.cumsum([np.cos(angles), np.sin(angles)], axis=1)
     ahead = 0.2 + rng.uniform(0.1, 0.25) * np.sin(math.pi * np.minimum(1.2 * share, 1))
     ahead -= rng.uniform(0.3, 0.7) * share**2
@@ -209,8 +209,8 @@ class Subject(NamedTuple):
 
 
 SUBJECTS = {
-    "Flying Birds": Subject(bird, 14, (30, 80)),
+    "Flying Birds": Subject(bird, 10, (40, 80)),
     "Large QuadCopters": Subject(large_quadcopter, 9, (15, 60)),
     "Small QuadCopters": Subject(small_quadcopter, 9, (15, 60)),
-    "Winged Drones": Subject(winged_drone, 12, (35, 80)),
+    "Winged Drones": Subject(winged_drone, 8, (45, 80)),
 }

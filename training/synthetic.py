@@ -137,7 +137,7 @@ def background(rng: Random, height: int, width: int) -> RGB:
     if rng.random() < 0.6:
         cover = np.clip(rng.uniform(1, 2.4) * noise(rng, rows, columns, 96) - 0.7, 0, 1)
         scene += (rng.uniform(170, 250) - scene) * cover[..., None] * rng.uniform(0.5, 1)
-    for _ in range(rng.choice([0, 1, 2], p=[0.7, 0.2, 0.1])):
+    for _ in range(rng.choice([0, 1, 2], p=[0.75, 0.2, 0.05])):
         shadow, lit = np.array(GROUNDS[rng.integers(len(GROUNDS))], np.float32)
         grain = int(rng.choice([6, 12, 48]))  # foliage, bushes, fields
         ground = shadow + (lit - shadow) * noise(rng, rows, columns, grain)[..., None]
@@ -172,7 +172,7 @@ def draw(class_name: str, rng: Random) -> RGB:
     light /= np.linalg.norm(light)
     light *= rng.uniform(*((0.1, 0.4) if rng.random() < 0.2 else (0.75, 1.15)))  # a few backlit
     flock = int(rng.choice([2, 3])) if class_name == "Flying Birds" and rng.random() < 0.12 else 1
-    smallest, largest = (0.7, 0.95) if flock == 1 else (0.45, 0.6)
+    smallest, largest = (0.75, 0.95) if flock == 1 else (0.45, 0.6)
     for _ in range(flock):
         size = shorter * rng.uniform(smallest, largest)
         cutout = render(subject.build(rng), pose(subject, rng), light, size)

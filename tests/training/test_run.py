@@ -15,7 +15,7 @@ from model.errors import FlyobjError, InputError
 from model.network import Network
 from training.fit import Stage, fit
 from training.photos import read_split
-from training.run import Settings, train
+from training.run import FINE_TUNE_RATE, HEAD_RATE, SCRATCH_RATE, Settings, train
 
 State = dict[str, Tensor]
 
@@ -120,9 +120,9 @@ def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [
-        (Settings("imagenet", epochs=12), [("head", 2, 3e-3), ("whole", 10, 1e-3)]),
-        (Settings("w.pt", epochs=2, rate=0.01), [("head", 1, 3e-3), ("whole", 1, 0.01)]),
-        (Settings("none", epochs=5), [("whole", 5, 4e-3)]),
+        (Settings("imagenet", epochs=12), [("head", 2, HEAD_RATE), ("whole", 10, FINE_TUNE_RATE)]),
+        (Settings("w.pt", epochs=2, rate=0.01), [("head", 1, HEAD_RATE), ("whole", 1, 0.01)]),
+        (Settings("none", epochs=5), [("whole", 5, SCRATCH_RATE)]),
         (Settings("none", epochs=5, rate=0.01), [("whole", 5, 0.01)]),
     ],
 )
