@@ -58,7 +58,8 @@ class FlyingObjectsHandler:
         cache = context.metrics if self._settings.metrics else None
         self._metrics = HandlerMetrics(cache, context.model_name, self._version)
         self._description = describe(bundle.spec, folder, self._predictor.engine, self._settings)
-        self._predictor.warm_up(int(properties.get("batch_size") or 1))
+        self._batch_size = int(properties.get("batch_size") or 1)
+        self._predictor.warm_up(self._batch_size)
         logger.info("worker warm after %.1f s on %s", time.monotonic() - started, device)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
@@ -67,7 +68,9 @@ class FlyingObjectsHandler:
         replies = [self._receive(row, index, context) for index, row in enumerate(data)]
         items = [item for reply in replies if reply for item in reply.items]
         decoded = time.perf_counter()
-        self._answer([item for item in items if item.pixels is not None])
+        readable = [item for item in items if item.pixels is not None]
+        for start in range(0, len(readable), self._batch_size):  # requests may hold several photos
+            self._answer(readable[start : start + self._batch_size])
         inferred = time.perf_counter()
         answers = [
             respond(context, index, reply) if reply else self._describe(context, index)

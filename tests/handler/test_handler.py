@@ -325,6 +325,28 @@ def test_a_network_that_fails_on_one_photo_answers_the_others(
     assert "request 2 failed" in caplog.text
 
 
+def test_many_photos_in_few_requests_go_through_the_network_in_parts(
+    handler: FlyingObjectsHandler,
+    ask: Ask,
+    photos: list[bytes],
+    expected: list[dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predict, sizes = handler._predictor.predict, []
+
+    def counted(batch: list[np.ndarray]) -> np.ndarray:
+        sizes.append(len(batch))
+        return predict(batch)
+
+    monkeypatch.setattr(handler._predictor, "predict", counted)
+    numbers = [i % len(photos) for i in range(10)]
+    request = as_json([{"image": b64(photos[i])} for i in numbers])
+    for _, answers in ask([request, request]):
+        for i, answer in zip(numbers, answers, strict=True):
+            assert_right(answer, expected[i])
+    assert sizes == [8, 8, 4]
+
+
 def test_a_request_that_cannot_even_be_read_is_logged_with_its_id(
     ask: Ask,
     photos: list[bytes],
