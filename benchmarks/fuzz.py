@@ -6,7 +6,7 @@ that isn't answered as the bundle answers it, no answer, a worker whose process 
 that need more than 1.1 times the memory. Exit code 1 then. The last line on standard output is one JSON
 document.
 
-    python -m benchmarks.fuzz [--run RUN] [--photo FILE] [--requests 20000] [--clients 8] [--seed 0]
+    python -m benchmarks.fuzz [--run RUN] [--photo FILE] [--requests 20000] [--seed 0]
 """
 
 import argparse
@@ -199,6 +199,15 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     }
 
 
+def write_table(kinds: Mapping[str, Any], path: Path) -> None:
+    """Write what was sent, expected and got as a Markdown table."""
+    lines = ["| kind | expected | got |", "|---|---|---|"]
+    for kind, row in sorted(kinds.items()):
+        got = ", ".join(f"{status} ({n})" if n > 1 else status for status, n in row["got"].items())
+        lines.append(f"| {kind} | {row['expected']} | {got} |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def small_run(folder: Path) -> Path:
     """Train for a minute on drawn photos: what it knows doesn't matter here."""
     flyobj = [sys.executable, "-m", "cli"]
@@ -220,6 +229,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20_000, help="hostile ones, after the corpus")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, help="Markdown file to write every kind's answers to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flyobj-fuzz-") as name:
         folder = Path(name)
@@ -234,6 +244,8 @@ def main() -> int:
                 report = fuzz(client, run / "bundle", photo, arguments)
         finally:
             server.stop(folder / "home")
+    if arguments.table:
+        write_table(report["kinds"], arguments.table)
     print(json.dumps(report))
     return 0 if report["passed"] else 1
 
