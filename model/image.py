@@ -44,7 +44,7 @@ class Limits:
     max_bytes: int = 20 * 2**20
     max_pixels: int = 50_000_000
     max_side: int = 20_000
-    max_scans: int = 50
+    max_scans: int = 20
 
 
 DEFAULT_LIMITS = Limits()
