@@ -1,10 +1,13 @@
 """What a client gets back, for a photo and for what is wrong with one."""
 
+import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from handler.uploads import Shape
 from model.errors import PhotoError
+from model.explain import Heatmap, overlay_png
 from model.image import RGB
 
 
@@ -12,47 +15,74 @@ from model.image import RGB
 class Item:
     """One photo of one request on its way to an answer."""
 
-    file: str | None
+    file: str | None = None
+    top_k: int | None = None
+    explain: bool = False
+    request_id: str | None = None
     pixels: RGB | None = None  # (S, S, 3), set if the photo could be read
-    answer: dict[str, Any] | None = None
+    format: str | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
     status: int = 200
     phrase: str = "OK"
 
-    def fail(self, status: int, phrase: str, answer: dict[str, Any]) -> None:
-        """Answer with an error."""
-        self.status, self.phrase, self.answer = status, phrase, answer
+    def fail(self, error: Exception) -> None:
+        """Answer with an error; what isn't the sender's fault is described in the server's log only."""
+        self.pixels = None
+        self.status, self.phrase = 500, "Internal Server Error"
+        kind, message = "InternalError", "see the server's log"
+        if isinstance(error, PhotoError):
+            self.status, self.phrase = error.status, error.phrase
+            kind, message = type(error).__name__, str(error)
+        self.answer = self._named({"code": self.status, "type": kind, "message": message})
+
+    def succeed(self, name: str, classes: Sequence[str], row: Any, version: str) -> None:
+        """Answer with `name` and the `top_k` best of a (classes,) row of probabilities."""
+        order: Any = range(len(classes))
+        if self.top_k is not None:
+            order = (-row).argsort(kind="stable")[: self.top_k]  # the best first
+        self.answer = self._named(
+            {
+                "predicted": name,
+                "confidence": float(row.max()),
+                "probabilities": {classes[i]: float(row[i]) for i in order},
+                "model_version": version,
+            }
+        )
+
+    def _named(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return {"file": self.file, **answer} if self.file is not None else answer
 
 
-def answer_of(
-    classes: Sequence[str], probabilities: Any, version: str, file: str | None
-) -> dict[str, Any]:
-    """Answer one photo from its (classes,) row of probabilities."""
-    best = int(probabilities.argmax())
-    answer = {
-        "predicted": classes[best],
-        "confidence": float(probabilities[best]),
-        "probabilities": {name: float(p) for name, p in zip(classes, probabilities, strict=True)},
-        "model_version": version,
+@dataclass
+class Reply:
+    """All answers of one request, in order."""
+
+    items: list[Item]
+    shape: Shape = "object"
+
+    def body(self) -> Any:
+        """Lay them out as they were asked for."""
+        answers = [item.answer for item in self.items]
+        if self.shape == "predictions":
+            return {"predictions": answers}
+        return answers if self.shape == "list" else answers[0]
+
+
+def explanation(best: str, pixels: RGB, heatmap: Heatmap) -> dict[str, Any]:
+    """Show where the network looked: numbers of 0 to 1, and a PNG of the photo as the network saw it."""
+    return {
+        "class": best,
+        "heatmap": [[round(float(value), 4) for value in row] for row in heatmap],
+        "overlay_png": base64.b64encode(overlay_png(pixels, heatmap)).decode(),
     }
-    return {"file": file, **answer} if file is not None else answer
 
 
-def error_answer(error: Exception, file: str | None) -> dict[str, Any]:
-    """Describe an error; what isn't the sender's fault is described in the server's log only."""
-    if isinstance(error, PhotoError):
-        answer = {"code": error.status, "type": type(error).__name__, "message": str(error)}
-    else:
-        answer = {"code": 500, "type": "InternalError", "message": "see the server's log"}
-    return {"file": file, **answer} if file is not None else answer
-
-
-def respond(context: Any, index: int, items: Sequence[Item]) -> Any:
+def respond(context: Any, index: int, reply: Reply) -> Any:
     """Set status and content type of request `index` and return its body.
 
-    One photo is answered by an object, several by a list. A list has status 200 as soon as one photo
-    could be answered.
+    A request of several photos has status 200 as soon as one of them could be answered.
     """
-    first = next((item for item in items if item.status == 200), items[0])
+    first = next((item for item in reply.items if item.status == 200), reply.items[0])
     context.set_response_content_type(index, "application/json")
     context.set_response_status(first.status, first.phrase, index)
-    return items[0].answer if len(items) == 1 else [item.answer for item in items]
+    return reply.body()

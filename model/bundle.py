@@ -1,7 +1,7 @@
 """The bundle: a folder that holds everything the model's answers depend on.
 
     weights.safetensors  the network's state
-    model.json           classes, preprocessing, where it came from (`ModelSpec`)
+    model.json           classes, preprocessing, calibration, where it came from (`ModelSpec`)
     golden/              a few photos, and in golden.json the answers that training gave for them
     metrics.json         what evaluation measured; written later, so not there at first
 
@@ -11,14 +11,15 @@ A bundle is written under a temporary name and renamed, so a crash leaves no hal
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from model.calibration import UNKNOWN, Calibration
 from model.errors import InputError
 from model.network import Network
 from model.preprocessing import Preprocessing
@@ -29,7 +30,7 @@ ARCHITECTURE = "mobilenet_v2"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What `model.json` says."""
+    """What `model.json` says; one without `calibration` has that of an uncalibrated model."""
 
     classes: tuple[str, ...]
     preprocessing: Preprocessing
@@ -38,11 +39,12 @@ class ModelSpec:
     created: str
     architecture: str = ARCHITECTURE
     format: int = FORMAT
+    calibration: Calibration = field(default_factory=Calibration)
 
     @classmethod
     def from_json(cls, document: Any, where: str) -> "ModelSpec":
         """Check `document` key by key; `where` names it in errors."""
-        values = _exact_keys(document, [f.name for f in fields(cls)], where)
+        values = _exact_keys(document, [f.name for f in fields(cls)], where, optional=("calibration",))
         if values["format"] != FORMAT or values["architecture"] != ARCHITECTURE:
             raise InputError(
                 f"{where}: format {values['format']!r} of {values['architecture']!r} is not the one "
@@ -61,7 +63,9 @@ class ModelSpec:
             preprocessing = Preprocessing(int(inner["size"]), mean, std)
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: preprocessing {inner!r} isn't made of numbers") from error
-        return cls(**{**values, "classes": tuple(classes), "preprocessing": preprocessing})
+        calibration = _calibration(values.get("calibration", {}), classes, f"{where}: calibration")
+        checked = {"preprocessing": preprocessing, "calibration": calibration}
+        return cls(**{**values, "classes": tuple(classes), **checked})
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,27 @@ def write_json(document: Any, path: Path) -> None:
     partial.replace(path)
 
 
-def _exact_keys(document: Any, keys: list[str], where: str) -> dict[str, Any]:
+def _calibration(document: Any, classes: list[str], where: str) -> Calibration:
+    names = [f.name for f in fields(Calibration)]
+    values = _exact_keys(document, names, where, optional=names)
+    try:
+        below = values.get("reject_below")
+        temperature = float(values.get("temperature", 1.0))
+        calibration = Calibration(temperature, None if below is None else float(below))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} {values!r} isn't made of numbers") from error
+    if calibration.reject_below is not None and UNKNOWN in classes:
+        raise InputError(f"{where}: reject_below needs the name {UNKNOWN!r}, which is a class")
+    return calibration
+
+
+def _exact_keys(
+    document: Any, keys: Sequence[str], where: str, optional: Sequence[str] = ()
+) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{where} must be a JSON object, it is {type(document).__name__}")
-    missing, unknown = sorted(set(keys) - set(document)), sorted(set(document) - set(keys))
+    missing = sorted(set(keys) - set(document) - set(optional))
+    unknown = sorted(set(document) - set(keys))
     if missing or unknown:
         raise InputError(
             f"{where}: missing keys {missing}, unknown keys {unknown}; exactly {sorted(keys)} are "

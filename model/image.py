@@ -1,11 +1,13 @@
 """From the bytes of a photo to RGB pixels: the only place where photos are decoded.
 
 Pillow reads the header (format, size, mode, orientation), so that limits are checked before a pixel
-is decoded. simplejpeg then decodes grey and RGB JPEGs, two to five times faster than Pillow; Pillow
-decodes everything else. What counts is the content: file names and content types are ignored.
+is decoded. simplejpeg then decodes JPEGs, two to five times faster than Pillow and strictly: one that
+is cut short is refused. Pillow decodes everything else. What counts is the content: file names and
+content types are ignored.
 """
 
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,31 +16,35 @@ import simplejpeg
 from PIL import Image
 
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
+from model.formats import FORMATS, format_of
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
-# First bytes of the supported formats, to tell a damaged photo from something that is no photo.
-_MAGIC = {
-    "JPEG": (b"\xff\xd8\xff",),
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "GIF": (b"GIF87a", b"GIF89a"),
-    "BMP": (b"BM",),
-    "TIFF": (b"II*\x00", b"MM\x00*"),
-    "WEBP": (b"RIFF",),
-}
-FORMATS = tuple(_MAGIC)
 _PILLOW_FORMATS = (*FORMATS, "MPO")  # MPO: a JPEG followed by more pictures, as phones write it
 _ORIENTATION = 0x0112  # the tag's number in the Exif 2.3 standard, section 4.6.4
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers, ITU-T T.81, table B.1
+# A marker with a length after it. Compressed data never looks like one: there 0xFF is followed by
+# 0x00 or a restart marker (section B.1.1.5).
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a photo may have at the most; checked from the header, before decoding."""
+    """What a photo may have at the most; checked before decoding.
+
+    Attributes:
+        max_bytes: size of the file.
+        max_pixels: width times height, of all photos of a request together.
+        max_side: width or height, pixels.
+        max_scans: passes over a progressive JPEG; each costs as much as the whole picture, and a
+            few bytes are enough for one.
+    """
 
     max_bytes: int = 20 * 2**20
     max_pixels: int = 50_000_000
     max_side: int = 20_000
+    max_scans: int = 20
 
 
 DEFAULT_LIMITS = Limits()
@@ -56,10 +62,8 @@ def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> RG
     """
     image = _open(data, limits)
     try:
-        if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
-        else:
-            pixels = _decode_with_pillow(image)
+        is_jpeg = image.format in ("JPEG", "MPO")
+        pixels = _decode_jpeg(data, image) if is_jpeg else _decode_with_pillow(image)
     except (UnsupportedFormat, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -67,6 +71,12 @@ def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> RG
             f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
         ) from error
     return _upright(pixels, _orientation(image))
+
+
+def count_pixels(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Read width times height from the header; raises as `decode_photo` does."""
+    width, height = _open(data, limits).size
+    return width * height
 
 
 def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
@@ -80,8 +90,10 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\d+", str(error))  # Pillow's own guard comes before ours
+        pixels = found[0] if found else "too many"
         raise PhotoTooLarge(
-            f"the photo has far more than {limits.max_pixels} pixels; send a smaller one"
+            f"the photo has {pixels} pixels, {limits.max_pixels} are allowed; send a smaller one"
         ) from error
     except Exception as error:  # as above
         raise _unidentified(data) from error
@@ -91,24 +103,55 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
             f"the photo has {width} x {height} pixels, at most {limits.max_pixels} in all and "
             f"{limits.max_side} on a side are allowed; send a smaller one"
         )
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(data, limits.max_scans)
     return image
 
 
+def _check_scans(data: bytes | bytearray, most: int) -> None:
+    """Refuse a JPEG of more than `most` scans; all but hostile ones take the first, quick way out."""
+    if data.count(bytes([0xFF, _START_OF_SCAN])) <= most:
+        return
+    at, scans = 2, 0
+    while scans <= most and (found := _MARKER.search(data, at)):
+        marker = data[found.start() + 1]
+        if marker == _END_OF_IMAGE:  # what follows may be anything, such as a video
+            return
+        scans += marker == _START_OF_SCAN
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    if scans > most:
+        raise PhotoTooLarge(
+            f"the JPEG photo has more than {most} scans, {most} are allowed; save it anew"
+        )
+
+
 def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedFormat:
-    for name, magics in _MAGIC.items():
-        if bytes(data[:8]).startswith(magics) and (name != "WEBP" or data[8:12] in (b"", b"WEBP")):
-            return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
+    name = format_of(data)
+    if name in FORMATS:
+        return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
+    what = f"a {name}, which can't be read here" if name else "no photo"
     return UnsupportedFormat(
-        f"the data starts with {bytes(data[:12])!r} and is no photo; send one of {', '.join(FORMATS)}"
+        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of {', '.join(FORMATS)}"
     )
+
+
+def _decode_jpeg(data: bytes | bytearray, image: Image.Image) -> RGB:
+    """Decode strictly, at the size that was held against the limits."""
+    height, width = simplejpeg.decode_jpeg_header(data)[:2]
+    if (width, height) != image.size:
+        raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")
+    if image.mode != "CMYK":
+        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
+    inverted = 255 - simplejpeg.decode_jpeg(data, colorspace="CMYK")  # as Adobe writes it
+    return np.asarray(Image.fromarray(inverted, "CMYK").convert("RGB"))
 
 
 def _decode_with_pillow(image: Image.Image) -> RGB:
     if image.mode == "F":
         raise UnsupportedFormat("the photo has floating-point pixels; send 8 or 16 bits a channel")
     if image.mode.startswith("I"):  # 16 bits a pixel, in Pillow's "I;16" or its 32-bit "I"
-        grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) // 257
-        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+        grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)  # (H, W)
+        return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         under = Image.new("RGBA", over.size, (*_BACKGROUND, 255))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model.bundle import Golden
 from model.errors import FlyobjError
-from serving.golden import difference
+from model.golden import difference
 
 _TIMEOUT_S = 300
 

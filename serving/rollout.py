@@ -13,10 +13,10 @@ from pathlib import Path
 from rich import get_console
 
 from model.errors import FlyobjError, InputError
+from model.golden import difference
 from serving.archive import MODEL_NAME, Archive, read_archive, sha256
 from serving.client import Client, ServerError
 from serving.deployment import Deployed, read_deployment, write_deployment
-from serving.golden import difference
 
 _READY_TIMEOUT_S = 180
 _POLL_S = 0.2

@@ -1,6 +1,6 @@
 """What a trained model gets right on photos it hasn't seen, through the path that is served."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.progress import track
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from model.bundle import read_bundle, write_json
+from model.calibration import UNKNOWN
 from model.errors import InputError
 from model.predictor import Predictor
 from training.photos import Photo, read_split
@@ -31,7 +32,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures on one split. `confusion` has a row for each true class, a column for each answer."""
+    """Figures on one split. `confusion` has a row for each true class, a column for each answer.
+
+    All but `unknown` are of the best class; `unknown` counts photos that serving answers "unknown".
+    """
 
     split: str
     photos: int
@@ -40,6 +44,7 @@ class Evaluation:
     per_class: dict[str, dict[str, float]]
     confusion: list[list[int]]
     mistakes: tuple[Mistake, ...]
+    unknown: int = 0
 
 
 def evaluate(run: Path, data: Path, split: str = "test") -> Evaluation:
@@ -50,15 +55,17 @@ def evaluate(run: Path, data: Path, split: str = "test") -> Evaluation:
     bundle = read_bundle(run / "bundle")
     classes = bundle.spec.classes
     photos = read_split(data, split)
-    unknown = sorted(set(photos.classes) - set(classes))
-    if unknown:
+    strange = sorted(set(photos.classes) - set(classes))
+    if strange:
         raise InputError(
-            f"{str(data / split)!r} has classes {unknown} that the model doesn't know; "
+            f"{str(data / split)!r} has classes {strange} that the model doesn't know; "
             f"it knows {list(classes)}"
         )
     truth = np.array([classes.index(photos.classes[p.label]) for p in photos.photos])
-    answers = _answers(Predictor(bundle), photos.photos)
-    result = _figures(split, classes, photos.photos, truth, answers)
+    predictor = Predictor(bundle)
+    answers = _answers(predictor, photos.photos)
+    unknown = sum(predictor.name(row) == UNKNOWN for row in answers)
+    result = replace(_figures(split, classes, photos.photos, truth, answers), unknown=unknown)
     document = asdict(result)
     write_json(document, run / "evaluation.json")
     draw_confusion(result, run / "confusion.png")

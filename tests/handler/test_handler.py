@@ -1,22 +1,30 @@
 """The handler on an unpacked archive with TorchServe's own context: a bad photo hurts only itself."""
 
+import base64
+import io
 import json
 import logging
+import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from ts.context import Context
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import Service
 
 from handler.flyobj_handler import FlyingObjectsHandler
+from handler.requests import read_request
 from model.bundle import as_probabilities, read_bundle
-from model.image import DEFAULT_LIMITS, Limits
+from model.errors import FlyobjError
+from model.formats import FORMATS
+from model.image import DEFAULT_LIMITS
 from model.predictor import Predictor
 
 Row = dict[str, Any]
@@ -170,9 +178,11 @@ def test_one_bad_file_of_two(ask: Ask, photos: list[bytes], expected: list[dict[
     [{"image": "x"}, [1, 2], 3.5, None, True, "words", "\ud800"],
     ids=["object", "list", "number", "null", "true", "string", "half a character"],
 )
-def test_json_and_text_are_no_photos(ask: Ask, photos: list[bytes], value: object) -> None:
+def test_json_and_text_without_a_photo(ask: Ask, photos: list[bytes], value: object) -> None:
     (status, answer), (other, _) = ask([raw(value), raw(photos[0])])  # type: ignore[arg-type]
-    assert (status, answer["type"]) == (415, "UnsupportedFormat")
+    wrong = (415, "UnsupportedFormat") if isinstance(value, str) else (422, "WrongJson")
+    first = answer[0] if isinstance(value, list) else answer
+    assert (status, first["type"]) == wrong
     assert other == 200
 
 
@@ -213,6 +223,176 @@ def test_limits_come_from_the_archives_settings(unpacked: Path, photos: list[byt
     assert " 1000 " in answer["message"]
 
 
-def test_the_limits_in_the_settings_are_the_defaults(unpacked: Path) -> None:
-    settings = yaml.safe_load((unpacked / "model-config.yaml").read_text())
-    assert Limits(**settings["handler"]["limits"]) == DEFAULT_LIMITS
+def as_json(document: object) -> Row:
+    return {
+        "headers": [{"name": b"Content-Type", "value": b"application/json"}],
+        "parameters": [{"name": "body", "contentType": "application/json", "value": document}],
+    }
+
+
+def explained(photo: bytes) -> Row:
+    return {"headers": [{"name": b"explain", "value": b"True"}], **raw(photo)}
+
+
+DESCRIBED: Row = {"headers": [{"name": b"describe", "value": b"True"}], "parameters": []}
+
+
+def b64(photo: bytes) -> str:
+    return base64.b64encode(photo).decode()
+
+
+def test_the_same_answer_however_a_photo_is_sent(
+    ask: Ask, photos: list[bytes], expected: list[dict[str, float]]
+) -> None:
+    (_, one), (_, several), (_, v1), (_, sent) = ask(
+        [
+            as_json({"image": b64(photos[0])}),
+            as_json([{"image": b64(photos[0])}, {"image": b64(photos[1])}]),
+            as_json({"instances": [{"b64": b64(photos[0])}, {"b64": b64(photos[1])}]}),
+            raw(photos[0]),
+        ]
+    )
+    assert one == sent == several[0] == v1["predictions"][0]
+    assert several == v1["predictions"]
+    assert_right(one, expected[0])
+    assert_right(several[1], expected[1])
+
+
+def test_v1_answers_each_instance_in_order(ask: Ask, photos: list[bytes]) -> None:
+    instances = [{"b64": b64(b"words")}, {"b64": b64(photos[0])}, {"b64": "!"}]
+    ((status, answer),) = ask([as_json({"instances": instances, "top_k": 1})])
+    assert status == 200
+    bad, good, wrong = answer["predictions"]
+    assert (bad["code"], wrong["code"]) == (415, 422)
+    assert list(good["probabilities"]) == [good["predicted"]]
+
+
+def test_explanation_description_and_prediction_share_a_batch(
+    ask: Ask, handler: FlyingObjectsHandler, photos: list[bytes], expected: list[dict[str, float]]
+) -> None:
+    (_, first), (_, shown), (_, described), (status, bad) = ask(
+        [raw(photos[0]), explained(photos[1]), DESCRIBED, explained(b"words")]
+    )
+    assert "explanation" not in first
+    assert_right(first, expected[0])
+    assert_right(shown, expected[1])
+    assert shown["explanation"]["class"] == shown["predicted"]
+    prepared = handler._predictor.prepare(photos[1])
+    (heatmap,) = handler._predictor.explain([prepared])
+    np.testing.assert_allclose(shown["explanation"]["heatmap"], heatmap, atol=1e-4)
+    picture = Image.open(io.BytesIO(base64.b64decode(shown["explanation"]["overlay_png"])))
+    assert picture.size == prepared.shape[:2]
+    assert (status, bad["type"]) == (415, "UnsupportedFormat")
+    assert described["classes"] == list(handler._predictor.classes)
+
+
+def test_description(ask: Ask, run: Path, unpacked: Path) -> None:
+    ((status, described),) = ask([DESCRIBED])
+    spec = read_bundle(run / "bundle").spec
+    assert status == 200
+    assert described["classes"] == list(spec.classes)
+    assert described["input_size"] == 64
+    assert described["formats"] == list(FORMATS)
+    assert described["limits"] == {**asdict(DEFAULT_LIMITS), "max_photos": 16}
+    assert described["data_fingerprint"] == spec.data_fingerprint
+    assert described["engine"].startswith("PyTorch 2.")
+    assert described["calibration"] == {"temperature": 1.0, "reject_below": None}
+    metrics = unpacked / "bundle" / "metrics.json"
+    assert described["metrics"] == (json.loads(metrics.read_text()) if metrics.exists() else None)
+
+
+def test_a_network_that_fails_on_one_photo_answers_the_others(
+    handler: FlyingObjectsHandler,
+    ask: Ask,
+    photos: list[bytes],
+    expected: list[dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    predict, spoiled = handler._predictor.predict, handler._predictor.prepare(photos[2])
+
+    def surprise(batch: list[np.ndarray]) -> np.ndarray:
+        if any(np.array_equal(pixels, spoiled) for pixels in batch):
+            raise RuntimeError("out of luck")
+        return predict(batch)
+
+    monkeypatch.setattr(handler._predictor, "predict", surprise)
+    answers = ask([raw(photo) for photo in photos])
+    assert [status for status, _ in answers] == [500 if i == 2 else 200 for i in range(len(photos))]
+    for i, (_, answer) in enumerate(answers):
+        if i != 2:
+            assert_right(answer, expected[i])
+    assert "request 2 failed" in caplog.text
+
+
+def test_many_photos_in_few_requests_go_through_the_network_in_parts(
+    handler: FlyingObjectsHandler,
+    ask: Ask,
+    photos: list[bytes],
+    expected: list[dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predict, sizes = handler._predictor.predict, []
+
+    def counted(batch: list[np.ndarray]) -> np.ndarray:
+        sizes.append(len(batch))
+        return predict(batch)
+
+    monkeypatch.setattr(handler._predictor, "predict", counted)
+    numbers = [i % len(photos) for i in range(10)]
+    request = as_json([{"image": b64(photos[i])} for i in numbers])
+    for _, answers in ask([request, request]):
+        for i, answer in zip(numbers, answers, strict=True):
+            assert_right(answer, expected[i])
+    assert sizes == [8, 8, 4]
+
+
+def test_a_request_that_cannot_even_be_read_is_logged_with_its_id(
+    ask: Ask,
+    photos: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def surprise(row: Row, *_: object) -> object:
+        if row["body"] == photos[0]:
+            raise KeyError("oh")
+        return read_request(row, *_)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("handler.flyobj_handler.read_request", surprise)
+    (status, answer), (other, _) = ask([raw(photos[0]), raw(photos[1])])
+    assert (status, answer["type"], other) == (500, "InternalError", 200)
+    assert "request 0 failed" in caplog.text
+
+
+def with_calibration(unpacked: Path, folder: Path, **values: float) -> Context:
+    copy = shutil.copytree(unpacked, folder / "model")
+    path = copy / "bundle" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "calibration": values}))
+    return new_context(copy)
+
+
+def test_below_the_threshold_a_photo_is_unknown(
+    unpacked: Path, tmp_path: Path, photos: list[bytes], expected: list[dict[str, float]]
+) -> None:
+    best = sorted(max(e.values()) for e in expected)
+    threshold = (best[0] + best[-1]) / 2
+    context = with_calibration(unpacked, tmp_path, reject_below=threshold)
+    handler = FlyingObjectsHandler()
+    handler.initialize(context)  # the golden answers are right in spite of "unknown"
+    rows = [{"requestId": str(i).encode(), **raw(photo)} for i, photo in enumerate(photos)]
+    processors, batch, ids = Service.retrieve_data_for_inference(rows)
+    context.request_processor, context.request_ids = processors, ids
+    for answer, right in zip(handler.handle(batch, context), expected, strict=True):
+        assert (answer["predicted"] == "unknown") == (max(right.values()) < threshold)
+        assert answer["probabilities"] == pytest.approx(right, abs=1e-5)
+
+
+def test_a_worker_that_would_answer_wrongly_does_not_start(
+    unpacked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = FlyingObjectsHandler()
+    with pytest.raises(FlyobjError, match="otherwise than training did"):
+        handler.initialize(with_calibration(unpacked, tmp_path, temperature=3.0))
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert line.startswith("this worker doesn't start: the model answers")
+    assert "\n" not in line

@@ -13,6 +13,7 @@ GOOD = {"predicted": "a", "confidence": 0.7, "probabilities": {"a": 0.7, "b": 0.
 def test_a_good_answer_is_right() -> None:
     assert what_is_wrong(200, json.dumps(GOOD), CLASSES) is None
     assert what_is_wrong(200, json.dumps(GOOD), set()) is None
+    assert what_is_wrong(200, json.dumps(GOOD | {"predicted": "unknown"}), CLASSES) is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 import model.bundle
 from model.bundle import Bundle, Golden, ModelSpec, read_bundle, write_bundle
+from model.calibration import Calibration
 from model.errors import InputError
 from model.network import Network
 from model.preprocessing import Preprocessing
@@ -77,6 +79,14 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d["preprocessing"].update(mean=None), "isn't made of numbers"),
         (lambda d: d["preprocessing"].update(size=16), "size 16 must be from 32"),
         (lambda d: d.update(preprocessing=[]), "must be a JSON object, it is list"),
+        (lambda d: d.update(calibration={"t": 1}), r"calibration: .*unknown keys \['t'\]"),
+        (lambda d: d.update(calibration={"temperature": None}), "isn't made of numbers"),
+        (lambda d: d.update(calibration={"temperature": -1}), "temperature -1.0 must be"),
+        (lambda d: d.update(calibration={"reject_below": 2}), "reject_below 2.0 must be"),
+        (
+            lambda d: d.update(calibration={"reject_below": 0.5}, classes=["bird", "unknown"]),
+            "needs the name 'unknown', which is a class",
+        ),
     ],
 )
 def test_a_wrong_model_json_is_refused(spoiled: Path, change: Change, message: str) -> None:
@@ -86,6 +96,20 @@ def test_a_wrong_model_json_is_refused(spoiled: Path, change: Change, message: s
     path.write_text(json.dumps(document))
     with pytest.raises(InputError, match=message):
         read_bundle(spoiled)
+
+
+def test_calibration_is_read_back(tmp_path: Path, bundle: Bundle) -> None:
+    spec = replace(SPEC, calibration=Calibration(1.5, 0.4))
+    write_bundle(replace(bundle, spec=spec), tmp_path / "bundle")
+    assert read_bundle(tmp_path / "bundle").spec == spec
+
+
+def test_a_bundle_of_before_there_was_calibration_is_uncalibrated(spoiled: Path) -> None:
+    path = spoiled / "model.json"
+    document = json.loads(path.read_text())
+    assert document.pop("calibration") == {"temperature": 1.0, "reject_below": None}
+    path.write_text(json.dumps(document))
+    assert read_bundle(spoiled).spec == SPEC
 
 
 def test_what_is_no_json_is_refused(spoiled: Path) -> None:

@@ -82,3 +82,14 @@ def test_a_class_that_the_model_does_not_know_is_refused(
     with pytest.raises(InputError, match=r"has classes \['Balloons'\] that the model doesn't know; it"):
         evaluate(run_copy, tmp_path)
     assert not (run_copy / "evaluation.json").exists()
+
+
+def test_photos_that_serving_does_not_name_are_counted(run_copy: Path, dataset: Path) -> None:
+    before = evaluate(run_copy, dataset)
+    path = run_copy / "bundle" / "model.json"
+    document = json.loads(path.read_text())
+    document["calibration"]["reject_below"] = 1.0
+    path.write_text(json.dumps(document))
+    after = evaluate(run_copy, dataset)
+    assert (before.unknown, after.unknown) == (0, 8)
+    assert after.confusion == before.confusion

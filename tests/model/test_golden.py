@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from model.bundle import Golden
-from serving.golden import TOLERANCE, difference
+from model.golden import TOLERANCE, difference
 
 GOLDEN = Golden("00.jpg", b"", "b", {"a": 0.1, "b": 0.7, "c": 0.2})
 TIE = Golden("01.jpg", b"", "a", {"a": 0.5, "b": 0.5 - TOLERANCE / 2, "c": TOLERANCE / 2})

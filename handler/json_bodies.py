@@ -1,0 +1,96 @@
+"""Photos in JSON: base64 in objects that people write by hand, and KServe's V1 protocol.
+
+    {"image": BASE64, "top_k": 3}                    answered by an object
+    [{"image": BASE64}, {"image": BASE64}]           by a list
+    {"instances": [{"b64": BASE64}], "top_k": 3}     by {"predictions": [...]}
+
+`top_k` may be left out; a data URL (`data:image/jpeg;base64,...`) is read too. V1 is described at
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol; TorchServe's own
+`service_envelope` for it breaks when requests are batched.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from handler.errors import RequestError, WrongJson, WrongOption
+from handler.uploads import Photos, Shape, Upload
+
+_PHOTO_KEYS = ("image", "b64")
+_DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
+_FORMS = '{"image": BASE64}, a list of these, or {"instances": [{"b64": BASE64}]}'
+
+
+def parse(body: bytes | bytearray | str) -> Any:
+    """Parse a body that TorchServe left as it came; raises `WrongJson`."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:  # too deep
+        raise WrongJson(f"the body isn't JSON ({str(error)[:100]}); send {_FORMS}") from error
+
+
+def read_json(document: Any) -> Photos:
+    """List the photos of a parsed body; raises `RequestError` if it has another shape."""
+    if isinstance(document, dict) and "instances" in document:
+        _only(document, ("instances", "top_k"))
+        return _several(document["instances"], "predictions", read_top_k(document.get("top_k")))
+    if isinstance(document, dict):
+        return Photos((_photo(document),), "object")
+    if isinstance(document, list):
+        return _several(document, "list", None)
+    raise WrongJson(f"the JSON body is {repr(document)[:50]}; send {_FORMS}")
+
+
+def read_top_k(value: Any) -> int | None:
+    """Check how many classes are asked for; None for all of them."""
+    if value is None:
+        return None
+    try:
+        top_k = int(bytes(value) if isinstance(value, bytearray) else value)
+        if top_k < 1 or isinstance(value, bool | float):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise WrongOption(f"top_k {repr(value)[:50]} must be a whole number from 1") from error
+    return top_k
+
+
+def _several(entries: Any, shape: Shape, top_k: int | None) -> Photos:
+    if not isinstance(entries, list) or not entries:
+        raise WrongJson(f"{repr(entries)[:50]} must be a list of one photo or more; send {_FORMS}")
+    return Photos(tuple(_entry(entry, top_k) for entry in entries), shape)
+
+
+def _entry(entry: Any, top_k: int | None) -> Upload:
+    """Read one of several photos; what is wrong with it is its own affair."""
+    try:
+        return _photo(entry, top_k)
+    except RequestError as error:
+        return Upload(None, error)
+
+
+def _photo(entry: Any, top_k: int | None = None) -> Upload:
+    if not isinstance(entry, dict):
+        raise WrongJson(f"a photo must be a JSON object, this is {repr(entry)[:50]}; send {_FORMS}")
+    _only(entry, (*_PHOTO_KEYS, "top_k"))
+    given = [entry[key] for key in _PHOTO_KEYS if key in entry]
+    if len(given) != 1 or not isinstance(given[0], str):
+        raise WrongJson(f'a photo needs one of "image" and "b64" with base64 text; send {_FORMS}')
+    own = read_top_k(entry.get("top_k"))
+    return Upload(None, _decode(given[0]), own if own is not None else top_k)
+
+
+def _only(document: dict[str, Any], allowed: Sequence[str]) -> None:
+    if strange := [key for key in document if key not in allowed]:
+        raise WrongJson(f"unknown keys {repr(strange)[:100]}, {list(allowed)} are allowed")
+
+
+def _decode(text: str) -> bytes:
+    """Undo base64, with line breaks or as a data URL."""
+    start = _DATA_URL.match(text)
+    try:
+        return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
+    except (ValueError, binascii.Error) as error:  # ValueError: characters beyond ASCII
+        raise WrongJson(f"the photo isn't base64 ({error}); encode the file's bytes") from error

@@ -1,0 +1,54 @@
+"""What the network's scores are worth: temperature, and when to answer "unknown".
+
+Applied by `model.predictor` alone, so evaluation, golden answers and serving agree. The defaults
+change nothing; fitted values come from validation photos, and golden answers are written after them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.errors import InputError
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How log-probabilities become an answer.
+
+    Attributes:
+        temperature: the scores are divided by it before the softmax; above 1 it lowers confidence
+            (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+        reject_below: a photo whose best probability is below this is answered "unknown" (Hendrycks
+            and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in
+            Neural Networks", ICLR 2017); None to name a class always.
+    """
+
+    temperature: float = 1.0
+    reject_below: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be computed with."""
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(f"temperature {self.temperature} must be a number above 0")
+        if self.reject_below is not None and not 0 <= self.reject_below <= 1:
+            raise InputError(f"reject_below {self.reject_below} must be from 0 to 1, or null")
+
+    def probabilities(self, log_probabilities: Tensor) -> Tensor:
+        """(N, classes) log-probabilities -> (N, classes) probabilities."""
+        if self.temperature == 1:
+            return log_probabilities.exp()
+        return torch.softmax(log_probabilities / self.temperature, dim=1)
+
+    def name(self, classes: Sequence[str], row: npt.NDArray[np.float32]) -> str:
+        """Name the best of a (classes,) row of probabilities, or "unknown"."""
+        best = int(row.argmax())
+        if self.reject_below is not None and row[best] < self.reject_below:
+            return UNKNOWN
+        return classes[best]

@@ -1,0 +1,43 @@
+"""The section `handler` of model-config.yaml."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import handler
+from handler.settings import Settings, read_settings
+from model.errors import InputError
+from model.image import Limits
+
+
+def test_what_ships_says_the_defaults() -> None:
+    config = yaml.safe_load(Path(handler.__file__).with_name("model-config.yaml").read_text())
+    assert read_settings(config) == Settings()
+
+
+@pytest.mark.parametrize("config", [None, {}, {"handler": None}, {"handler": {"limits": None}}])
+def test_nothing_given(config: Any) -> None:
+    assert read_settings(config) == Settings()
+
+
+def test_given() -> None:
+    config = {"handler": {"threads": 2, "metrics": False, "limits": {"max_bytes": 5}}}
+    assert read_settings(config) == Settings(2, metrics=False, limits=Limits(max_bytes=5))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"thread": 1}, "no setting 'thread'; it has .*'threads'"),
+        ({"limits": {"bytes": 1}}, "no setting 'bytes'"),
+        ({"max_photos": 0}, "max_photos 0 must be a whole number from 1"),
+        ({"limits": {"max_side": "20k"}}, "max_side '20k' must be a whole number"),
+        ({"metrics": 1}, "metrics 1 must be true or false"),
+        ({"threads": True}, "threads True must be a whole number"),
+    ],
+)
+def test_what_is_wrong(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_settings({"handler": section})
