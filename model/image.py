@@ -94,10 +94,14 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
     return image
 
 
+def format_of(data: bytes | bytearray) -> str | None:
+    """Name the one of `FORMATS` that the first bytes promise, whatever follows them."""
+    return next((name for name, magics in _MAGIC.items() if bytes(data[:8]).startswith(magics)), None)
+
+
 def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedFormat:
-    for name, magics in _MAGIC.items():
-        if bytes(data[:8]).startswith(magics):
-            return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
+    if name := format_of(data):
+        return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
     return UnsupportedFormat(
         f"the data starts with {bytes(data[:12])!r} and is no photo; send one of {', '.join(FORMATS)}"
     )

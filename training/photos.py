@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 
 from model.errors import InputError, PhotoError
 from model.image import RGB, decode_photo
-
-SPLITS = ("train", "test")
+from training.prepare.manifest import SPLITS
 
 
 @dataclass(frozen=True)
