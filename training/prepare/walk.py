@@ -56,6 +56,8 @@ def walk(source: Path) -> Tree:
             f"{where} has {'no class folder' if not names else f'one class folder {sorted(names)}'}, "
             f"at least 2 are needed: {str(source / 'CLASS' / 'photo.jpg')!r}"
         )
+    if odd := [name for name in names if _is_no_text(name)]:
+        raise InputError(f"class folder {odd[0]!a} has a name that is no UTF-8; rename it")
     paths = _files(source, "", frozenset({_identity(source)}), unentered)
     given = set(splits) == set(SPLITS)
     files = [_place(path, len(splits) > 0, given) for path in paths]
@@ -70,6 +72,14 @@ def _folders(folder: Path) -> list[str]:
         raise InputError(
             f"{str(folder)!r} can't be read ({error.strerror}); give a folder of class folders"
         ) from error
+
+
+def _is_no_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:
