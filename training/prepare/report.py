@@ -24,7 +24,7 @@ from training.prepare.summary import Summary
 
 SIDE = 176  # of a thumbnail, pixels; shown at half of it, so that it is sharp on dense screens
 SAMPLES = 14  # photos shown of each class
-EXAMPLES = 10  # files shown for each reason, and leaks
+SINGLES, PAIRS = 14, 9  # files shown for each reason: whole lines on a wide screen
 SHOWN_CLASSES = 20  # pictures stop there; the table of classes goes on
 
 MEANING = {
@@ -82,7 +82,8 @@ def _reasons(summary: Summary, rows: Sequence[Row], source: Path) -> list[dict[s
     for reason in Reason:
         own = [row for row in rows if row.reason is reason]
         if own:
-            chosen = own[:: max(1, len(own) // EXAMPLES)][:EXAMPLES]
+            limit = PAIRS if own[0].other else SINGLES
+            chosen = own[:: max(1, len(own) // limit)][:limit]
             examples = [_example(row, source) for row in chosen]
             kept = all(row.kept for row in own)
             share = len(own) / max(1, summary["files"])
@@ -96,8 +97,8 @@ def _reasons(summary: Summary, rows: Sequence[Row], source: Path) -> list[dict[s
 def _example(row: Row, source: Path) -> dict[str, Any]:
     picture = _thumbnail(source / row.path) if row.width else None
     other = _thumbnail(source / row.other) if row.other else None
-    shown = {"path": row.path, "other": row.other, "detail": row.detail, "bytes": row.bytes}
-    return {**shown, "picture": picture, "other_picture": other, "start": _start(row, source)}
+    shown = {"path": row.path, "other": row.other, "detail": row.detail}
+    return {**shown, "picture": picture, "other_picture": other, "instead": _instead(row, source)}
 
 
 def _samples(rows: Sequence[Row], name: str, source: Path, seed: int) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ def _samples(rows: Sequence[Row], name: str, source: Path, seed: int) -> list[di
 
 def _leaks(summary: Summary, source: Path) -> list[dict[str, Any]]:
     """Some leaks with both photos, those that remain first."""
-    chosen = sorted(summary["leaks"], key=lambda leak: not leak["open"])[:EXAMPLES]
+    chosen = sorted(summary["leaks"], key=lambda leak: not leak["open"])[:PAIRS]
     sides = ("train", "test")
     return [{**leak, **{f"{s}_picture": _thumbnail(source / leak[s]) for s in sides}} for leak in chosen]
 
@@ -129,15 +130,19 @@ def _thumbnail(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _start(row: Row, source: Path) -> str:
-    """The first bytes of a file that is no picture, as text."""
-    if row.width or not row.bytes or row.reason in (Reason.UNOPENED, Reason.HIDDEN):
-        return ""
+def _instead(row: Row, source: Path) -> str:
+    """What is shown in place of a picture: the first bytes of a file that is none, as text."""
+    if row.width:
+        return "gone"
+    if not row.sha256:
+        return "not opened"
+    if not row.bytes:
+        return "0 bytes"
     try:
         with (source / row.path).open("rb") as file:
             start = file.read(24)
     except OSError:
-        return ""
+        return "gone"
     return "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in start)
 
 

@@ -86,12 +86,17 @@ def scan_file(source: Path, found: Found) -> Row:
     except OSError as error:
         row.drop(Reason.UNOPENED, error.strerror or str(error))
     except PhotoTooLarge as error:
-        row.drop(Reason.TOO_LARGE, str(error))
+        row.drop(Reason.TOO_LARGE, _what(error))
     except UnsupportedFormat as error:
-        row.drop(Reason.UNSUPPORTED, str(error))
+        row.drop(Reason.UNSUPPORTED, _what(error))
     except PhotoError as error:
-        row.drop(Reason.UNREADABLE, str(error))
+        row.drop(Reason.UNREADABLE, _what(error))
     return row
+
+
+def _what(error: PhotoError) -> str:
+    """What is wrong, without the remedy, which is for someone who sends a photo."""
+    return str(error).partition(";")[0]
 
 
 def _read(path: Path, row: Row) -> bytes | None:
