@@ -10,9 +10,13 @@ Where SOURCE has a defects.csv (`flyobj data synthesize --defects`), recall and 
 defect are given too; pruning is left out then, so that it can't hide one. `--derive N` first makes N
 small photos from those in SOURCE, crops turned and mirrored, to measure what N files cost.
 
+`--rows N` measures instead what deciding over N rows costs, in seconds and memory, with made-up rows: as
+many as no small machine has photos for.
+
 The last line on standard output is one JSON document.
 
     python -m benchmarks.prepare SOURCE [--derive 5000] [--turns 3] [--workers 2]
+    python -m benchmarks.prepare --rows 1000000
 """
 
 import argparse
@@ -37,7 +41,7 @@ from rich.table import Table
 from model.errors import PhotoError
 from model.image import decode_photo
 from training import defects
-from training.prepare.manifest import read_manifest
+from training.prepare.manifest import Row, read_manifest, write_manifest
 from training.prepare.near import near_pairs
 from training.prepare.scan import in_parallel, scan
 from training.prepare.settings import Settings
@@ -50,11 +54,17 @@ console = Console(stderr=True, highlight=False)
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("source", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("--rows", type=int, metavar="N", help="measure the decisions on N made-up rows")
     parser.add_argument("--derive", type=int, metavar="N", help="measure on N photos made from SOURCE's")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
+    if (args.source is None) == (args.rows is None):
+        parser.error("give either SOURCE or --rows N")
+    if args.rows:
+        print(json.dumps(decide(args.rows)))
+        return
     with tempfile.TemporaryDirectory() as room:
         source = args.source
         if args.derive:
@@ -95,7 +105,7 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
         "near_search_s": round(time.perf_counter() - start, 2),
         "files_per_s": {n: round(len(files) / statistics.median(s), 1) for n, s in seconds.items()},
         "share_of_floor": {n: _share(seconds["floor"], seconds[n]) for n in ("scan", "whole")},
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mib": _peak_mib(),
         "manifest_mb": round((out / "manifest.csv").stat().st_size / 1e6, 2),
         "report_mb": round((out / "report.html").stat().st_size / 1e6, 2),
     }
@@ -103,6 +113,58 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
     if planted.is_file():
         result["defects"] = _scores(defects.score(defects.read_defects(source), rows))
     return result
+
+
+def decide(count: int) -> dict[str, Any]:
+    """Clean, prune, split and write `count` made-up rows, every tenth nearly a copy of the last."""
+    from training.prepare.clean import clean
+    from training.prepare.prune import prune
+    from training.prepare.split import split
+
+    rng, settings = np.random.default_rng(0), Settings()
+    base = _peak_mib()
+    rows = [_row(number, rng) for number in range(count)]
+    for number in range(9, count, 10):
+        rows[number].phash = rows[number - 1].phash[:-2] + "00"
+    seconds, made = {}, _peak_mib()
+    near: list[Any] = []
+    with tempfile.TemporaryDirectory() as room:
+        steps: dict[str, Callable[[], object]] = {
+            "clean": lambda: near.extend(clean(rows, settings)),
+            "prune": lambda: prune(rows, settings),
+            "split": lambda: split(rows, near, settings),
+            "write": lambda: write_manifest(rows, Path(room, "manifest.csv")),
+        }
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[name] = round(time.perf_counter() - start, 1)
+    return {
+        "rows": count,
+        "near_pairs": len(near),
+        "seconds": seconds,
+        "rows_mib": made - base,
+        "peak_mib": _peak_mib(),
+    }
+
+
+def _row(number: int, rng: np.random.Generator) -> Row:
+    height, width = (int(side) for side in rng.integers(100, 1000, 2))
+    name = f"class {number % 10}"
+    return Row(
+        f"{name}/photo_{number:08d}.jpg",
+        name,
+        sha256=rng.bytes(32).hex(),
+        phash=rng.bytes(32).hex(),
+        bytes=height * width // 8,
+        width=width,
+        height=height,
+        format="JPEG",
+    )
+
+
+def _peak_mib() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def touch(source: Path, found: Found) -> str:
