@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from training.prepare.manifest import Row
 
@@ -155,7 +155,7 @@ def _plain(axes: Axes, side: str, form: Any) -> None:
         LogLocator(subs=(1, 2, 5) if high / low < 6 else (1, 3) if high / low < 60 else (1,))
     )
     axis.set_major_formatter(FuncFormatter(form))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _as_bytes(value: float, _: int = 0) -> str:

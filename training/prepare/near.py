@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 BANDS = 16
 MAX_DISTANCE = BANDS - 1
-BLOCK = 1024  # hashes compared with as many at once: 8 MiB a word
 
+Indices = npt.NDArray[np.int64]
 Pairs = npt.NDArray[np.int64]  # (M, 2), first < second, sorted
 
 
@@ -24,21 +24,20 @@ def near_pairs(hashes: Sequence[str], distance: int) -> Pairs:
     words, bands = raw.view(np.uint64), raw.view(np.uint16)  # (N, 4), (N, 16)
     found = [np.empty((0, 2), np.int64)]
     for band in range(BANDS):
-        for first, second in _candidates(bands[:, band]):
-            differing = np.bitwise_count(words[first, None] ^ words[None, second]).sum(axis=2)
-            near = np.argwhere(differing <= distance)
-            pairs = np.stack([first[near[:, 0]], second[near[:, 1]]], axis=1)
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+        for first, second in _alike(bands[:, band]):
+            differing = np.bitwise_count(words[first] ^ words[second]).sum(axis=1)
+            near = differing <= distance
+            found.append(np.stack([first[near], second[near]], axis=1))
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _candidates(
-    keys: npt.NDArray[np.uint16],
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield blocks of indices to compare: all pairs with the same key are in one of them."""
+def _alike(keys: npt.NDArray[np.uint16]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield all pairs of indices with the same key, each once, the first smaller than the second."""
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    for start, end in zip(starts, np.append(starts[1:], len(keys)), strict=True):
-        for i in range(start, end if end - start > 1 else start, BLOCK):
-            for j in range(i, end, BLOCK):
-                yield order[i : min(i + BLOCK, end)], order[j : min(j + BLOCK, end)]
+    ordered = keys[order]
+    places, step = np.arange(len(keys)), 1
+    while len(places):  # those whose neighbour `step` further on has the same key still
+        places = places[places + step < len(keys)]
+        places = places[ordered[places] == ordered[places + step]]
+        yield order[places], order[places + step]
+        step += 1
