@@ -1,14 +1,92 @@
-"""`flyobj data`: make data sets."""
+"""`flyobj data`: make, clean and look at data sets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import rich
 import typer
+from rich.table import Table
 
 from cli.options import Json, emit
 
-app = typer.Typer(no_args_is_help=True, help="Make data sets.")
+if TYPE_CHECKING:
+    from training.prepare.summary import Summary
+
+app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are linked.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT if this command made it before.")]
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/test.")],
+    out: Out,
+    copy: Copy = False,
+    min_side: Annotated[int, typer.Option(help="Smallest height and width kept, pixels.")] = 32,
+    near: Annotated[int, typer.Option(help="Bits of 256 that near duplicates may differ in.")] = 12,
+    keep_near: Annotated[
+        bool, typer.Option("--keep-near", help="Keep near duplicates, on one side of the split.")
+    ] = False,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Leave K-Means out.")] = False,
+    clusters: Annotated[int, typer.Option(help="Clusters a class, 2 to 10.")] = 4,
+    prune_share: Annotated[float, typer.Option(help="Drop clusters under this share of it.")] = 0.02,
+    group_regex: Annotated[
+        str | None,
+        typer.Option(help=r"Files in whose names it finds the same stay together: '^(.+)_f\d+'."),
+    ] = None,
+    test_share: Annotated[float, typer.Option(help="Share of test, where no split is given.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same manifest.")] = 0,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Look at one part of N only, for `merge`.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Clean, prune and split a pile of photos; writes a manifest, a report and an ImageFolder."""
+    from training.prepare import pipeline
+    from training.prepare.settings import Settings
+
+    settings = Settings(
+        *(min_side, near, keep_near, not no_prune, clusters, prune_share, group_regex, test_share, seed)
+    )
+    if shard is None:
+        made = pipeline.prepare(source, out, settings, copy=copy, force=force, workers=workers)
+        _show(made, out, as_json)
+        return
+    files = pipeline.prepare_shard(source, out, settings, shard, force=force, workers=workers)
+    line = (
+        f"shard {shard} in {out}: {files} files; with all shards: flyobj data merge SHARD... --out DIR"
+    )
+    emit({"out": str(out), "shard": shard, "files": files}, as_json, line)
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="All N shard folders.")],
+    out: Out,
+    copy: Copy = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make from all shards what one run of `prepare` would have made."""
+    from training.prepare import pipeline
+
+    _show(pipeline.merge(shards, out, copy=copy, force=force), out, as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder made by `prepare`.")],
+    as_json: Json = False,
+) -> None:
+    """Draw DIR/report.html again."""
+    from training.prepare import pipeline
+
+    path = pipeline.report(folder)
+    emit({"report": str(path)}, as_json, f"{path}")
 
 
 @app.command()
@@ -16,6 +94,9 @@ def synthesize(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
     per_class: Annotated[int, typer.Option(help="Photos a class, train and test together.")] = 300,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    defects: Annotated[
+        bool, typer.Option("--defects", help="Mix in what `prepare` looks for; see OUT/defects.csv.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Draw stand-in photos of quadcopters, winged drones and birds, as train/CLASS and test/CLASS."""
@@ -25,5 +106,24 @@ def synthesize(
 
     with Progress(console=rich.get_console()) as progress:
         task = progress.add_task("drawing", total=per_class * len(CLASSES))
-        counts = synthesize(folder, per_class, seed, progress=lambda n: progress.advance(task, n))
-    emit(counts, as_json, f"{sum(counts.values())} photos in {folder}: {counts}")
+        counts = synthesize(
+            folder, per_class, seed, defects=defects, progress=lambda n: progress.advance(task, n)
+        )
+    photos = counts["train"] + counts["test"]
+    emit(counts, as_json, f"{photos} photos in {folder}: {counts}")
+
+
+def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
+    classes = Table("class", "train", "test", "dropped")
+    for name, counts in summary["classes"].items():
+        classes.add_row(
+            rich.markup.escape(name), *(str(counts[k]) for k in ("train", "test", "dropped"))
+        )
+    why = Table("files", "dropped or noted because")
+    for part in ("dropped", "noted"):
+        for reason, count in summary[part].items():
+            why.add_row(str(count), reason if part == "dropped" else f"{reason} (kept)")
+    line = f"{summary['kept']} of {summary['files']} files kept; look at {folder}/report.html"
+    warnings = [rich.markup.escape(f"warning: {text}") for text in summary["warnings"]]
+    shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
+    emit(shown, as_json, classes, *([why] if why.row_count else []), *warnings, line)

@@ -5,6 +5,7 @@ of an epoch. What is left out is returned, with the reason.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from torch.utils.data import Dataset
 
 from model.errors import InputError, PhotoError
 from model.image import RGB, decode_photo
-
-SPLITS = ("train", "test")
+from training.prepare.manifest import SPLITS
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def read_split(data: Path, split: str) -> Split:
             skipped.append(Skipped(file, reason))
             continue
         photos.append(Photo(file, label))
-        digest.update(f"{file.relative_to(folder)}\0{content}\n".encode())
+        name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
+        digest.update(name + f"\0{content}\n".encode())
     _require_photos(folder, classes, photos, skipped)
     return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from model.errors import InputError
 from model.image import RGB
+from training.defects import plant
 from training.shapes import SUBJECTS, Array, Colour, Face, Random, Subject, X, Y, Z
 
 CHUNK = 16  # photos drawn between two reports of progress
@@ -187,9 +188,13 @@ def synthesize(
     *,
     test_share: float = 0.25,
     workers: int | None = None,
+    defects: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
     """Write `out`/{train,test}/CLASS/NNNN.jpg and return how many photos each split has.
+
+    With `defects` files with every kind of defect are mixed in (see `training.defects`) and counted
+    under "defects".
 
     The same seed gives the same bytes on any number of workers (default: one for each core).
     `out` appears only once it is whole; `progress` gets the number of photos written since its
@@ -218,10 +223,13 @@ def synthesize(
             pool.shutdown(cancel_futures=True)
     origin = {"seed": seed, "per_class": per_class, "test_share": test_share, "classes": CLASSES}
     (unfinished / "synthetic.json").write_text(json.dumps(origin, indent=2) + "\n")
+    counts = {"train": len(CLASSES) * (per_class - test), "test": len(CLASSES) * test}
+    if defects:
+        counts["defects"] = len(plant(unfinished, seed))
     if out.exists():
         out.rmdir()  # empty, or _check would have refused it
     unfinished.rename(out)
-    return {"train": len(CLASSES) * (per_class - test), "test": len(CLASSES) * test}
+    return counts
 
 
 def _write(folder: Path, seed: int, per_class: int, train: int, numbers: range) -> int:

@@ -1,0 +1,188 @@
+"""The pictures of the report that are drawn from rows alone, as SVG."""
+
+import base64
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from training.prepare.manifest import Row
+
+TRAIN, TEST, DROPPED, INK = "#2b6cb0", "#90bfe8", "#d6603c", "#22303c"
+CLUSTERS = ("#1b4f72", "#2e86ab", "#5fb49c", "#e0b13c", "#8e6cc0", "#7a8b99")
+MAX_POINTS = 3000  # a panel; more would only cover each other
+PANELS = 4  # in a line
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#b7c2cc",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": "#5b6b79",
+    "ytick.color": "#5b6b79",
+    "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
+}
+
+
+def photos_per_class(classes: dict[str, dict[str, int]]) -> str:
+    """Bars of the photos in train, in test, and dropped."""
+    with mpl.rc_context(STYLE):
+        figure = Figure((9, 0.7 + 0.42 * len(classes)), layout="constrained")
+        axes = figure.subplots()
+        names, left = [_short(name) for name in classes], np.zeros(len(classes))
+        for part, colour in (("train", TRAIN), ("test", TEST), ("dropped", DROPPED)):
+            counts = np.array([c[part] for c in classes.values()])
+            bars = axes.barh(range(len(names)), counts, left=left, color=colour, label=part, height=0.68)
+            labels = [str(n) if n > 0.03 * _longest(classes) else "" for n in counts]
+            axes.bar_label(bars, labels, label_type="center", color=INK if part == "test" else "white")
+            left += counts
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        return _svg(figure)
+
+
+def file_sizes(rows: Sequence[Row], classes: Sequence[str]) -> str:
+    """Histograms of the file size of each class, kept and dropped, on one logarithmic axis."""
+    sizes = [row.bytes for row in rows if row.width]
+    edges = np.geomspace(min(sizes), max(sizes) + 1, 41).tolist()
+
+    def panel(axes: Axes, own: list[Row]) -> None:
+        kept = [row.bytes for row in own if row.kept]
+        dropped = [row.bytes for row in own if not row.kept]
+        axes.hist([kept, dropped], edges, histtype="stepfilled", stacked=True, color=(TRAIN, DROPPED))
+        axes.set_xscale("log")
+        _plain(axes, "x", _as_bytes)
+
+    return _panels(rows, classes, panel, "file size", "photos")
+
+
+def sides(rows: Sequence[Row], classes: Sequence[str]) -> str:
+    """Height over width of each class, kept and dropped, on logarithmic axes."""
+
+    def panel(axes: Axes, own: list[Row]) -> None:
+        for kept, colour in ((True, TRAIN), (False, DROPPED)):
+            some = thinned([row for row in own if row.kept is kept])
+            _dots(axes, some, colour)
+        _pixels(axes)
+
+    return _panels(rows, classes, panel, "width, pixels", "height, pixels")
+
+
+def size_clusters(rows: Sequence[Row], classes: Sequence[str], kept: dict[tuple[str, str], bool]) -> str:
+    """Histograms of the file size, coloured by cluster; those dropped are red."""
+    clustered = [row for row in rows if row.cluster]
+    sizes = [row.bytes for row in clustered]
+    edges = np.geomspace(min(sizes), max(sizes) + 1, 41).tolist()
+
+    def panel(axes: Axes, own: list[Row]) -> None:
+        for name in sorted({row.cluster[:2] for row in own}):
+            some = [row.bytes for row in own if row.cluster[:2] == name]
+            colour = _colour(name, kept.get((own[0].class_name, name), True))
+            axes.hist(some, edges, histtype="stepfilled", color=colour)
+        axes.set_xscale("log")
+        _plain(axes, "x", _as_bytes)
+
+    return _panels(clustered, classes, panel, "file size", "photos")
+
+
+def side_clusters(rows: Sequence[Row], classes: Sequence[str], kept: dict[tuple[str, str], bool]) -> str:
+    """Height over width, coloured by cluster; those dropped are red."""
+    clustered = [row for row in rows if row.cluster]
+
+    def panel(axes: Axes, own: list[Row]) -> None:
+        for name in sorted({row.cluster[2:] for row in own}):
+            some = thinned([row for row in own if row.cluster[2:] == name])
+            _dots(axes, some, _colour(name, kept.get((own[0].class_name, name), True)))
+        _pixels(axes)
+
+    return _panels(clustered, classes, panel, "width, pixels", "height, pixels")
+
+
+def thinned(rows: list[Row]) -> list[Row]:
+    """Take evenly spread rows if there are more than `MAX_POINTS`."""
+    return rows[:: max(1, -(-len(rows) // MAX_POINTS))]
+
+
+def _panels(rows: Sequence[Row], classes: Sequence[str], panel: Any, across: str, up: str) -> str:
+    """One panel a class, all with the same axes."""
+    by_class = {name: [r for r in rows if r.class_name == name and r.width] for name in classes}
+    shown = {name: own for name, own in by_class.items() if own}
+    lines = -(-len(shown) // PANELS)
+    columns = min(PANELS, len(shown))
+    with mpl.rc_context(STYLE):
+        figure = Figure((9, 2.3 * lines + 0.2), layout="constrained", dpi=130)
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (name, own) in zip(grid.flat, shown.items(), strict=False):
+            panel(axes, own)
+            axes.set_title(_short(name))
+        for axes in grid.flat[len(shown) :]:
+            axes.set_visible(False)
+        figure.supxlabel(across, fontsize=9)
+        figure.supylabel(up, fontsize=9)
+        return _svg(figure)
+
+
+def _dots(axes: Axes, rows: list[Row], colour: str) -> None:
+    across, up = [row.width for row in rows], [row.height for row in rows]
+    axes.scatter(across, up, s=9, alpha=0.5, linewidths=0, color=colour, rasterized=True)
+
+
+def _pixels(axes: Axes) -> None:
+    for side in ("x", "y"):
+        getattr(axes, f"set_{side}scale")("log")
+        _plain(axes, side, lambda value, _: f"{value:g}")
+
+
+def _plain(axes: Axes, side: str, form: Any) -> None:
+    """Few ticks, the fewer the longer the axis, written as 100 and not as a power."""
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
+    axis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if high / low < 6 else (1, 3) if high / low < 60 else (1,))
+    )
+    axis.set_major_formatter(FuncFormatter(form))
+    axis.set_minor_locator(NullLocator())
+
+
+def _as_bytes(value: float, _: int = 0) -> str:
+    for unit in ("B", "kB"):
+        if value < 1000:
+            return f"{value:g} {unit}"
+        value /= 1000
+    return f"{value:g} MB"
+
+
+def _colour(name: str, kept: bool) -> str:
+    return CLUSTERS[int(name[1:]) % len(CLUSTERS)] if kept else DROPPED
+
+
+def _longest(classes: dict[str, dict[str, int]]) -> int:
+    return max(counts["train"] + counts["test"] + counts["dropped"] for counts in classes.values())
+
+
+def _short(name: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    return plain if len(plain) <= 24 else plain[:23] + "…"
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as the source of an HTML image."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()

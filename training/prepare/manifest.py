@@ -1,0 +1,112 @@
+"""The manifest: one row for each file found, with what it is, what became of it, and why.
+
+CSV as RFC 4180 has it, UTF-8. Names may hold quotes, newlines and bytes that are no UTF-8: they come
+back as they were (`surrogateescape`).
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from model.errors import InputError
+
+SPLITS = ("train", "test")
+NAME = "manifest.csv"
+HEADER = (
+    *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),
+    *("cluster", "kept", "reason", "other", "detail"),
+)
+
+
+class Reason(StrEnum):
+    """Why a file was dropped, in the order they are looked for; `EXTENSION` is of files kept."""
+
+    HIDDEN = "hidden file"
+    OUTSIDE = "not in a class folder"
+    UNOPENED = "can't be opened"
+    EMPTY = "zero bytes"
+    UNSUPPORTED = "not an image"
+    TOO_LARGE = "too large"
+    UNREADABLE = "not decodable"
+    TOO_SMALL = "too small"
+    CONFLICT = "under two classes"
+    DUPLICATE = "exact duplicate"
+    NEAR = "near duplicate"
+    PRUNED = "pruned cluster"
+    EXTENSION = "extension contradicts content"
+
+
+@dataclass(slots=True)
+class Row:
+    """One file. `path` is relative to the source, with slashes; sides are of the upright photo."""
+
+    path: str
+    class_name: str = ""
+    split: str = ""
+    group: str = ""  # what --group-regex found in the name
+    sha256: str = ""
+    phash: str = ""  # 256 bits in hexadecimal; "" for a photo without any structure
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    cluster: str = ""  # b1s3: second smallest by file size, fourth smallest by sides
+    kept: bool = True
+    reason: Reason | None = None
+    other: str = ""  # the photo that a duplicate duplicates
+    detail: str = ""
+
+    def drop(self, reason: Reason, detail: str = "", other: str = "") -> None:
+        """Leave the file out of the data set."""
+        self.kept, self.reason, self.detail, self.other = False, reason, detail, other
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.rpartition("/")[2]
+
+
+def write_manifest(rows: Iterable[Row], path: Path) -> None:
+    """Write the rows in their order."""
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for r in rows:
+            facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
+            photo = (r.width or "", r.height or "", r.format)
+            verdict = (r.cluster, "yes" if r.kept else "no", r.reason or "", r.other, r.detail)
+            writer.writerow((*facts, *photo, *verdict))
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        InputError: there is no such file, or it is something else.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != HEADER:
+                raise ValueError("another header")
+            return [_row(values) for values in reader]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{str(path)!r}: no such file; give a folder made by `flyobj data prepare`"
+        ) from error
+    except (ValueError, csv.Error) as error:
+        raise InputError(
+            f"{str(path)!r} is no manifest of ours ({error}); make it again with `flyobj data prepare`"
+        ) from error
+
+
+def _row(values: list[str]) -> Row:
+    path, class_name, split, group, sha256, phash, size, width, height, kind = values[:10]
+    cluster, kept, reason, other, detail = values[10:]
+    return Row(
+        *(path, class_name, split, group, sha256, phash),
+        *(int(size), int(width or 0), int(height or 0), kind, cluster, kept == "yes"),
+        *(Reason(reason) if reason else None, other, detail),
+    )
