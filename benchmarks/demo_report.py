@@ -10,6 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
+from model.bundle import read_json
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        color: #1c2733; background: #fff }
@@ -82,7 +84,8 @@ def _figure(figure: Figure, alt: str) -> str:
 def _training(run: Path) -> Figure:
     """Loss and validation accuracy over all stages' epochs, from the CSV logs."""
     epochs: list[dict[str, float]] = []
-    for log in sorted((run / "logs" / "csv").glob("*/metrics.csv")):  # stages are numbered
+    for result in read_json(run / "run.json")["stages"]:
+        log = run / "logs" / "csv" / result["stage"]["name"] / "metrics.csv"
         rows: dict[str, dict[str, float]] = {}
         with log.open(newline="") as file:
             for row in csv.DictReader(file):

@@ -5,6 +5,8 @@ only place where errors become exit codes: 0 done, 1 the work failed, 2 the inpu
 imported inside the commands, so that `flyobj --help` doesn't wait for PyTorch.
 """
 
+import os
+import signal
 import sys
 
 import rich
@@ -28,6 +30,10 @@ def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
 
+    # Threads that wait for each other spin at length by default; a step of training then takes ten times
+    # as long whenever another process wants the core. Read when PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     rich.reconfigure(stderr=True)
     try:
         app()

@@ -11,7 +11,6 @@ A server has a home folder, which holds everything it writes:
 import hashlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -108,8 +107,7 @@ def start(home: Path, port: int, store: Path) -> Server:
 
 
 def wait(server: Server) -> None:
-    """Stay in the foreground until Ctrl-C or SIGTERM; raises if the server ends by itself."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Stay in the foreground until Ctrl-C; raises if the server ends by itself."""
     try:
         if process := server.process():
             process.wait()

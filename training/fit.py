@@ -137,7 +137,7 @@ class EpochLines(Callback):
         done, of = trainer.current_epoch + 1, self._stage.epochs
         spent = time.monotonic() - self._start
         get_console().print(
-            f"{self._stage.name:<11} {done:>3}/{of}  "
+            f"{self._stage.name:<9} {done:>3}/{of}  "
             f"loss {trainer.callback_metrics['train_loss'].item():.3f}  "
             f"val accuracy {trainer.callback_metrics['val_accuracy'].item():.3f}  "
             f"{done * self._n_photos / spent:.0f} photos/s  "

@@ -61,12 +61,12 @@ class Settings:
         if self.weights == "none":
             half = max(MIN_SIZE, self.size // 2)
             first = self.epochs * 3 // 4
-            second = Stage("2-whole", self.epochs - first, self.rate or FINE_TUNE_RATE, self.size)
-            return (Stage("1-half-size", first, SCRATCH_RATE, half), second) if first else (second,)
+            second = Stage("whole", self.epochs - first, self.rate or FINE_TUNE_RATE, self.size)
+            return (Stage("half-size", first, SCRATCH_RATE, half), second) if first else (second,)
         head = max(1, self.epochs // 6)
         return (
-            Stage("1-head", head, HEAD_RATE, self.size, frozen=True),
-            Stage("2-whole", max(1, self.epochs - head), self.rate or FINE_TUNE_RATE, self.size),
+            Stage("head", head, HEAD_RATE, self.size, frozen=True),
+            Stage("whole", max(1, self.epochs - head), self.rate or FINE_TUNE_RATE, self.size),
         )
 
 

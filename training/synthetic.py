@@ -170,7 +170,7 @@ def draw(class_name: str, rng: Random) -> RGB:
     photo = background(rng, *((shorter, longer) if rng.random() < 0.7 else (longer, shorter)))
     light = rng.uniform([-1, -1, -0.2], [1, -0.2, 1])
     light /= np.linalg.norm(light)
-    light *= rng.uniform(*((0.1, 0.4) if rng.random() < 0.2 else (0.75, 1.15)))  # a few backlit
+    light *= rng.uniform(*((0.1, 0.4) if rng.random() < 0.08 else (0.75, 1.15)))  # a few backlit
     flock = int(rng.choice([2, 3])) if class_name == "Flying Birds" and rng.random() < 0.12 else 1
     smallest, largest = (0.75, 0.95) if flock == 1 else (0.45, 0.6)
     for _ in range(flock):

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.errors import FlyobjError, PhotoError
+from model.errors import FlyobjError, InputError, PhotoError
 from serving.client import Client, ServerError
 from serving.server import Server
 
@@ -93,13 +93,20 @@ def test_a_bad_photo_is_a_photo_error_with_the_handlers_message(
         client.predict(b"photo")
 
 
-@pytest.mark.parametrize("status", [404, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 def test_another_refusal_is_the_servers(connect: Connect, tmp_path: Path, status: int) -> None:
     write_keys(tmp_path, minutes=30)
-    client = connect(lambda _: httpx.Response(status, json={"message": "no such model"}))
-    with pytest.raises(ServerError, match=rf"no such model \(HTTP {status}\)") as error:
+    client = connect(lambda _: httpx.Response(status, json={"message": "broken"}))
+    with pytest.raises(ServerError, match=rf"broken \(HTTP {status}\)") as error:
         client.predict(b"photo")
     assert error.value.status == status
+
+
+def test_a_version_that_is_not_there_is_wrong_input(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(404, json={"message": "no version 9.9"}))
+    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list` shows"):
+        client.predict(b"photo", "9.9")
 
 
 @pytest.mark.parametrize(

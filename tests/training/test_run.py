@@ -39,7 +39,7 @@ def changed(before: State, after: State) -> set[str]:
 def test_the_head_stage_leaves_features_and_their_statistics_alone(tmp_path: Path) -> None:
     network = Network(2)
     before = state_of(network)
-    result = fit(network, Stage("head", 1, 1e-2), batches(), batches(), tmp_path)
+    result = fit(network, Stage("head", 1, 1e-2, 32, frozen=True), batches(), batches(), tmp_path)
     weights = {"head.1.weight", "head.1.bias", "head.4.weight", "head.4.bias"}
     assert changed(before, network.state_dict()) == weights
     assert 0 <= result.val_accuracy <= 1
@@ -48,9 +48,9 @@ def test_the_head_stage_leaves_features_and_their_statistics_alone(tmp_path: Pat
 
 def test_the_whole_stage_changes_everything_after_a_head_stage_too(tmp_path: Path) -> None:
     network = Network(2)
-    fit(network, Stage("head", 1, 1e-2), batches(), batches(), tmp_path)
+    fit(network, Stage("head", 1, 1e-2, 32, frozen=True), batches(), batches(), tmp_path)
     before = state_of(network)
-    fit(network, Stage("whole", 1, 1e-2), batches(), batches(), tmp_path)
+    fit(network, Stage("whole", 1, 1e-2, 32), batches(), batches(), tmp_path)
     assert changed(before, network.state_dict()) == set(before)
 
 
@@ -62,7 +62,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     check = DataLoader(TensorDataset(photos, labels), batch_size=8)
     torch.manual_seed(0)
     network = Network(2, dropout=0.0)
-    result = fit(network, Stage("whole", 6, 1e-2), learn, check, tmp_path)
+    result = fit(network, Stage("whole", 6, 1e-2, 32), learn, check, tmp_path)
     with torch.inference_mode():
         right = (network.eval()(photos).argmax(1) == labels).float().mean().item()
     assert right == pytest.approx(result.val_accuracy)
@@ -70,7 +70,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert [p.name for p in kept] == [f"whole-epoch={result.best_epoch}.ckpt"]
 
 
-@pytest.mark.parametrize("stage", [Stage("head", 1, 0.25), Stage("whole", 1, 0.25)])
+@pytest.mark.parametrize("stage", [Stage("head", 1, 0.25, 32, frozen=True), Stage("whole", 1, 0.25, 32)])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, stage: Stage) -> None:
     message = f"the loss became nan in stage '{stage.name}'; try a lower rate than 0.25"
     with pytest.raises(FlyobjError, match=message):
@@ -96,7 +96,7 @@ def _interrupts() -> Iterator[None]:
 def test_ctrl_c_says_so_and_how_to_go_on(tmp_path: Path) -> None:
     loader = DataLoader(Interrupted(torch.zeros(4, 3, 32, 32)), batch_size=2)
     with pytest.raises(FlyobjError, match="training was interrupted in stage 'head'; start it"):
-        fit(Network(2), Stage("head", 1, 1e-2), loader, batches(), tmp_path)
+        fit(Network(2), Stage("head", 1, 1e-2, 32, frozen=True), loader, batches(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,26 @@ def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [
-        (Settings("imagenet", epochs=12), [("head", 2, HEAD_RATE), ("whole", 10, FINE_TUNE_RATE)]),
-        (Settings("w.pt", epochs=2, rate=0.01), [("head", 1, HEAD_RATE), ("whole", 1, 0.01)]),
-        (Settings("none", epochs=5), [("whole", 5, SCRATCH_RATE)]),
-        (Settings("none", epochs=5, rate=0.01), [("whole", 5, 0.01)]),
+        (
+            Settings("imagenet", epochs=12),
+            [("head", 2, HEAD_RATE, 224, True), ("whole", 10, FINE_TUNE_RATE, 224)],
+        ),
+        (
+            Settings("w.pt", 96, epochs=2, rate=0.01),
+            [("head", 1, HEAD_RATE, 96, True), ("whole", 1, 0.01, 96)],
+        ),
+        (
+            Settings("none", 128, epochs=8),
+            [("half-size", 6, SCRATCH_RATE, 64), ("whole", 2, FINE_TUNE_RATE, 128)],
+        ),
+        (
+            Settings("none", 48, epochs=5, rate=0.01),
+            [("half-size", 3, SCRATCH_RATE, 32), ("whole", 2, 0.01, 48)],
+        ),
+        (Settings("none", epochs=1), [("whole", 1, FINE_TUNE_RATE, 224)]),
     ],
 )
-def test_stages(settings: Settings, stages: list[tuple[str, int, float]]) -> None:
+def test_stages(settings: Settings, stages: list[tuple[str, int, float, int]]) -> None:
     assert list(settings.stages()) == [Stage(*stage) for stage in stages]
 
 
