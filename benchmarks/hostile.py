@@ -161,6 +161,7 @@ def _bad_json(jpeg: bytes) -> Iterator[Case]:
     bodies = {
         "JSON cut short": b'{"image": "',
         "JSON 100,000 deep": b"[" * 100_000,
+        "JSON 990 deep": b"[" * 990 + b"]" * 990,
         "JSON number of 5,000 digits": b"9" * 5000,
         "JSON string": b'"words"',
         "JSON half a character": rb'"\ud800"',
