@@ -99,21 +99,13 @@ def form(part_type: str | None = "application/octet-stream", /, **parts: bytes) 
 def _formats(rgb: RGB) -> Iterator[tuple[str, bytes, bool]]:
     """Yield every format and mode; the last says whether the picture is the same for a network."""
     image = Image.fromarray(rgb)
-    small = image.resize((image.width // 2, image.height // 2))
     alpha = image.convert("RGBA")
     alpha.putalpha(Image.linear_gradient("L").resize(image.size))
-    other = Image.new("RGB", image.size, "red")
-    inverted = np.ascontiguousarray(255 - np.asarray(image.convert("CMYK")))  # as Adobe writes it
+    animated = {"save_all": True, "append_images": [Image.new("RGB", image.size, "red")]}
     sixteen = np.asarray(image.convert("L")).astype(np.uint16) * 257
-    yield "JPEG", encode(image, "JPEG", quality=95), True
-    yield "JPEG, progressive", encode(image, "JPEG", quality=95, progressive=True), True
-    yield "JPEG, grey", encode(image.convert("L"), "JPEG", quality=95), False
-    yield "JPEG, CMYK", encode(image.convert("CMYK"), "JPEG", quality=95), False
-    yield "JPEG, YCCK", simplejpeg.encode_jpeg(inverted, 95, "CMYK", "420"), False
-    yield "JPEG, bytes after its end", encode(image, "JPEG", quality=95) + b"\xff\xda video" * 200, True
-    yield "MPO", encode(image, "MPO", quality=95, save_all=True, append_images=[small]), True
+    yield from _jpegs(image)
     yield "PNG", encode(image, "PNG"), True
-    yield "APNG", encode(image, "PNG", save_all=True, append_images=[other]), True
+    yield "APNG", encode(image, "PNG", **animated), True
     yield "PNG, grey", encode(image.convert("L"), "PNG"), False
     yield "PNG, palette", encode(image.quantize(256), "PNG"), False
     yield "PNG, alpha", encode(alpha, "PNG"), False
@@ -123,17 +115,9 @@ def _formats(rgb: RGB) -> Iterator[tuple[str, bytes, bool]]:
     yield "WebP, lossless", encode(image, "WEBP", lossless=True), True
     yield "WebP, lossy", encode(image, "WEBP", quality=95), True
     yield "WebP, alpha", encode(alpha, "WEBP", lossless=True), False
-    yield (
-        "WebP, animated",
-        encode(image, "WEBP", lossless=True, save_all=True, append_images=[other]),
-        True,
-    )
+    yield "WebP, animated", encode(image, "WEBP", lossless=True, **animated), True
     yield "GIF", encode(image.quantize(256), "GIF"), False
-    yield (
-        "GIF, animated",
-        encode(image.quantize(256), "GIF", save_all=True, append_images=[other]),
-        False,
-    )
+    yield "GIF, animated", encode(image.quantize(256), "GIF", **animated), False
     yield "BMP", encode(image, "BMP"), True
     yield "TIFF", encode(image, "TIFF"), True
     yield "TIFF, LZW", encode(image, "TIFF", compression="tiff_lzw"), True
@@ -145,6 +129,18 @@ def _formats(rgb: RGB) -> Iterator[tuple[str, bytes, bool]]:
         yield "AVIF", encode(image, "AVIF", quality=95), True
     if "HEIF" in FORMATS:
         yield "HEIC", encode(image, "HEIF", quality=95), True
+
+
+def _jpegs(image: Image.Image) -> Iterator[tuple[str, bytes, bool]]:
+    small = image.resize((image.width // 2, image.height // 2))
+    inverted = np.ascontiguousarray(255 - np.asarray(image.convert("CMYK")))  # as Adobe writes it
+    yield "JPEG", encode(image, "JPEG", quality=95), True
+    yield "JPEG, progressive", encode(image, "JPEG", quality=95, progressive=True), True
+    yield "JPEG, grey", encode(image.convert("L"), "JPEG", quality=95), False
+    yield "JPEG, CMYK", encode(image.convert("CMYK"), "JPEG", quality=95), False
+    yield "JPEG, YCCK", simplejpeg.encode_jpeg(inverted, 95, "CMYK", "420"), False
+    yield "JPEG, bytes after its end", encode(image, "JPEG", quality=95) + b"\xff\xda video" * 200, True
+    yield "MPO", encode(image, "MPO", quality=95, save_all=True, append_images=[small]), True
 
 
 def _orientations(rgb: RGB) -> Iterator[tuple[str, bytes, bool]]:

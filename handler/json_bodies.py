@@ -14,6 +14,7 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
+from reprlib import repr as short  # however long and deep a client's value is
 from typing import Any
 
 from handler.errors import RequestError, WrongJson, WrongOption
@@ -41,7 +42,7 @@ def read_json(document: Any) -> Photos:
         return Photos((_photo(document),), "object")
     if isinstance(document, list):
         return _several(document, "list", None)
-    raise WrongJson(f"the JSON body is {repr(document)[:50]}; send {_FORMS}")
+    raise WrongJson(f"the JSON body is {short(document)}; send {_FORMS}")
 
 
 def read_top_k(value: Any) -> int | None:
@@ -53,13 +54,13 @@ def read_top_k(value: Any) -> int | None:
         if top_k < 1 or isinstance(value, bool | float):
             raise ValueError
     except (TypeError, ValueError) as error:
-        raise WrongOption(f"top_k {repr(value)[:50]} must be a whole number from 1") from error
+        raise WrongOption(f"top_k {short(value)} must be a whole number from 1") from error
     return top_k
 
 
 def _several(entries: Any, shape: Shape, top_k: int | None) -> Photos:
     if not isinstance(entries, list) or not entries:
-        raise WrongJson(f"{repr(entries)[:50]} must be a list of one photo or more; send {_FORMS}")
+        raise WrongJson(f"{short(entries)} must be a list of one photo or more; send {_FORMS}")
     return Photos(tuple(_entry(entry, top_k) for entry in entries), shape)
 
 
@@ -73,7 +74,7 @@ def _entry(entry: Any, top_k: int | None) -> Upload:
 
 def _photo(entry: Any, top_k: int | None = None) -> Upload:
     if not isinstance(entry, dict):
-        raise WrongJson(f"a photo must be a JSON object, this is {repr(entry)[:50]}; send {_FORMS}")
+        raise WrongJson(f"a photo must be a JSON object, this is {short(entry)}; send {_FORMS}")
     _only(entry, (*_PHOTO_KEYS, "top_k"))
     given = [entry[key] for key in _PHOTO_KEYS if key in entry]
     if len(given) != 1 or not isinstance(given[0], str):
@@ -84,7 +85,7 @@ def _photo(entry: Any, top_k: int | None = None) -> Upload:
 
 def _only(document: dict[str, Any], allowed: Sequence[str]) -> None:
     if strange := [key for key in document if key not in allowed]:
-        raise WrongJson(f"unknown keys {repr(strange)[:100]}, {list(allowed)} are allowed")
+        raise WrongJson(f"unknown keys {short(strange)}, {list(allowed)} are allowed")
 
 
 def _decode(text: str) -> bytes:

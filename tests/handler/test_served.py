@@ -63,7 +63,9 @@ def test_each_gets_what_it_asked_for(
 def test_an_explanation_as_v1_and_as_a_picture(server: "Home", url: str, photos: list[bytes]) -> None:
     instances = {"instances": [{"b64": base64.b64encode(photos[0]).decode()}]}
     address = f"{url}/v1/models/flying_objects:explain"
-    (answer,) = httpx.post(address, json=instances, headers=server.headers()).json()["predictions"]
+    (answer,) = httpx.post(address, json=instances, headers=server.headers(), timeout=60).json()[
+        "predictions"
+    ]
     shown = answer["explanation"]
     assert shown["class"] == answer["predicted"]
     assert max(map(max, shown["heatmap"])) in (0.0, 1.0)
@@ -81,7 +83,9 @@ def test_nobody_else_can_pass_for_the_management_port(
     server: "Home", url: str, photos: list[bytes]
 ) -> None:
     headers = {**server.headers(), "describe": "True", "explain": "True"}
-    answer = httpx.post(f"{url}/predictions/flying_objects", content=photos[0], headers=headers).json()
+    answer = httpx.post(
+        f"{url}/predictions/flying_objects", content=photos[0], headers=headers, timeout=60
+    ).json()
     assert "predicted" in answer
     assert "explanation" not in answer
 
@@ -93,17 +97,19 @@ def test_nobody_else_can_pass_for_the_management_port(
 def test_top_k_beside_a_raw_body(
     server: "Home", url: str, photos: list[bytes], path: str, more: dict[str, str]
 ) -> None:
-    answer = httpx.post(f"{url}{path}", content=photos[0], headers={**server.headers(), **more}).json()
+    answer = httpx.post(
+        f"{url}{path}", content=photos[0], headers={**server.headers(), **more}, timeout=60
+    ).json()
     assert list(answer["probabilities"]) == [answer["predicted"]]
 
 
 def test_metrics_carry_the_models_version(server: "Home", url: str, photos: list[bytes]) -> None:
     headers = server.headers()
     for content in (photos[0], b"words"):
-        httpx.post(f"{url}/predictions/flying_objects", content=content, headers=headers)
+        httpx.post(f"{url}/predictions/flying_objects", content=content, headers=headers, timeout=60)
     with server.client() as client:
         management = {"Authorization": f"Bearer {client.token('management')}"}
-    text = httpx.get(f"http://127.0.0.1:{server.port + 2}/metrics", headers=management).text
+    text = httpx.get(f"http://127.0.0.1:{server.port + 2}/metrics", headers=management, timeout=60).text
     for name in ("decode", "inference", "handler"):
         pattern = rf'flyobj_{name}_seconds_bucket\{{[^}}]*model_version="1.0"[^}}]*le="0.1"'
         assert re.search(pattern, text), name
