@@ -3,7 +3,8 @@
 The floor reads each file, takes its SHA-256 and decodes it once, in as many processes. Beside it: the
 scan (the same, plus perceptual hash and row), and the whole of prepare, from walking to the report.
 All three take turns on the same files in the same run, and the median of each is given; a share is the
-median of the turns' shares. Importing libraries (about 2 s) isn't counted. Memory is the peak of the
+median of the turns' shares, by the clock and by processor time, which neighbours on the machine disturb
+less. Importing libraries (about 2 s) isn't counted. Memory is the peak of the
 process that holds the rows; workers hold one photo each.
 
 Where SOURCE has a defects.csv (`flyobj data synthesize --defects`), recall and precision of each kind of
@@ -87,11 +88,13 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
         "whole": lambda: prepare(source, out, settings, force=True, workers=workers),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    cpu: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(turns):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), _cpu_s()
             step()
             seconds[name].append(time.perf_counter() - start)
+            cpu[name].append(_cpu_s() - cpu_start)
     rows = read_manifest(out / "manifest.csv")
     hashes = [row.phash for row in rows if row.phash]
     start = time.perf_counter()
@@ -105,6 +108,10 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
         "near_search_s": round(time.perf_counter() - start, 2),
         "files_per_s": {n: round(len(files) / statistics.median(s), 1) for n, s in seconds.items()},
         "share_of_floor": {n: _share(seconds["floor"], seconds[n]) for n in ("scan", "whole")},
+        "cpu_ms_per_file": {
+            n: round(1e3 * statistics.median(s) / len(files), 3) for n, s in cpu.items()
+        },
+        "cpu_share_of_floor": {n: _share(cpu["floor"], cpu[n]) for n in ("scan", "whole")},
         "peak_mib": _peak_mib(),
         "manifest_mb": round((out / "manifest.csv").stat().st_size / 1e6, 2),
         "report_mb": round((out / "report.html").stat().st_size / 1e6, 2),
@@ -161,6 +168,12 @@ def _row(number: int, rng: np.random.Generator) -> Row:
         height=height,
         format="JPEG",
     )
+
+
+def _cpu_s() -> float:
+    """What this process and its workers that ended have used of the processors."""
+    own, ended = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
 def _peak_mib() -> int:
