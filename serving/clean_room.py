@@ -18,8 +18,8 @@ def main(folder: Path, site_packages: str) -> None:
     """Load the archive with TorchServe's own loader and answer its golden photos in one batch."""
     sys.path[:0] = [str(folder)]
     sys.path.append(site_packages)
-    from ts.context import RequestProcessor  # type: ignore[import-untyped,unused-ignore]
-    from ts.model_loader import ModelLoaderFactory  # type: ignore[import-untyped,unused-ignore]
+    from ts.context import RequestProcessor
+    from ts.model_loader import ModelLoaderFactory
 
     model = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())["model"]
     golden: list[Any] = json.loads((folder / "bundle" / "golden" / "golden.json").read_text())
