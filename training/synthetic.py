@@ -166,7 +166,7 @@ def expose(photo: RGB, rng: Random) -> RGB:
 def draw(class_name: str, rng: Random) -> RGB:
     """One photo of the class, (H, W, 3) RGB, its longer side 160 to 1600 px."""
     subject = SUBJECTS[class_name]
-    longer = round(160 * 10 ** (rng.random() ** 1.35))
+    longer = round(160 * 10 ** (rng.random() ** 2))
     shorter = round(longer / rng.uniform(4 / 3, 16 / 9))
     photo = background(rng, *((shorter, longer) if rng.random() < 0.7 else (longer, shorter)))
     light = rng.uniform([-1, -1, -0.2], [1, -0.2, 1])
