@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,32 +101,25 @@ def test_an_engine_that_cannot_run_is_an_error_where_it_was_asked_for(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "openvino")
-    with pytest.raises(FlyobjError, match="no graph for OpenVINO.*--engine openvino"):
+    with pytest.raises(FlyobjError, match=r"no graph for OpenVINO.*--engine openvino"):
         choose_engine(bundle, tmp_path)
     monkeypatch.setenv(VARIABLE, "tpu")
     with pytest.raises(InputError, match="FLYOBJ_ENGINE is 'tpu'; allowed are auto, torch, openvino"):
         choose_engine(bundle, tmp_path)
 
 
-def damage(engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (engines / "openvino.xml").write_text("<net>")
-
-
-def uninstall(engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "model.openvino_engine", None)
-
-
-@pytest.mark.parametrize("harm", [damage, uninstall])
+@pytest.mark.parametrize("installed", [True, False])
 def test_pytorch_steps_in_and_says_so(
     bundle: Bundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    harm: Callable[[Path, pytest.MonkeyPatch], None],
+    installed: bool,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    (tmp_path / "openvino.xml").touch()
-    harm(tmp_path, monkeypatch)
+    (tmp_path / "openvino.xml").write_text("<net>")  # which OpenVINO can't read
+    if not installed:
+        monkeypatch.setitem(sys.modules, "model.openvino_engine", None)
     with caplog.at_level(logging.WARNING):
         assert isinstance(choose_engine(bundle, tmp_path), TorchEngine)
     assert "PyTorch answers, as OpenVINO can't run here" in caplog.text
@@ -139,14 +131,12 @@ def test_what_is_packaged(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="engine 'onnx' is unknown; allowed are auto, torch, openvino"):
         write_engines(bundle, tmp_path / "onnx", "onnx")
     monkeypatch.setitem(sys.modules, "model.openvino_engine", None)
-    with pytest.raises(
-        InputError, match="can't be packaged .*`pip install openvino`, or --engine torch"
-    ):
+    with pytest.raises(InputError, match=r"can't be packaged .*or --engine torch"):
         write_engines(bundle, tmp_path / "openvino", "openvino")
 
 
 def test_a_worker_imports_what_it_needs(run: Path, engines: Path) -> None:
-    """In a process of its own: nothing of training, no torchvision, and nothing that reports to others."""
+    """In a process of its own: nothing of training, no torchvision, nothing that reports to others."""
     code = f"""
 import sys
 from pathlib import Path
