@@ -32,7 +32,8 @@ from benchmarks.corpus import Case, good_cases
 from benchmarks.demo import free_port
 from benchmarks.hostile import hostile_cases, mutations, truncations
 from model.bundle import Golden, as_probabilities, read_bundle
-from model.golden import TOLERANCE, difference
+from model.engines import REDUCED
+from model.golden import difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
 from serving import server
@@ -109,7 +110,7 @@ class Judge:
             return f"{answer['predicted']!r}, the original photo is {self._best!r}"
         if len(answer["probabilities"]) < len(expected.probabilities):  # top_k
             gaps = [abs(p - expected.probabilities[c]) for c, p in answer["probabilities"].items()]
-            return f"differs by {max(gaps):.2g}" if max(gaps) > TOLERANCE else None
+            return f"differs by {max(gaps):.2g}" if max(gaps) > REDUCED else None
         return difference(expected, answer)
 
     def _answer(self, case: Case) -> Golden:

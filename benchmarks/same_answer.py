@@ -1,9 +1,9 @@
 """Whether a photo gets the same answer however it is sent, and the one that evaluation saw.
 
 Sends each photo of a split to a running server as a raw body, a form, JSON and KServe V1, several at a
-time, and compares every probability with the bundle's own. Exit code 1 if one differs by more than
-1e-6 or the accuracy isn't that of `flyobj evaluate`. The last line on standard output is one JSON
-document.
+time, and compares every probability with the bundle's own. Exit code 1 if one differs by more
+than an engine may, or the accuracy by more than 0.2 points from that of `flyobj evaluate`. The last line
+on standard output is one JSON document.
 
     python -m benchmarks.same_answer RUN DATA [--split test] [--home runs/server]
 """
@@ -20,12 +20,13 @@ from typing import Any
 import httpx
 
 from model.bundle import as_probabilities, read_bundle, read_json
+from model.engines import REDUCED
 from model.predictor import Predictor
 from serving import server
 from serving.client import Client
 from training.photos import read_split
 
-TOLERANCE = 1e-6
+ACCURACY_TOLERANCE = 0.002
 CLIENTS = 8
 Send = Callable[[httpx.Client, bytes], Any]
 
@@ -80,7 +81,8 @@ def main() -> int:
     evaluated = read_json(arguments.run / "evaluation.json")
     report["evaluated_accuracy"] = evaluated["accuracy"]
     report["passed"] = all(
-        way["largest_difference"] <= TOLERANCE and way["accuracy"] == evaluated["accuracy"]
+        way["largest_difference"] <= REDUCED
+        and abs(way["accuracy"] - evaluated["accuracy"]) <= ACCURACY_TOLERANCE
         for way in report["ways"].values()
     )
     print(json.dumps(report))

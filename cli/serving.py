@@ -19,13 +19,20 @@ def archive(
     run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
     version: Annotated[str, typer.Option(help="Version of the archive, e.g. 1.0.")],
     model_store: Store = DEFAULT_STORE,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What else than PyTorch may run it: openvino, torch for nothing, auto for what is "
+            "installed. A worker takes the fastest; FLYOBJ_ENGINE=torch or openvino overrides that."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Package a run as a .mar, checked to answer as training did."""
+    """Package a run as a .mar, checked to answer as training did with each engine that it holds."""
     from serving.archive import build_archive
 
     with rich.get_console().status("packaging and checking"):
-        path = build_archive(run, version, model_store)
+        path = build_archive(run, version, model_store, engine)
     line = f"{path} answers as training did; next: flyobj models deploy {path}"
     emit({"archive": str(path), "version": version}, as_json, line)
 

@@ -22,6 +22,7 @@ from handler.requests import check_pixels, is_describe, is_explain, read_request
 from handler.settings import read_settings
 from handler.uploads import Upload
 from model.bundle import read_bundle
+from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError
 from model.formats import format_of
 from model.golden import self_check
@@ -48,7 +49,8 @@ class FlyingObjectsHandler:
         folder = Path(properties["model_dir"]) / "bundle"
         bundle = read_bundle(folder)
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-        self._predictor = Predictor(bundle, device, self._settings.limits)
+        engine = choose_engine(bundle, folder.parent / FOLDER, device, self._settings.threads)
+        self._predictor = Predictor(bundle, engine, self._settings.limits)
         try:
             self_check(self._predictor, bundle.golden)
         except FlyobjError as error:
@@ -57,10 +59,10 @@ class FlyingObjectsHandler:
         self._version = str(context.manifest["model"]["modelVersion"])
         cache = context.metrics if self._settings.metrics else None
         self._metrics = HandlerMetrics(cache, context.model_name, self._version)
-        self._description = describe(bundle.spec, folder, self._predictor.engine, self._settings)
+        self._description = describe(bundle.spec, folder, engine.description, self._settings)
         self._batch_size = int(properties.get("batch_size") or 1)
         self._predictor.warm_up(self._batch_size)
-        logger.info("worker warm after %.1f s on %s", time.monotonic() - started, device)
+        logger.info("worker warm after %.1f s on %s", time.monotonic() - started, engine.description)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one entry for each request, in order."""

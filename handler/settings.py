@@ -13,7 +13,7 @@ class Settings:
     """One worker's settings.
 
     Attributes:
-        threads: PyTorch's, of each worker.
+        threads: the engine's, of each worker.
         max_photos: that one request may hold.
         metrics: whether the handler's own metrics are written.
         limits: of one photo.

@@ -13,16 +13,19 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
 
 from model.calibration import UNKNOWN, Calibration
 from model.errors import InputError
-from model.network import Network
 from model.preprocessing import Preprocessing
+
+if TYPE_CHECKING:  # importing torchvision takes long, and an engine may do without it
+    from model.network import Network
 
 FORMAT = 1
 ARCHITECTURE = "mobilenet_v2"
@@ -80,11 +83,23 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory."""
+    """A bundle in memory.
+
+    Attributes:
+        spec: what `model.json` says.
+        source: the network, or the folder to read it from when it is first asked for: a worker that runs
+            another engine never does.
+        golden: the golden photos.
+    """
 
     spec: ModelSpec
-    network: Network
+    source: "Network | Path"
     golden: tuple[Golden, ...]
+
+    @cached_property
+    def network(self) -> "Network":
+        """The network, in evaluation mode if it was read from a folder; `InputError` if it can't be."""
+        return _read_network(self.source, self.spec) if isinstance(self.source, Path) else self.source
 
 
 def write_bundle(bundle: Bundle, path: Path) -> None:
@@ -110,19 +125,11 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read the bundle in the folder `path`, with its network in evaluation mode."""
+    """Read the bundle in the folder `path`."""
     if not (path / "model.json").is_file():
         raise InputError(f"{str(path)!r} is no bundle (it has no model.json); `flyobj train` makes one")
     spec = ModelSpec.from_json(read_json(path / "model.json"), str(path / "model.json"))
-    network = Network(len(spec.classes))
-    try:
-        network.load_state_dict(load_file(path / "weights.safetensors"))
-    except Exception as error:  # a missing, damaged or other model's file
-        raise InputError(
-            f"{str(path / 'weights.safetensors')!r} doesn't hold this model's weights "
-            f"({str(error).splitlines()[0]}); train or package it again"
-        ) from error
-    return Bundle(spec, network.eval(), read_golden(path / "golden"))
+    return Bundle(spec, path, read_golden(path / "golden"))
 
 
 def read_golden(folder: Path) -> tuple[Golden, ...]:
@@ -159,6 +166,20 @@ def write_json(document: Any, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _read_network(folder: Path, spec: ModelSpec) -> "Network":
+    from model.network import Network
+
+    network = Network(len(spec.classes))
+    try:
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+    except Exception as error:  # a missing, damaged or other model's file
+        raise InputError(
+            f"{str(folder / 'weights.safetensors')!r} doesn't hold this model's weights "
+            f"({str(error).splitlines()[0]}); train or package it again"
+        ) from error
+    return network.eval()
 
 
 def _calibration(document: Any, classes: list[str], where: str) -> Calibration:

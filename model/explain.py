@@ -5,7 +5,7 @@ ICCV 2017.
 """
 
 import io
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -15,13 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from model.image import RGB
-from model.network import Network
+
+if TYPE_CHECKING:  # as in `model.bundle`
+    from model.network import Network
 
 Heatmap = npt.NDArray[np.float32]  # (h, w), 0 to 1
 _OPACITY = 0.5  # of the heat over the photo
 
 
-def grad_cam(network: Network, photos: Tensor) -> Tensor:
+def grad_cam(network: "Network", photos: Tensor) -> Tensor:
     """(N, 3, S, S) normalised photos -> (N, S/32, S/32) heat of each one's best class, 0 to 1.
 
     The score is the one before the softmax, as in the paper. A class that nothing speaks for gives

@@ -1,7 +1,8 @@
 """Building `.mar` archives with torch-model-archiver, and reading what is in one.
 
-An archive holds the bundle, the packages `model` and `handler`, `index_to_name.json` and
-`model-config.yaml`. It is built and checked under a temporary name, so a refused one leaves nothing.
+An archive holds the bundle, graphs of other engines than PyTorch, the packages `model` and `handler`,
+`index_to_name.json` and `model-config.yaml`. It is built and checked under a temporary name, so a
+refused one leaves nothing.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.bundle import Bundle, Golden, read_bundle, read_golden, write_json
+from model.engines import FOLDER, write_engines
 from model.errors import FlyobjError, InputError
 from serving.gate import check_archive
 
@@ -37,11 +39,14 @@ class Archive:
     golden: tuple[Golden, ...]
 
 
-def build_archive(run: Path, version: str, store: Path) -> Path:
+def build_archive(run: Path, version: str, store: Path, engine: str = "auto") -> Path:
     """Package the run's bundle as `store/flying_objects-VERSION.mar` and check its answers.
 
+    `engine` is "auto", "torch" or "openvino" (see `model.engines.write_engines`).
+
     Raises:
-        InputError: the version is no version or exists already, or the run has no bundle.
+        InputError: the version is no version or exists already, the run has no bundle, or there is no
+            such engine.
         FlyobjError: the packaged model doesn't answer as training did.
     """
     if not _VERSION.fullmatch(version):
@@ -52,8 +57,10 @@ def build_archive(run: Path, version: str, store: Path) -> Path:
     bundle = read_bundle(run / "bundle")
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
-        built = _run_archiver(run / "bundle", bundle, version, Path(temporary))
-        check_archive(built, bundle.golden)
+        staged = Path(temporary) / "staged"
+        engines = write_engines(bundle, staged / FOLDER, engine)
+        built = _run_archiver(run / "bundle", bundle, version, staged)
+        check_archive(built, bundle.golden, engines)
         try:
             os.link(built, target)  # fails where a rename would overwrite
         except FileExistsError as error:
@@ -87,9 +94,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_archiver(source: Path, bundle: Bundle, version: str, work: Path) -> Path:
-    """Call torch-model-archiver on a staged folder; its top level becomes the archive's."""
-    staged, scratch = work / "staged", work / "tmp"
+def _run_archiver(source: Path, bundle: Bundle, version: str, staged: Path) -> Path:
+    """Call torch-model-archiver on the folder `staged`; its top level becomes the archive's."""
+    work, scratch = staged.parent, staged.parent / "tmp"
     shutil.copytree(source, staged / "bundle")
     for package in _SHIPPED:
         ignored = shutil.ignore_patterns("__pycache__")

@@ -12,24 +12,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.bundle import Golden
+from model.engines import EXACT, REDUCED, VARIABLE
 from model.errors import FlyobjError
 from model.golden import difference
 
 _TIMEOUT_S = 300
 
 
-def check_archive(archive: Path, golden: Sequence[Golden]) -> None:
+def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str] = ("torch",)) -> None:
     """Answer `golden` with the archive in a clean interpreter and compare with training's answers.
+
+    Each of `engines` answers for itself and is held against its own tolerance.
 
     Raises:
         FlyobjError: an answer differs, or the archive's handler doesn't run; the message says how.
     """
+    for engine in engines:
+        _check_engine(archive, golden, engine)
+
+
+def _check_engine(archive: Path, golden: Sequence[Golden], engine: str) -> None:
     with tempfile.TemporaryDirectory(prefix="flyobj-gate-") as folder:
         with zipfile.ZipFile(archive) as files:
             files.extractall(folder)
         script = Path(__file__).with_name("clean_room.py")
         command = [sys.executable, "-I", "-S", str(script), folder, sysconfig.get_path("purelib")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        environment[VARIABLE] = engine
         result = subprocess.run(
             command,
             cwd=folder,
@@ -50,10 +59,10 @@ def check_archive(archive: Path, golden: Sequence[Golden]) -> None:
     differences = [
         found
         for photo, answer in zip(golden, answers, strict=True)
-        if (found := difference(photo, answer))
+        if (found := difference(photo, answer, EXACT if engine == "torch" else REDUCED))
     ]
     if differences:
         raise FlyobjError(
-            f"the archive answers {len(differences)} of {len(golden)} golden photos otherwise than "
-            "training did, so it is not kept:\n  " + "\n  ".join(differences)
+            f"with {engine} the archive answers {len(differences)} of {len(golden)} golden photos "
+            "otherwise than training did, so it is not kept:\n  " + "\n  ".join(differences)
         )

@@ -187,8 +187,14 @@ def run_copy(run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def archive_path(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of the run as version 1.0. Read only."""
-    return build_archive(run, "1.0", tmp_path_factory.mktemp("archives"))
+    """The archive of the run as version 1.0, with the engine that answers exactly. Read only."""
+    return build_archive(run, "1.0", tmp_path_factory.mktemp("archives"), "torch")
+
+
+@pytest.fixture(scope="session")
+def openvino_archive(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the run as version 9.0, with OpenVINO's graph. Read only."""
+    return build_archive(run, "9.0", tmp_path_factory.mktemp("openvino"), "openvino")
 
 
 @pytest.fixture(scope="session")

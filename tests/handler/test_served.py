@@ -3,15 +3,20 @@
 import base64
 import io
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from PIL import Image
 
+from model.engines import REDUCED
 from model.formats import FORMATS
+from serving.archive import read_archive
+from serving.rollout import bring_up
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -117,3 +122,23 @@ def test_metrics_carry_the_models_version(server: "Home", url: str, photos: list
     assert re.search(r'flyobj_photos\{[^}]*format="JPEG"[^}]*\} [1-9]', text)
     assert re.search(r'flyobj_errors\{[^}]*type="UnsupportedFormat"[^}]*\} [1-9]', text)
     assert re.search(r'flyobj_predictions\{[^}]*class="[^"]+"[^}]*\} [1-9]', text)
+
+
+def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[bytes]) -> None:
+    archive = Path(shutil.copy(openvino_archive, server.store))
+    with server.client() as client:
+        bring_up(client, read_archive(archive))
+        try:
+            reference = [client.predict(photo) for photo in photos]
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(lambda photo: client.predict(photo, "9.0"), photos))
+            headers = {"Authorization": f"Bearer {client.token('management')}"}
+            address = f"http://127.0.0.1:{server.port + 1}/models/flying_objects/9.0?customized=true"
+            described = httpx.get(address, headers=headers, timeout=60).json()
+        finally:
+            client.unregister("9.0")
+            archive.unlink()
+    assert described[0]["customizedMetadata"]["engine"].startswith("OpenVINO")
+    for answer, expected in zip(answers, reference, strict=True):
+        assert answer["model_version"] == "9.0"
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=REDUCED)

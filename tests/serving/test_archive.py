@@ -99,9 +99,24 @@ def test_a_bundle_that_was_changed_by_hand_is_refused(run_copy: Path, tmp_path: 
     edit_mean(run_copy)
     store = tmp_path / "store"
     with pytest.raises(FlyobjError, match=r"otherwise than training did.*differ by up to") as e:
-        build_archive(run_copy, "1.0", store)
+        build_archive(run_copy, "1.0", store, "torch")
     assert "4 of 4 golden photos" in str(e.value)
     assert list(store.iterdir()) == []
+
+
+def test_each_engine_is_held_against_training(run: Path, openvino_archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(openvino_archive) as files:
+        assert {"engines/openvino.xml", "engines/openvino.bin"} <= set(files.namelist())
+        files.extractall(tmp_path)
+    golden = read_bundle(run / "bundle").golden
+    graph = tmp_path / "engines" / "openvino.bin"
+    graph.write_bytes(graph.read_bytes()[::-1])  # as if the graph were of other weights
+    spoiled = tmp_path / "spoiled.mar"
+    with zipfile.ZipFile(spoiled, "w") as files:
+        for path in (p for p in tmp_path.rglob("*") if p.is_file() and p != spoiled):
+            files.write(path, path.relative_to(tmp_path))
+    with pytest.raises(FlyobjError, match=r"with openvino the archive answers|doesn't run by itself"):
+        check_archive(spoiled, golden, ["openvino"])
 
 
 def test_an_archive_that_resizes_otherwise_is_refused(run: Path, repack: Repack, tmp_path: Path) -> None:

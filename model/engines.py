@@ -1,0 +1,141 @@
+"""What runs the network: uint8 photos in, log-probabilities out.
+
+    torch     eager PyTorch, the reference that every other engine is held against; also on GPUs
+    openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), two to eight times as fast
+
+An archive always holds the weights, so `torch` works everywhere; the graph for OpenVINO lies beside them
+in the folder `engines/`. `choose_engine` has the rule which one a worker runs.
+"""
+
+import logging
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.bundle import Bundle
+from model.errors import FlyobjError, InputError
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("torch", "openvino")
+VARIABLE = "FLYOBJ_ENGINE"
+FOLDER = "engines"  # in an archive
+
+# How far an engine's probabilities may be from training's. Eager PyTorch repeats them to about 1e-6 on
+# one machine and 1e-4 across CPUs; a change of preprocessing that matters moves them by more than 1e-2.
+EXACT = 1e-3
+# With 8 bits of mantissa instead of 24 (bfloat16, float16) they were up to 0.014 off.
+REDUCED = 5e-2
+
+Photos = npt.NDArray[np.uint8]
+
+
+class Engine(Protocol):
+    """One way to run a bundle's network, its normalisation included."""
+
+    description: str  # for people: name, version, device, precision
+    tolerance: float  # of its probabilities against training's
+
+    def __call__(self, photos: Photos) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
+
+
+class TorchEngine:
+    """Eager PyTorch, channels last; half precision on a GPU."""
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        """Move the bundle's network to `device`."""
+        self._preprocessing = bundle.spec.preprocessing
+        self._device = torch.device(device)
+        self._half = self._device.type == "cuda"
+        self._network = bundle.network.eval().to(self._device).to(memory_format=torch.channels_last)
+        precision = "float16" if self._half else "float32"
+        self.description = f"PyTorch {torch.__version__} on {device}, {precision}"
+        self.tolerance = REDUCED if self._half else EXACT
+
+    @torch.inference_mode()
+    def __call__(self, photos: Photos) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
+        batch = torch.from_numpy(self._preprocessing.normalize(photos))  # (N, S, S, 3)
+        batch = batch.permute(0, 3, 1, 2).to(self._device)  # (N, 3, S, S), channels last in memory
+        with torch.autocast(self._device.type, torch.float16, enabled=self._half):
+            scores: Tensor = self._network(batch)
+        return scores.float().cpu()
+
+
+def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1) -> Engine:
+    """Choose the engine of a worker.
+
+    1. What the environment variable `FLYOBJ_ENGINE` names, or an error if that can't run.
+    2. PyTorch on a GPU.
+    3. OpenVINO, if the archive has its graph, the package is installed and takes it on this CPU.
+    4. PyTorch.
+
+    Args:
+        bundle: the model.
+        folder: where the archive keeps its engines; may be missing.
+        device: "cpu", or "cuda:N".
+        threads: that OpenVINO may use.
+
+    Raises:
+        InputError: the variable names no engine.
+        FlyobjError: the engine that it names can't run here.
+    """
+    wanted = os.environ.get(VARIABLE, "auto")
+    if wanted not in ("auto", *ENGINES):
+        raise InputError(f"{VARIABLE} is {wanted!r}; allowed are auto, {', '.join(ENGINES)}")
+    if wanted == "openvino" or (wanted == "auto" and device == "cpu" and has_openvino(folder)):
+        try:
+            from model.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(folder, threads)
+        except (ImportError, RuntimeError, FlyobjError) as error:  # RuntimeError: OpenVINO's own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if wanted == "openvino":
+                raise FlyobjError(
+                    f"{VARIABLE} asks for OpenVINO, which can't run here ({reason}); package with "
+                    "`flyobj archive --engine openvino` and install openvino, or unset the variable"
+                ) from error
+            logger.warning("PyTorch answers, as OpenVINO can't run here: %s", reason)
+    return TorchEngine(bundle, device)
+
+
+def write_engines(bundle: Bundle, folder: Path, wanted: str) -> tuple[str, ...]:
+    """Write to `folder` what a packaged bundle needs beside its weights.
+
+    Args:
+        bundle: is read only.
+        folder: is made, if there is something to write.
+        wanted: "torch" for nothing more than the weights, "openvino", or "auto" for OpenVINO where it is
+            installed.
+
+    Returns:
+        The engines that can run it then.
+
+    Raises:
+        InputError: `wanted` is none of these, or OpenVINO isn't installed.
+    """
+    if wanted not in ("auto", *ENGINES):
+        raise InputError(f"engine {wanted!r} is unknown; allowed are auto, {', '.join(ENGINES)}")
+    if wanted == "torch" or (wanted == "auto" and not find_spec("openvino")):
+        return ("torch",)
+    try:
+        from model.openvino_engine import write_graph
+    except ImportError as error:
+        raise InputError(
+            f"engine 'openvino' can't be packaged ({error}); `pip install openvino`, or --engine torch"
+        ) from error
+    folder.mkdir(parents=True)
+    write_graph(bundle, folder)
+    return ENGINES
+
+
+def has_openvino(folder: Path) -> bool:
+    """Whether an archive's folder of engines has a graph for OpenVINO."""
+    return (folder / "openvino.xml").is_file()
