@@ -85,11 +85,12 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
     steps: dict[str, Callable[[], object]] = {
         "floor": lambda: list(in_parallel(partial(touch, source), files, workers)),
         "scan": lambda: scan(source, files, workers),
-        "whole": lambda: prepare(source, out, settings, force=True, workers=workers),
+        "whole": lambda: prepare(source, out, settings, workers=workers),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     cpu: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(turns):
+        shutil.rmtree(out, ignore_errors=True)  # of the turn before; most users make a new one
         for name, step in steps.items():
             start, cpu_start = time.perf_counter(), _cpu_s()
             step()

@@ -56,7 +56,7 @@ class Requests:
 
 
 class Worker:
-    """The handler on a folder that an archive was unpacked to; `settings` go into its `handler` section."""
+    """The handler on an unpacked archive; `settings` go into the section `handler` of its settings."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self._folder, self._settings = folder, settings

@@ -1,4 +1,4 @@
-"""What a worker takes from its archive when it starts: settings, calibration, and whether it may start."""
+"""What a worker takes from its archive: settings, calibration, and whether it starts at all."""
 
 import json
 import logging

@@ -32,15 +32,19 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#5b6b79",
     "ytick.color": "#5b6b79",
     "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
+    "svg.fonttype": "none",  # text as text: small, quick, and in whatever script a name is
 }
+WIDTH = 9.0  # of a figure, inches
+LETTER = 0.078  # width of one, inches, on average
 
 
 def photos_per_class(classes: dict[str, dict[str, int]]) -> str:
     """Bars of the photos in train, in test, and dropped."""
     with mpl.rc_context(STYLE):
-        figure = Figure((9, 0.7 + 0.42 * len(classes)), layout="constrained")
-        axes = figure.subplots()
         names, left = [_short(name) for name in classes], np.zeros(len(classes))
+        figure = Figure((WIDTH, 0.7 + 0.42 * len(classes)))
+        axes = figure.subplots()
+        _margins(figure, left=0.2 + LETTER * max(map(len, names)), bottom=0.3, top=0.35)
         for part, colour in (("train", TRAIN), ("test", TEST), ("dropped", DROPPED)):
             counts = np.array([c[part] for c in classes.values()])
             bars = axes.barh(range(len(names)), counts, left=left, color=colour, label=part, height=0.68)
@@ -51,7 +55,7 @@ def photos_per_class(classes: dict[str, dict[str, int]]) -> str:
         axes.invert_yaxis()
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
         return _svg(figure)
 
 
@@ -124,16 +128,24 @@ def _panels(rows: Sequence[Row], classes: Sequence[str], panel: Any, across: str
     lines = -(-len(shown) // PANELS)
     columns = min(PANELS, len(shown))
     with mpl.rc_context(STYLE):
-        figure = Figure((9, 2.3 * lines + 0.2), layout="constrained", dpi=130)
+        figure = Figure((WIDTH, 2.3 * lines + 0.4), dpi=130)
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (name, own) in zip(grid.flat, shown.items(), strict=False):
             panel(axes, own)
             axes.set_title(_short(name))
         for axes in grid.flat[len(shown) :]:
             axes.set_visible(False)
-        figure.supxlabel(across, fontsize=9)
-        figure.supylabel(up, fontsize=9)
+        _margins(figure, left=0.7, bottom=0.5, top=0.3)
+        figure.subplots_adjust(wspace=0.08, hspace=0.25)
+        figure.supxlabel(across, fontsize=9, y=0.05 / figure.get_figheight(), va="bottom")
+        figure.supylabel(up, fontsize=9, x=0.05 / WIDTH, ha="left")
         return _svg(figure)
+
+
+def _margins(figure: Figure, *, left: float, bottom: float, top: float) -> None:
+    """Set margins in inches; matplotlib's own layouts draw everything twice to find them."""
+    height = figure.get_figheight()
+    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - 0.1 / WIDTH, 1 - top / height)
 
 
 def _dots(axes: Axes, rows: list[Row], colour: str) -> None:
