@@ -5,7 +5,6 @@ source.
 """
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any
 import cv2
 import jinja2
 import numpy as np
-from PIL import Image
+import simplejpeg
 
 from model.errors import PhotoError
 from model.image import DEFAULT_LIMITS, decode_photo
@@ -69,17 +68,11 @@ def write_report(summary: Summary, rows: Sequence[Row], path: Path) -> None:
 
 
 def _charts(summary: Summary, rows: Sequence[Row], classes: list[str]) -> dict[str, str]:
-    shown = {name: summary["classes"][name] for name in classes}
-    drawn = {
-        "photos": charts.photos_per_class(shown),
+    return {
+        "photos": charts.photos_per_class({name: summary["classes"][name] for name in classes}),
         "file_sizes": charts.file_sizes(rows, classes),
         "sides": charts.sides(rows, classes),
     }
-    kept = {(c["class_name"], f"{c['kind'][0]}{c['number']}"): c["kept"] for c in summary["clusters"]}
-    if kept:
-        drawn["size_clusters"] = charts.size_clusters(rows, classes, kept)
-        drawn["side_clusters"] = charts.side_clusters(rows, classes, kept)
-    return drawn
 
 
 def _reasons(
@@ -135,10 +128,10 @@ def _thumbnail(path: Path) -> str | None:
         return None
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]  # width, height
-    stream = io.BytesIO()
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    Image.fromarray(small).save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    way = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # the latter takes a tenth of the time
+    small = cv2.resize(pixels, size, interpolation=way)
+    jpeg = simplejpeg.encode_jpeg(small, quality=82, colorsubsampling="420")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def _instead(row: Row, source: Path) -> str:
