@@ -215,3 +215,12 @@ def test_decoding_makes_no_views_that_torch_cannot_take() -> None:
     exif = Image.Exif()
     exif[0x0112] = 7
     assert decode_photo(encode(pattern(), "PNG", exif=exif)).flags.c_contiguous
+
+
+def test_a_jpeg_may_come_out_smaller_for_a_thumbnail(jpeg: Bytes) -> None:
+    content = jpeg(3, 640, 480)
+    small = decode_photo(content, at_least=100)
+    assert small.shape == (120, 160, 3)  # a quarter
+    whole = Image.fromarray(decode_photo(content)).reduce(4)
+    assert np.abs(small.astype(int) - np.asarray(whole)).mean() < 3
+    assert decode_photo(content, at_least=481).shape == (480, 640, 3)
