@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -32,15 +32,19 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#5b6b79",
     "ytick.color": "#5b6b79",
     "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
+    "svg.fonttype": "none",  # text as text: small, quick, and in whatever script a name is
 }
+WIDTH = 9.0  # of a figure, inches
+LETTER = 0.078  # width of one, inches, on average
 
 
 def photos_per_class(classes: dict[str, dict[str, int]]) -> str:
     """Bars of the photos in train, in test, and dropped."""
     with mpl.rc_context(STYLE):
-        figure = Figure((9, 0.7 + 0.42 * len(classes)), layout="constrained")
-        axes = figure.subplots()
         names, left = [_short(name) for name in classes], np.zeros(len(classes))
+        figure = Figure((WIDTH, 0.7 + 0.42 * len(classes)))
+        axes = figure.subplots()
+        _margins(figure, left=0.2 + LETTER * max(map(len, names)), bottom=0.3, top=0.35)
         for part, colour in (("train", TRAIN), ("test", TEST), ("dropped", DROPPED)):
             counts = np.array([c[part] for c in classes.values()])
             bars = axes.barh(range(len(names)), counts, left=left, color=colour, label=part, height=0.68)
@@ -51,65 +55,43 @@ def photos_per_class(classes: dict[str, dict[str, int]]) -> str:
         axes.invert_yaxis()
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
         return _svg(figure)
 
 
 def file_sizes(rows: Sequence[Row], classes: Sequence[str]) -> str:
-    """Histograms of the file size of each class, kept and dropped, on one logarithmic axis."""
+    """Histograms of the file size of each class, coloured by cluster; those dropped are red."""
     sizes = [row.bytes for row in rows if row.width]
     edges = np.geomspace(min(sizes), max(sizes) + 1, 41).tolist()
 
     def panel(axes: Axes, own: list[Row]) -> None:
-        kept = [row.bytes for row in own if row.kept]
-        dropped = [row.bytes for row in own if not row.kept]
-        axes.hist([kept, dropped], edges, histtype="stepfilled", stacked=True, color=(TRAIN, DROPPED))
-        axes.set_xscale("log")
-        _plain(axes, "x", _as_bytes)
+        parts = _by_colour(own, slice(0, 2))
+        heights = [[row.bytes for row in part] for part in parts.values()]
+        axes.hist(heights, edges, histtype="stepfilled", stacked=True, color=list(parts))
 
-    return _panels(rows, classes, panel, "file size", "photos")
+    return _panels(rows, classes, panel, ("file size", _as_bytes), ("photos", None))
 
 
 def sides(rows: Sequence[Row], classes: Sequence[str]) -> str:
-    """Height over width of each class, kept and dropped, on logarithmic axes."""
+    """Height over width of each class, coloured by cluster; those dropped are red."""
 
     def panel(axes: Axes, own: list[Row]) -> None:
-        for kept, colour in ((True, TRAIN), (False, DROPPED)):
-            some = thinned([row for row in own if row.kept is kept])
-            _dots(axes, some, colour)
-        _pixels(axes)
+        for colour, part in _by_colour(own, slice(2, 4)).items():
+            some = thinned(part)
+            across, up = [row.width for row in some], [row.height for row in some]
+            axes.scatter(across, up, s=9, alpha=0.5, linewidths=0, color=colour, rasterized=True)
 
-    return _panels(rows, classes, panel, "width, pixels", "height, pixels")
-
-
-def size_clusters(rows: Sequence[Row], classes: Sequence[str], kept: dict[tuple[str, str], bool]) -> str:
-    """Histograms of the file size, coloured by cluster; those dropped are red."""
-    clustered = [row for row in rows if row.cluster]
-    sizes = [row.bytes for row in clustered]
-    edges = np.geomspace(min(sizes), max(sizes) + 1, 41).tolist()
-
-    def panel(axes: Axes, own: list[Row]) -> None:
-        for name in sorted({row.cluster[:2] for row in own}):
-            some = [row.bytes for row in own if row.cluster[:2] == name]
-            colour = _colour(name, kept.get((own[0].class_name, name), True))
-            axes.hist(some, edges, histtype="stepfilled", color=colour)
-        axes.set_xscale("log")
-        _plain(axes, "x", _as_bytes)
-
-    return _panels(clustered, classes, panel, "file size", "photos")
+    return _panels(rows, classes, panel, ("width, pixels", _as_number), ("height, pixels", _as_number))
 
 
-def side_clusters(rows: Sequence[Row], classes: Sequence[str], kept: dict[tuple[str, str], bool]) -> str:
-    """Height over width, coloured by cluster; those dropped are red."""
-    clustered = [row for row in rows if row.cluster]
-
-    def panel(axes: Axes, own: list[Row]) -> None:
-        for name in sorted({row.cluster[2:] for row in own}):
-            some = thinned([row for row in own if row.cluster[2:] == name])
-            _dots(axes, some, _colour(name, kept.get((own[0].class_name, name), True)))
-        _pixels(axes)
-
-    return _panels(clustered, classes, panel, "width, pixels", "height, pixels")
+def _by_colour(rows: Sequence[Row], part: slice) -> dict[str, list[Row]]:
+    """Sort rows by colour; `part` of a cluster's name is its number by file size, or by sides."""
+    found: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (not row.kept, row.cluster[part])):
+        name = row.cluster[part]
+        colour = CLUSTERS[int(name[1:]) % len(CLUSTERS)] if name else TRAIN
+        found.setdefault(colour if row.kept else DROPPED, []).append(row)
+    return found
 
 
 def thinned(rows: list[Row]) -> list[Row]:
@@ -117,38 +99,45 @@ def thinned(rows: list[Row]) -> list[Row]:
     return rows[:: max(1, -(-len(rows) // MAX_POINTS))]
 
 
-def _panels(rows: Sequence[Row], classes: Sequence[str], panel: Any, across: str, up: str) -> str:
-    """One panel a class, all with the same axes."""
+def _panels(
+    rows: Sequence[Row],
+    classes: Sequence[str],
+    panel: Callable[[Axes, list[Row]], None],
+    *labels: tuple[str, Callable[[float, int], str] | None],
+) -> str:
+    """One panel a class, all with the same axes; an axis whose label has a form is logarithmic."""
     by_class = {name: [r for r in rows if r.class_name == name and r.width] for name in classes}
     shown = {name: own for name, own in by_class.items() if own}
     lines = -(-len(shown) // PANELS)
     columns = min(PANELS, len(shown))
     with mpl.rc_context(STYLE):
-        figure = Figure((9, 2.3 * lines + 0.2), layout="constrained", dpi=130)
+        figure = Figure((WIDTH, 2.3 * lines + 0.4), dpi=130)
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (name, own) in zip(grid.flat, shown.items(), strict=False):
             panel(axes, own)
             axes.set_title(_short(name))
         for axes in grid.flat[len(shown) :]:
             axes.set_visible(False)
-        figure.supxlabel(across, fontsize=9)
-        figure.supylabel(up, fontsize=9)
+        (across, across_form), (up, up_form) = labels
+        for side, form in (("x", across_form), ("y", up_form)):
+            if form:
+                _logarithmic(grid[0, 0], side, form)  # and so all others
+        _margins(figure, left=0.7, bottom=0.5, top=0.3)
+        figure.subplots_adjust(wspace=0.08, hspace=0.25)
+        figure.supxlabel(across, fontsize=9, y=0.05 / figure.get_figheight(), va="bottom")
+        figure.supylabel(up, fontsize=9, x=0.05 / WIDTH, ha="left")
         return _svg(figure)
 
 
-def _dots(axes: Axes, rows: list[Row], colour: str) -> None:
-    across, up = [row.width for row in rows], [row.height for row in rows]
-    axes.scatter(across, up, s=9, alpha=0.5, linewidths=0, color=colour, rasterized=True)
+def _margins(figure: Figure, *, left: float, bottom: float, top: float) -> None:
+    """Set margins in inches; matplotlib's own layouts draw everything twice to find them."""
+    height = figure.get_figheight()
+    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - 0.1 / WIDTH, 1 - top / height)
 
 
-def _pixels(axes: Axes) -> None:
-    for side in ("x", "y"):
-        getattr(axes, f"set_{side}scale")("log")
-        _plain(axes, side, lambda value, _: f"{value:g}")
-
-
-def _plain(axes: Axes, side: str, form: Any) -> None:
+def _logarithmic(axes: Axes, side: str, form: Callable[[float, int], str]) -> None:
     """Few ticks, the fewer the longer the axis, written as 100 and not as a power."""
+    getattr(axes, f"set_{side}scale")("log")
     axis = axes.xaxis if side == "x" else axes.yaxis
     low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
     axis.set_major_locator(
@@ -158,16 +147,16 @@ def _plain(axes: Axes, side: str, form: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def _as_number(value: float, _: int = 0) -> str:
+    return f"{value:g}"
+
+
 def _as_bytes(value: float, _: int = 0) -> str:
     for unit in ("B", "kB"):
         if value < 1000:
             return f"{value:g} {unit}"
         value /= 1000
     return f"{value:g} MB"
-
-
-def _colour(name: str, kept: bool) -> str:
-    return CLUSTERS[int(name[1:]) % len(CLUSTERS)] if kept else DROPPED
 
 
 def _longest(classes: dict[str, dict[str, int]]) -> int:

@@ -83,14 +83,10 @@ def target(row: Row) -> str:
 
 def place(rows: Iterable[Row], source: Path, folder: Path, copy: bool) -> None:
     """Link or copy the kept files into `folder`, as an ImageFolder."""
-    source = source.absolute()
-    made: set[Path] = set()
-    for row in track([row for row in rows if row.kept], "copying" if copy else "linking"):
-        new = folder / target(row)
-        if new.parent not in made:
-            new.parent.mkdir(parents=True, exist_ok=True)
-            made.add(new.parent)
-        if copy:
-            shutil.copyfile(source / row.path, new)
-        else:
-            new.symlink_to(source / row.path)
+    kept = [(row, target(row)) for row in rows if row.kept]
+    for parent in {new.rpartition("/")[0] for _, new in kept}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    put = shutil.copyfile if copy else os.symlink
+    start, end = f"{source.absolute()}/", f"{folder}/"  # a million Paths take a minute
+    for row, new in track(kept, "copying" if copy else "linking"):
+        put(start + row.path, end + new)

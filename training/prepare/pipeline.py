@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import rich
+
 from model.errors import InputError
 from training.prepare import folder as folders
 from training.prepare import manifest
@@ -116,8 +118,9 @@ def report(out: Path) -> Path:
 def _look(source: Path, settings: Settings, part: str, workers: int | None) -> Scanned:
     """Walk the source and look into the files of one part; a file's part is decided by its path."""
     index, count = parse_part(part)
-    tree = walk(source)
-    names = [Path(f.path).name for f in tree.files if not f.problem]
+    with rich.get_console().status("finding files"):
+        tree = walk(source)
+    names = [f.path.rpartition("/")[2] for f in tree.files if not f.problem]
     if settings.group_regex and names and not any(map(settings.group_of, names)):
         raise InputError(
             f"group_regex {settings.group_regex!r} fits none of {len(names)} file names, {names[0]!r} "
@@ -133,18 +136,20 @@ def _look(source: Path, settings: Settings, part: str, workers: int | None) -> S
 
 def _finish(seen: Scanned, room: Path, copy: bool) -> Summary:
     """Decide over the rows and fill the folder `room`."""
-    settings, rows = seen.settings, seen.rows
-    near = clean(rows, settings)
-    clusters = prune(rows, settings) if settings.prune else []
-    _require_photos(seen.classes, rows)
-    if not seen.split_given:
-        split(rows, near, settings)
-    found = leaks(rows, near) if seen.split_given else []
+    settings, rows, status = seen.settings, seen.rows, rich.get_console().status
+    with status("comparing, clustering and splitting"):
+        near = clean(rows, settings)
+        clusters = prune(rows, settings) if settings.prune else []
+        _require_photos(seen.classes, rows)
+        if not seen.split_given:
+            split(rows, near, settings)
+        found = leaks(rows, near) if seen.split_given else []
     folders.place(rows, seen.source, room, copy)
-    write_manifest(rows, room / manifest.NAME)
-    summary = summarize(seen, clusters, found)
-    write_document(summary, room / folders.SUMMARY)
-    write_report(summary, rows, room / folders.REPORT)
+    with status("writing manifest and report"):
+        write_manifest(rows, room / manifest.NAME)
+        summary = summarize(seen, clusters, found)
+        write_document(summary, room / folders.SUMMARY)
+        write_report(summary, rows, room / folders.REPORT)
     return summary
 
 

@@ -4,6 +4,7 @@ The rule: a cluster that holds less than `prune_share` of its class is dropped. 
 mostly something else: thumbnails, banners, scans. A photo stays if both its clusters do.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,15 @@ class Cluster:
 
 def prune(rows: Sequence[Row], settings: Settings) -> list[Cluster]:
     """Cluster the kept rows, class by class, and drop the photos of clusters under the share."""
+    by_class: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kept:
+            by_class[row.class_name].append(row)
     clusters: list[Cluster] = []
-    for name in sorted({row.class_name for row in rows if row.kept}):
-        own = [row for row in rows if row.kept and row.class_name == name]
-        if len(own) >= MIN_PHOTOS:
-            clusters += _prune_class(name, own, settings)
+    with threadpool_limits(1):  # sums in one order, so the same clusters on any number of cores
+        for name, own in sorted(by_class.items()):
+            if len(own) >= MIN_PHOTOS:
+                clusters += _prune_class(name, own, settings)
     return clusters
 
 
@@ -69,8 +74,7 @@ def _cluster(values: Values, settings: Settings) -> tuple[npt.NDArray[np.intp], 
     """Number each row's cluster, (N,), and return the centres, (K, features), from small to large."""
     count = min(settings.clusters, len(np.unique(values, axis=0)))
     means = KMeans(count, n_init=STARTS, random_state=settings.seed)
-    with threadpool_limits(1):  # sums in one order, so the same clusters on any number of cores
-        found = means.fit_predict(values)
+    found = means.fit_predict(values)
     order = np.argsort(means.cluster_centers_.sum(axis=1), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(count)

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import imagehash
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
 from model.errors import FlyobjError, PhotoError, PhotoTooLarge, UnsupportedFormat
@@ -28,7 +26,11 @@ from training.prepare.manifest import Reason, Row
 from training.prepare.walk import Found
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
-HASH_PIXELS = 4 * HASH_SIZE  # what imagehash resizes to, too
+HASH_PIXELS = 4 * HASH_SIZE
+DCT = 2 * np.cos(  # the unnormalised DCT-II: rows are the lowest frequencies, (16, 64)
+    np.pi / (2 * HASH_PIXELS) * np.outer(np.arange(HASH_SIZE), 2 * np.arange(HASH_PIXELS) + 1)
+)
+ROUNDING = 1e-6  # more than is left of a coefficient that should be zero
 FLAT = 1.0  # standard deviation in grey levels under which a hash would be of noise alone
 CHUNK = 32  # files handed to a worker at once
 EXTENSIONS = {
@@ -38,6 +40,8 @@ EXTENSIONS = {
     "BMP": {".bmp", ".dib"},
     "TIFF": {".tif", ".tiff"},
     "WEBP": {".webp"},
+    "AVIF": {".avif", ".avifs"},
+    "HEIF": {".heic", ".heif", ".hif"},
 }
 
 Item = TypeVar("Item")
@@ -133,14 +137,17 @@ def _look_into(content: bytes, row: Row) -> None:
 def perceptual_hash(pixels: RGB) -> str:
     """The 256-bit DCT hash of an (H, W, 3) photo in hexadecimal; "" for one without structure.
 
-    pHash as in Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010. The
-    photo is shrunk before it is hashed, in two cheap steps: averaging over every pixel takes longer than
-    decoding, and hardly changes the hash (docs/experiments.md).
+    pHash as in Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010: the
+    bits of ImageHash's `phash(photo, 16)` for the shrunk photo, in a tenth of the time. The photo is
+    shrunk in two cheap steps: averaging over every pixel takes longer than decoding, and hardly changes
+    the hash (docs/experiments.md).
     """
     small = cv2.resize(pixels, (2 * HASH_PIXELS, 2 * HASH_PIXELS), interpolation=cv2.INTER_LINEAR)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # (128, 128)
     grey = cv2.resize(grey, (HASH_PIXELS, HASH_PIXELS), interpolation=cv2.INTER_AREA)
     if cv2.meanStdDev(grey)[1].item() < FLAT:
         return ""
-    bits = imagehash.phash(Image.fromarray(grey), hash_size=HASH_SIZE).hash  # (16, 16)
-    return np.packbits(bits).tobytes().hex()
+    low = DCT @ grey @ DCT.T  # (16, 16)
+    ordered = np.sort(low, axis=None)
+    median = ordered[low.size // 2 - 1 : low.size // 2 + 1].mean()
+    return np.packbits(low > median + ROUNDING).tobytes().hex()

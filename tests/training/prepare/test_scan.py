@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
+from model.formats import FORMATS
 from training.prepare.manifest import Reason, Row
-from training.prepare.scan import perceptual_hash, scan, scan_file
+from training.prepare.scan import EXTENSIONS, perceptual_hash, scan, scan_file
 from training.prepare.walk import Found
 
 Jpeg = Callable[..., bytes]
@@ -47,7 +49,7 @@ def test_sides_are_of_the_upright_photo(tmp_path: Path, jpeg: Jpeg) -> None:
     assert (row.width, row.height) == (48, 64)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", sorted({*FORMATS} - {"JPEG", "HEIF"}))
 def test_content_counts_and_a_wrong_extension_is_noted(tmp_path: Path, kind: str) -> None:
     content = saved(kind)
     wrong = look(tmp_path, "a.jpg", content)
@@ -115,6 +117,19 @@ def test_hash_survives_what_happens_to_photos_on_their_way() -> None:
     other = perceptual_hash(np.asarray(photo.rotate(180)))
     assert differing(first, again) <= 12
     assert differing(first, other) > 60
+
+
+def test_every_format_has_its_extensions() -> None:
+    assert set(FORMATS) <= set(EXTENSIONS)
+
+
+def test_the_hash_is_that_of_imagehash(jpeg: Jpeg) -> None:
+    for seed in range(40):
+        with Image.open(io.BytesIO(jpeg(seed, 64, 64))) as photo:
+            grey = photo.convert("L")
+        pixels = np.repeat(np.asarray(grey)[:, :, None].repeat(2, 0).repeat(2, 1), 3, axis=2)
+        want = np.packbits(imagehash.phash(grey, hash_size=16).hash).tobytes().hex()
+        assert perceptual_hash(pixels) == want
 
 
 def test_a_photo_without_structure_has_no_hash() -> None:

@@ -1,0 +1,83 @@
+"""What fails inside a worker costs the request that it fails on, and is in the log."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from handler.requests import read_request
+
+if TYPE_CHECKING:
+    from tests.handler.conftest import Requests, Worker
+
+AssertRight = Callable[[Any, int], None]
+
+
+def test_a_surprise_hurts_only_its_request(
+    worker: "Worker",
+    requests: "Requests",
+    photos: list[bytes],
+    assert_right: AssertRight,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prepare = worker.handler._predictor.prepare
+
+    def surprise(photo: bytes) -> np.ndarray:
+        if photo == photos[1]:
+            raise RuntimeError("/secret: out of luck")
+        return prepare(photo)
+
+    monkeypatch.setattr(worker.handler._predictor, "prepare", surprise)
+    with caplog.at_level(logging.ERROR):
+        first, (status, answer), third = worker.ask([requests.raw(photo) for photo in photos[:3]])
+    assert (status, answer["code"], answer["type"]) == (500, 500, "InternalError")
+    assert "secret" not in answer["message"]
+    assert "out of luck" in caplog.text
+    assert_right(first[1], 0)
+    assert_right(third[1], 2)
+
+
+def test_a_network_that_fails_on_one_photo_answers_the_others(
+    worker: "Worker",
+    requests: "Requests",
+    photos: list[bytes],
+    assert_right: AssertRight,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    predictor = worker.handler._predictor
+    predict, spoiled = predictor.predict, predictor.prepare(photos[2])
+
+    def surprise(batch: list[np.ndarray]) -> np.ndarray:
+        if any(np.array_equal(pixels, spoiled) for pixels in batch):
+            raise RuntimeError("out of luck")
+        return predict(batch)
+
+    monkeypatch.setattr(predictor, "predict", surprise)
+    answers = worker.ask([requests.raw(photo) for photo in photos])
+    assert [status for status, _ in answers] == [500 if i == 2 else 200 for i in range(len(photos))]
+    for i, (_, answer) in enumerate(answers):
+        if i != 2:
+            assert_right(answer, i)
+    assert "request 2 failed" in caplog.text
+
+
+def test_a_request_that_cannot_even_be_read_is_logged_with_its_id(
+    worker: "Worker",
+    requests: "Requests",
+    photos: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def surprise(row: dict[str, Any], *others: Any) -> object:
+        if row["body"] == photos[0]:
+            raise KeyError("oh")
+        return read_request(row, *others)
+
+    monkeypatch.setattr("handler.flyobj_handler.read_request", surprise)
+    (status, answer), (other, _) = worker.ask([requests.raw(photo) for photo in photos[:2]])
+    assert (status, answer["type"], other) == (500, "InternalError", 200)
+    assert "request 0 failed" in caplog.text
