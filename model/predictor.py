@@ -5,6 +5,7 @@ Evaluation, the golden answers and the handler all go through here; it is the wh
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +34,16 @@ class Predictor:
         """Decode and resize one photo to (S, S, 3) uint8; raises `PhotoError`."""
         return self._preprocessing.resize(decode_photo(photo, limits or self.limits))
 
-    @torch.inference_mode()
     def predict(self, photos: Sequence[RGB]) -> npt.NDArray[np.float32]:
         """Answer N prepared photos with (N, classes) float32 probabilities."""
-        scores = self._network(self._batch(photos))  # (N, classes)
+        scores = self.scores(photos)
         probabilities: npt.NDArray[np.float32] = self._calibration.probabilities(scores).cpu().numpy()
         return probabilities
+
+    @torch.inference_mode()
+    def scores(self, photos: Sequence[RGB]) -> Tensor:
+        """Answer N prepared photos with (N, classes) log-probabilities, before calibration."""
+        return cast(Tensor, self._network(self._batch(photos)))
 
     def name(self, row: npt.NDArray[np.float32]) -> str:
         """Name the best class of a (classes,) row of probabilities, or "unknown"."""

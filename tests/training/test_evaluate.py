@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from training.evaluate import evaluate, wilson
 
 from model.bundle import read_bundle
 from model.errors import InputError
-from training.evaluate import evaluate, wilson
 
 
 @pytest.mark.parametrize(
