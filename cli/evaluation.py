@@ -23,7 +23,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN|ARCHIVE|URL",
-            help="Run folder, bundle, .mar, or http://HOST:PORT[/predictions/NAME[/VERSION]].",
+            help="Run folder, bundle, .mar, http://HOST:PORT or .../predictions/NAME/VERSION.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],

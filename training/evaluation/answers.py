@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
 from model.errors import FlyobjError, InputError
@@ -55,7 +56,7 @@ def ask(target: Target, photos: Sequence[Path], what: str) -> Answers:
     """
     rows: list[list[float]] = []
     unknown: list[bool] = []
-    for start in track(range(0, len(photos), BATCH), what):
+    for start in track(range(0, len(photos), BATCH), escape(what)):
         batch = photos[start : start + BATCH]
         replies = target.answer([path.read_bytes() for path in batch])
         for path, reply in zip(batch, replies, strict=True):

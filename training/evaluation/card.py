@@ -3,6 +3,7 @@
 The header is what huggingface.co/docs/hub/model-cards describes; `model-index` holds the figures.
 """
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -25,6 +26,7 @@ def render_card(
     """Return the card in Markdown; `data` names the data set, `licence` is a Hugging Face identifier."""
     template = files("training.evaluation").joinpath("card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["plain"] = _plain
     rows = result.per_class.items()
     run = history.run
     counts = ", ".join(f"{n} {part} photos" for part, n in run.get("photos", {}).items())
@@ -69,6 +71,11 @@ def _header(name: str, data: str, result: Evaluation, licence: str) -> dict[str,
             }
         ],
     }
+
+
+def _plain(text: str) -> str:
+    """Keep what a name holds from being read as Markdown or HTML."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
 def _start(weights: str | None) -> str:

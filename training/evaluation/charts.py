@@ -80,7 +80,7 @@ def per_class(result: Evaluation, theme: Theme) -> Figure:
     """Each figure of each class with its interval."""
     names = list(result.per_class)
     figure = Figure((9, 0.9 + 0.34 * len(names)), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
+    panels = figure.subplots(1, 3, sharey=True, gridspec_kw={"wspace": 0.08})
     for axes, (key, title) in zip(
         panels, (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1")), strict=True
     ):
@@ -94,6 +94,7 @@ def per_class(result: Evaluation, theme: Theme) -> Figure:
             )  # fmt: skip
         axes.set(title=title, xlim=(-0.02, 1.04), ylim=(len(names) - 0.4, -0.75))
         axes.grid(axis="x", color=theme.line, lw=0.8)
+        axes.set_xticks((0, 0.25, 0.5, 0.75, 1))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -19,7 +19,7 @@ from training.evaluation.target import Target
 
 SHOWN = 24
 DRAWN = 12  # of these, in the PNG
-_SIDE = 224  # pixels, of the longer side
+_SIDE, _GAP = 224, 6  # pixels: of the longer side, between photo and heat map
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _draw(shown: Sequence[Picture], theme: Theme) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False).flat
     for axes, picture in zip(grid, shown, strict=False):
         parts = [p for p in (picture.photo, picture.heat) if p is not None]
-        axes.imshow(np.concatenate([_square(part) for part in parts], axis=1))
+        axes.imshow(np.concatenate([_square(part) for part in parts], axis=1)[:, :-_GAP])
         wrong = f"{picture.mistake.truth}, taken for {picture.mistake.predicted}"
         title = f"{wrong}\n{picture.mistake.confidence:.1%}".replace("$", r"\$")
         axes.set_title(title, fontsize=8.5, color=theme.ink, pad=4)
@@ -74,8 +74,8 @@ def _draw(shown: Sequence[Picture], theme: Theme) -> Figure:
 
 
 def _square(pixels: RGB) -> RGB:
-    """Centre a photo on a grey square of `_SIDE`."""
-    canvas = np.full((_SIDE, _SIDE + 6, 3), 238, np.uint8)
+    """Centre a photo on a white square of `_SIDE`, with a gap on its right."""
+    canvas = np.full((_SIDE, _SIDE + _GAP, 3), 255, np.uint8)
     height, width = pixels.shape[:2]
     top, left = (_SIDE - height) // 2, (_SIDE - width) // 2
     canvas[top : top + height, left : left + width] = pixels

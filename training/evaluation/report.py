@@ -36,7 +36,7 @@ COLUMNS = (
     Column("rate", "rate", lambda v: f"{v:.2g}"),
     Column("chosen by", "rate_from", str, number=False),
     Column("epochs", "epochs", str),
-    Column("best", "best_epoch", lambda v: str(v + 1)),
+    Column("best epoch", "best_epoch", lambda v: str(v + 1)),
     Column("validation accuracy", "val_accuracy", lambda v: f"{v:.3f}"),
     Column("photos/s", "photos_per_s", lambda v: f"{v:.0f}"),
     Column("time", "seconds", lambda v: f"{v:.0f} s"),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from PIL import Image
 
 from model.bundle import as_probabilities, read_bundle
 from model.errors import FlyobjError, InputError
+from training.evaluation.card import render_card
 from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.history import History
 from training.evaluation.publish import OWN, About, check_folder, publish
 from training.evaluation.target import Answer, BundleTarget
 
@@ -212,6 +215,18 @@ def test_the_model_card(result: Evaluation, run: Path, dataset: Path, tmp_path: 
     for code in re.findall(r"```python\n(.*?)```", text, re.S):
         compile(code, "card", "exec")
     assert "{{" not in text
+
+
+def test_names_are_no_markdown(known: Any, run: Path) -> None:
+    data, rows = known
+    for old, new in (("a", "a|b"), ("b", "*<b>*")):
+        (data / "test" / old).rename(data / "test" / new)
+    result = evaluate(Oracle(["a|b", "*<b>*"], rows), data)
+    spec = replace(read_bundle(run / "bundle").spec, classes=("a|b", "*<b>*"))
+    card = render_card("x_y_z", "data", result, History(), spec, "unknown")
+    assert "# x\\_y\\_z\n" in card
+    assert "| a\\|b | 3 |" in card
+    assert "| \\*\\<b\\>\\* | 3 |" in card
 
 
 def test_a_target_that_tells_nothing_of_itself(known: Any, tmp_path: Path) -> None:
