@@ -24,7 +24,7 @@ from training.evaluation.measure import Ints, reliability
 from training.photos import Photo
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
-COOLEST, HOTTEST = 0.25, 8.0
+HOTTEST = 8.0
 _BATCH = 32
 
 
@@ -113,7 +113,10 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Fitt
 
 
 def fit_temperature(scores: Tensor, labels: Ints) -> tuple[float, str]:
-    """Find the temperature with the least negative log-likelihood (Guo et al., ICML 2017).
+    """Find the temperature from 1 on with the least negative log-likelihood (Guo et al., ICML 2017).
+
+    One below 1 would raise confidences, on the word of photos that are at best as hard as those to come;
+    where frames of one clip are in training and validation it made them worse (docs/experiments.md).
 
     Args:
         scores: (N, classes) log-probabilities.
@@ -133,8 +136,10 @@ def fit_temperature(scores: Tensor, labels: Ints) -> tuple[float, str]:
         cooled = torch.log_softmax(exact / np.exp(log_temperature), dim=1)
         return float(torch.nn.functional.nll_loss(cooled, targets))
 
-    # Convex in 1 / temperature, so the one minimum is found.
-    bounds = (float(np.log(COOLEST)), float(np.log(HOTTEST)))
+    # Convex in 1 / temperature, so the one minimum is found, and at 1 it shows on which side that is.
+    if loss(0.0) < loss(1e-3):
+        return 1.0, "not below 1: validation photos, easier than others to come, would raise confidences"
+    bounds = (0.0, float(np.log(HOTTEST)))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x)), ""
 

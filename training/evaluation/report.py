@@ -21,7 +21,7 @@ class Column:
     title: str
     key: str
     form: Callable[[Any], str]
-    number: bool = True
+    kind: str = "n"  # CSS class: a number, a word, or a text that needs room
 
     def show(self, facts: dict[str, Any]) -> str:
         """The cell of a stage."""
@@ -30,11 +30,11 @@ class Column:
 
 
 COLUMNS = (
-    Column("why", "why", str, number=False),
+    Column("why", "why", str, "text"),
     Column("blocks open", "open_blocks", str),
     Column("pixels", "size", str),
     Column("rate", "rate", lambda v: f"{v:.2g}"),
-    Column("chosen by", "rate_from", str, number=False),
+    Column("chosen by", "rate_from", str, "word"),
     Column("epochs", "epochs", str),
     Column("best epoch", "best_epoch", lambda v: str(v + 1)),
     Column("validation accuracy", "val_accuracy", lambda v: f"{v:.3f}"),
