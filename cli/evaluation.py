@@ -53,9 +53,9 @@ def evaluate(
 
     Draws a report with the mistakes. With --against it ends with 1 if the answers differ.
     """
-    from cli.targets import bundle_of, open_target
+    from cli.targets import open_target
     from model.bundle import write_json
-    from model.errors import FlyobjError
+    from training.evaluation.answers import require_agreement
     from training.evaluation.evaluate import evaluate
     from training.evaluation.publish import PAGE, About, check_folder, publish
 
@@ -71,15 +71,11 @@ def evaluate(
         result = evaluate(opened, data, split, group_regex, unknown, others)
         if out:
             publish(result, opened, About(_title(target), data, run, licence), out)
-    if run and split == "test" and (bundle := bundle_of(run)):
-        write_json(result.figures(), bundle / "metrics.json")
+    if run and split == "test":
+        write_json(result.figures(), run / "bundle" / "metrics.json")
     see = f"; look at {out / PAGE}" if out else "; --out DIR draws a report"
     emit(asdict(result), as_json, _table(result), *_lines(result, see))
-    if apart := [a for a in result.agreement if not a.agrees]:
-        raise FlyobjError(
-            f"{result.target} and {', '.join(a.target for a in apart)} answer differently: "
-            f"probabilities are up to {max(a.largest_difference for a in apart):.2g} apart"
-        )
+    require_agreement(result.target, result.agreement)
 
 
 @app.command()

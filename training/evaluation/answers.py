@@ -97,3 +97,12 @@ def require_classes(one: Target, other: Target) -> None:
             f"{one.description} knows {list(one.classes)}, {other.description} {list(other.classes)}; "
             "only models of the same classes can be compared"
         )
+
+
+def require_agreement(target: str, agreement: Sequence[Agreement]) -> None:
+    """Raise a `FlyobjError` if one of the targets answered otherwise than `target`."""
+    if apart := [other for other in agreement if not other.agrees]:
+        raise FlyobjError(
+            f"{target} and {', '.join(other.target for other in apart)} answer differently: "
+            f"probabilities are up to {max(other.largest_difference for other in apart):.2g} apart"
+        )

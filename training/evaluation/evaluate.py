@@ -81,13 +81,13 @@ class Evaluation:
     mistakes: tuple[Mistake, ...]  # the most confident first
 
     def figures(self) -> dict[str, Any]:
-        """What goes with the model into its bundle: everything but lists of files."""
+        """What goes with the model into its bundle: everything but files and their folders."""
         document = asdict(self)
         for name in ("mistakes", "agreement", "target"):
             document.pop(name)
-        for name in ("reliability", "uncalibrated"):
+        for name, inner in (("reliability", "bins"), ("uncalibrated", "bins"), ("strangers", "folder")):
             if document[name]:
-                document[name].pop("bins")
+                document[name].pop(inner)
         return document
 
 

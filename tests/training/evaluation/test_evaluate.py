@@ -124,6 +124,9 @@ def test_strangers_and_photos_that_are_not_named(known: Any, jpeg: Any, tmp_path
     # that of 0.55 with 0.58.
     assert found.strangers.auroc == pytest.approx(11 / 18)
     assert found.accuracy == 5 / 6  # of the best class, named or not
+    shipped = json.dumps(found.figures())  # with the model: no word of where things lie
+    assert '"photos": 3' in shipped
+    assert str(tmp_path) not in shipped
 
 
 def test_a_folder_of_strangers_without_photos(known: Any, tmp_path: Path) -> None:
