@@ -41,7 +41,7 @@ def write_report(summary: dict[str, Any], data: Path, run: Path, out: Path) -> N
         "<h2>One photo of each class, answered over HTTP</h2>",
         f"<div class=photos>{''.join(map(_photo, summary['predictions']))}</div>",
         "<h2>Answers on the test photos</h2>",
-        _png((run / "confusion.png").read_bytes(), "confusion matrix"),
+        _png((run / "evaluation" / "confusion.png").read_bytes(), "confusion matrix"),
         f"<h2>Training</h2>{_figure(_training(run), 'loss and accuracy by epoch')}",
         "<h2>Batches that formed</h2>" + _figure(_batches(summary["batch_sizes"]), "batch sizes"),
         f"<h2>Load</h2>{_figure(_load(out / 'load_stats_history.csv'), 'rate and time to answer')}",

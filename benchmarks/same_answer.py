@@ -78,7 +78,7 @@ def main() -> int:
             "same_top_1": sum(a["predicted"] == max(e, key=e.__getitem__) for a, e in pairs),
             "largest_difference": max(abs(a["probabilities"][c] - e[c]) for a, e in pairs for c in e),
         }
-    evaluated = read_json(arguments.run / "evaluation.json")
+    evaluated = read_json(arguments.run / "evaluation" / "evaluation.json")
     report["evaluated_accuracy"] = evaluated["accuracy"]
     report["passed"] = all(
         way["largest_difference"] <= REDUCED

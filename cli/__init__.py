@@ -12,7 +12,7 @@ import sys
 import rich
 import typer
 
-from cli import data, models, serving, training
+from cli import data, evaluation, models, serving, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
+app.add_typer(evaluation.app)
 app.add_typer(serving.app)
 app.add_typer(models.app, name="models")
 

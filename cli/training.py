@@ -1,11 +1,10 @@
-"""`flyobj train` and `evaluate`."""
+"""`flyobj train`."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit
 
@@ -40,23 +39,3 @@ def train(
         as_json,
         f"run {out_}: validation accuracy {best:.3f}; next: flyobj evaluate {out_} --data {data}",
     )
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
-    data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],
-    split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
-    as_json: Json = False,
-) -> None:
-    """Measure accuracy on photos the model hasn't seen; draws the confusion matrix into the run."""
-    from training.evaluate import evaluate
-
-    result = evaluate(run, data, split)
-    table = Table("class", "precision", "recall", "F1", "photos", title=f"{split} photos")
-    for name, row in result.per_class.items():
-        figures = [f"{row[k]:.3f}" for k in ("precision", "recall", "f1")]
-        table.add_row(name, *figures, f"{row['photos']:.0f}")
-    low, high = result.accuracy_95
-    line = f"accuracy {result.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}); see {run}/confusion.png"
-    emit(asdict(result), as_json, table, line)

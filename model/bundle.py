@@ -162,9 +162,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(document: Any, path: Path) -> None:
-    """Write a JSON document under a temporary name and rename it into place."""
+    """Write a JSON document under a temporary name and rename it into place.
+
+    Bytes of file names that are no UTF-8 are escaped, and come back as they were.
+    """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     partial.replace(path)
 
 

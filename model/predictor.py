@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from model.bundle import Bundle
 from model.engines import Engine, TorchEngine
@@ -36,9 +37,12 @@ class Predictor:
 
     def predict(self, photos: Sequence[RGB]) -> npt.NDArray[np.float32]:
         """Answer N prepared photos with (N, classes) float32 probabilities."""
-        scores = self.engine(np.stack(photos))  # (N, classes)
-        probabilities: npt.NDArray[np.float32] = self._calibration.probabilities(scores).numpy()
-        return probabilities
+        probabilities = self._calibration.probabilities(self.scores(photos))
+        return np.asarray(probabilities.numpy(), np.float32)
+
+    def scores(self, photos: Sequence[RGB]) -> Tensor:
+        """Answer N prepared photos with (N, classes) log-probabilities, before calibration."""
+        return self.engine(np.stack(photos))
 
     def name(self, row: npt.NDArray[np.float32]) -> str:
         """Name the best class of a (classes,) row of probabilities, or "unknown"."""

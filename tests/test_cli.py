@@ -157,9 +157,54 @@ def test_train_on_wrong_data(
 
 
 def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
-    result = json.loads(inside("evaluate", run_copy, "--data", dataset, "--json").stdout)
+    """A run keeps its evaluation, each split its own; the figures of test go into the bundle."""
+    command = ("evaluate", run_copy, "--data", dataset)
+    result = json.loads(inside(*command, "--json").stdout)
     assert (result["split"], result["photos"]) == ("test", 8)
-    assert result == json.loads((run_copy / "evaluation.json").read_text())
+    assert result == json.loads((run_copy / "evaluation" / "evaluation.json").read_text())
+    figures = json.loads((run_copy / "bundle" / "metrics.json").read_text())
+    assert figures["confusion"] == result["confusion"]
+    assert "mistakes" not in figures
+    shown = inside(*command, "--split", "train", "--group-regex", r"\d\.").stdout
+    assert "accuracy" in shown
+    assert (run_copy / "evaluation-train" / "report.html").is_file()
+    assert json.loads((run_copy / "bundle" / "metrics.json").read_text()) == figures
+
+
+def test_evaluate_elsewhere(inside: FlyObj, run_copy: Path, dataset: Path, tmp_path: Path) -> None:
+    command = ("evaluate", run_copy, "--data", dataset, "--out", tmp_path / "out")
+    inside(*command)
+    assert not (run_copy / "evaluation").exists()
+    assert "exists already; name another folder, or give --force" in complaint(inside(*command, code=2))
+    said = inside("evaluate", run_copy / "bundle", "--data", dataset).stdout
+    assert "--out DIR draws a report" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "nothing"), "nothing': no such folder"),
+        (("--group-regex", "("), "is no regular expression"),
+        (("--group-regex", "clip"), "finds nothing in the 8 file names"),
+        (("--unknown", "nowhere"), "has no readable photo"),
+        (("--against", "nowhere"), "is nothing to evaluate"),
+        (("--out", __file__), "is a file; name a folder"),
+    ],
+)
+def test_evaluate_on_wrong_input(
+    inside: FlyObj, run_copy: Path, dataset: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = inside("evaluate", run_copy, "--data", dataset, *options, code=2)
+    assert message in complaint(result)
+    assert not (run_copy / "evaluation").exists()
+
+
+def test_calibrate(inside: FlyObj, run_copy: Path) -> None:
+    shown = inside("calibrate", run_copy, "--reject-rate", 0.25).stdout
+    assert "fewer than 100" in shown
+    assert "1 of the validation photos" in shown
+    result = json.loads(inside("calibrate", run_copy, "--json").stdout)
+    assert (result["photos"], result["reject_below"]) == (4, None)
 
 
 def test_archive_of_a_bundle_with_an_unknown_key(inside: FlyObj, run_copy: Path, tmp_path: Path) -> None:

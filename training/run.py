@@ -20,6 +20,7 @@ from model.errors import InputError
 from model.network import Network, load_pretrained
 from model.predictor import Predictor
 from model.preprocessing import MIN_SIZE, Preprocessing
+from training.calibrate import calibrate
 from training.fit import Batches, Stage, StageResult, fit
 from training.photos import Photo, PhotoDataset, Split, hold_out, read_split
 from training.transforms import test_transform, train_transform
@@ -86,6 +87,7 @@ def train(data: Path, out: Path, settings: Settings) -> tuple[StageResult, ...]:
         for stage in settings.stages()
     )
     _write_bundle(network, preprocessing, split, held, out / "bundle")
+    calibrated = calibrate(out / "bundle", held)
     report = {
         "data": str(data),
         "settings": asdict(settings),
@@ -93,6 +95,9 @@ def train(data: Path, out: Path, settings: Settings) -> tuple[StageResult, ...]:
         "photos": {"train": len(rest), "validation": len(held)},
         "skipped": [{"file": str(s.path), "reason": s.reason} for s in split.skipped],
         "stages": [asdict(result) for result in results],
+        # below `train`; what `flyobj calibrate` uses
+        "validation_files": [p.path.relative_to(data / "train").as_posix() for p in held],
+        "calibration": asdict(calibrated),
     }
     write_json(report, out / "run.json")
     return results

@@ -1,0 +1,127 @@
+"""`flyobj evaluate` on a run, its archive and a running server: one command, the same answers."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cli.targets import open_target
+from model.engines import EXACT
+from model.errors import InputError
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_bundle_archive_and_server_agree(
+    flyobj: FlyObj, run: Path, archive_path: Path, server: "Home", dataset: Path, tmp_path: Path
+) -> None:
+    """On every photo; and where the network looked is the same too."""
+    url = f"http://127.0.0.1:{server.port}/predictions/flying_objects/1.0"
+    options = ("--data", dataset, "--home", server.path, "--json")
+    told = flyobj(
+        *("evaluate", run / "bundle", *options, "--out", tmp_path / "bundle"),
+        *("--against", archive_path, "--against", url),
+    )
+    result = json.loads(told.stdout)
+    assert [a["target"] for a in result["agreement"]] == [f"archive {archive_path}", f"server {url}"]
+    for agreement in result["agreement"]:
+        assert agreement["agrees"]
+        assert agreement["largest_difference"] <= EXACT
+        assert agreement["flips"] == []
+    for name, target in (("archive", archive_path), ("server", url)):
+        own = json.loads(flyobj("evaluate", target, *options, "--out", tmp_path / name).stdout)
+        for key in ("confusion", "accuracy", "accuracy_95"):
+            assert own[key] == result[key]
+        page, first = ((tmp_path / n / "report.html").read_text() for n in (name, "bundle"))
+        heat = [p.split('"')[0] for p in page.split("data:image/jpeg;base64,")[1:]]
+        assert heat == [p.split('"')[0] for p in first.split("data:image/jpeg;base64,")[1:]]
+        assert (tmp_path / name / "MODEL_CARD.md").exists() == (name == "archive")
+
+
+def test_answers_that_differ_end_with_1(
+    flyobj: FlyObj, run_copy: Path, archive_path: Path, dataset: Path
+) -> None:
+    path = run_copy / "bundle" / "model.json"
+    document = json.loads(path.read_text())
+    document["preprocessing"]["mean"] = [0.9, 0.1, 0.4]
+    path.write_text(json.dumps(document))
+    result = flyobj("evaluate", run_copy, "--data", dataset, "--against", archive_path, code=1)
+    assert "answer differently: probabilities are up to" in result.stderr
+    assert "other answers than archive" in result.stdout
+    assert (run_copy / "evaluation" / "report.html").is_file()
+
+
+def test_what_a_server_refuses_has_no_probabilities(server: "Home", photos: list[bytes]) -> None:
+    with open_target(f"http://localhost:{server.port}", server.path) as target:
+        assert len(target.classes) == 4
+        good, bad = target.answer([photos[0], b"words"])
+        (explained,) = target.answer(photos[:1], explain=True)
+    assert np.isclose(sum(good["probabilities"].values()), 1)
+    assert "probabilities" not in bad
+    assert "is no photo" in bad["message"]
+    assert explained["explanation"]["overlay_png"]
+
+
+def test_an_archive_refuses_one_photo_alone(archive_path: Path, photos: list[bytes]) -> None:
+    with open_target(str(archive_path), Path("none")) as target:
+        bad, good = target.answer([b"words", photos[0]])
+    assert "is no photo" in bad["message"]
+    assert list(good["probabilities"]) == list(target.classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "is nothing to evaluate; give a run folder"),
+        (".", "is nothing to evaluate"),
+        ("ftp://127.0.0.1", "is no inference address; give http://HOST:PORT"),
+        ("http://127.0.0.1:port", "is no inference address"),
+        ("http://127.0.0.1/models/x", "is no inference address"),
+        ("http://127.0.0.1:9", "nothing answers at http://127.0.0.1:9/predictions/flying_objects"),
+    ],
+)
+def test_what_is_no_target(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message), open_target(name, tmp_path):
+        pass
+
+
+def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.mar").write_text("words")
+    with (
+        pytest.raises(InputError, match="is no archive of ours"),
+        open_target(f"{tmp_path}/a.mar", tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "home", "message"),
+    [
+        ("/predictions/flying_objects/7.0", "its own", "check the name and the version"),
+        ("", "another", "give the --home of the server, or its token as FLYOBJ_TOKEN"),
+    ],
+)
+def test_a_server_that_does_not_classify(
+    server: "Home", tmp_path: Path, path: str, home: str, message: str
+) -> None:
+    url = f"http://127.0.0.1:{server.port}{path}"
+    with (
+        pytest.raises(InputError, match=message),
+        open_target(url, server.path if home == "its own" else tmp_path),
+    ):
+        pass
+
+
+def test_the_token_may_come_from_the_environment(
+    server: "Home", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYOBJ_TOKEN", server.headers()["Authorization"].split()[1])
+    with open_target(f"http://127.0.0.1:{server.port}", tmp_path) as target:
+        assert len(target.classes) == 4

@@ -1,0 +1,194 @@
+"""What a network's confidence is worth: the temperature and the threshold of "unknown".
+
+Both are fitted on validation photos, which the weights weren't, and written into the bundle; the golden
+answers are then given anew, so that they are those of the calibrated model.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from model.bundle import Bundle, Golden, as_probabilities, read_bundle, read_json, write_bundle
+from model.calibration import UNKNOWN, Calibration
+from model.errors import InputError, PhotoError
+from model.image import RGB
+from model.predictor import Predictor
+from training.evaluation.measure import Ints, reliability
+from training.photos import Photo
+
+MIN_PHOTOS = 100  # fewer say too little about a temperature
+HOTTEST = 8.0
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a calibration. The errors are expected calibration errors on `photos` photos."""
+
+    temperature: float
+    reject_below: float | None
+    photos: int
+    rejected: int  # of these photos, answered "unknown" from now on
+    ece_before: float  # at temperature 1
+    ece: float
+    note: str  # why the temperature wasn't fitted; ""
+
+
+def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None = None) -> Fitted:
+    """Calibrate the bundle in the folder `bundle` on `photos`, labelled as its classes are.
+
+    Args:
+        bundle: is replaced by one with another calibration and its own golden answers; figures of an
+            evaluation are dropped, as they were of another model.
+        photos: of validation.
+        reject_rate: share of them that may be answered "unknown"; None for no threshold.
+
+    Raises:
+        InputError: the rate is no share, or "unknown" is the name of a class.
+    """
+    _check_rate(reject_rate)
+    before = read_bundle(bundle)
+    if reject_rate is not None and UNKNOWN in before.spec.classes:
+        raise InputError(
+            f"--reject-rate needs the name {UNKNOWN!r} for what is no class, but it is one of "
+            f"{list(before.spec.classes)}; rename that class"
+        )
+    raw = replace(before, spec=replace(before.spec, calibration=Calibration()))
+    scores = _scores(Predictor(raw), photos)  # (N, classes)
+    labels = np.array([photo.label for photo in photos], np.int64)
+    temperature, note = fit_temperature(scores, labels)
+    probabilities = Calibration(temperature).probabilities(scores).double().numpy()
+    best = probabilities.max(axis=1)
+    below = None if reject_rate is None else threshold(best, reject_rate)
+    made = replace(before.spec, calibration=Calibration(temperature, below))
+    if made != before.spec:
+        _replace(bundle, _answered(replace(before, spec=made)))
+    return Fitted(
+        temperature,
+        below,
+        len(photos),
+        0 if below is None else int((best < below).sum()),
+        reliability(scores.double().exp().numpy(), labels).ece,
+        reliability(probabilities, labels).ece,
+        note,
+    )
+
+
+def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Fitted:
+    """Calibrate a run's bundle on the validation photos that `run.json` lists.
+
+    Args:
+        run: folder of the run.
+        data: folder it was trained on; None to take the one it names.
+        reject_rate: as in `calibrate`.
+
+    Raises:
+        InputError: the run doesn't list them, or one isn't there (any more).
+    """
+    _check_rate(reject_rate)
+    bundle = run / "bundle"
+    classes = read_bundle(bundle).spec.classes
+    document = read_json(run / "run.json")
+    names = document.get("validation_files") if isinstance(document, dict) else None
+    if not names:
+        raise InputError(
+            f"{str(run / 'run.json')!r} doesn't list its validation files; train again with this version"
+        )
+    folder = (data or Path(document["data"])) / "train"
+    photos = [Photo(folder / name, classes.index(name.split("/")[0])) for name in names]
+    missing = [photo.path for photo in photos if not photo.path.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the run's {len(photos)} validation photos aren't there, such as "
+            f"{str(missing[0])!r}; give the folder it was trained on with --data"
+        )
+    return calibrate(bundle, photos, reject_rate)
+
+
+def fit_temperature(scores: Tensor, labels: Ints) -> tuple[float, str]:
+    """Find the temperature from 1 on with the least negative log-likelihood (Guo et al., ICML 2017).
+
+    One below 1 would raise confidences, on the word of photos that are at best as hard as those to come;
+    where frames of one clip are in training and validation it made them worse (docs/experiments.md).
+
+    Args:
+        scores: (N, classes) log-probabilities.
+        labels: (N,).
+
+    Returns:
+        The temperature, 1 where the photos can't tell, and in that case why.
+    """
+    if len(labels) < MIN_PHOTOS:
+        return 1.0, f"not fitted: {len(labels)} validation photos are fewer than {MIN_PHOTOS}"
+    targets = torch.from_numpy(labels)
+    if bool((scores.argmax(dim=1) == targets).all()):
+        return 1.0, "not fitted: every validation photo is right, so no confidence would be too high"
+    exact = scores.double()
+
+    def loss(log_temperature: float) -> float:
+        cooled = torch.log_softmax(exact / np.exp(log_temperature), dim=1)
+        return float(torch.nn.functional.nll_loss(cooled, targets))
+
+    # Convex in 1 / temperature, so the one minimum is found, and at 1 it shows on which side that is.
+    if loss(0.0) < loss(1e-3):
+        return 1.0, "not below 1: validation photos, easier than others to come, would raise confidences"
+    bounds = (0.0, float(np.log(HOTTEST)))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x)), ""
+
+
+def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float) -> float:
+    """Find the confidence below which at most a share `rate` of (N,) best probabilities lies."""
+    return float(np.sort(best)[int(rate * len(best))])
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not 0 <= rate < 1:
+        raise InputError(f"--reject-rate {rate} must be a share from 0 to less than 1, such as 0.02")
+
+
+def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Tensor:
+    """(N, classes) log-probabilities, without any temperature."""
+    batches = [photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH)]
+    return torch.cat(
+        [
+            predictor.scores([_prepared(predictor, photo.path) for photo in batch]).cpu()
+            for batch in track(batches, "calibrating")
+        ]
+    )
+
+
+def _prepared(predictor: Predictor, path: Path) -> RGB:
+    try:
+        return predictor.prepare(path.read_bytes())
+    except (PhotoError, OSError) as error:
+        raise InputError(f"validation photo {str(path)!r} can't be read: {error}") from error
+
+
+def _answered(bundle: Bundle) -> Bundle:
+    """Give the golden answers anew."""
+    predictor = Predictor(bundle)
+
+    def answer(golden: Golden) -> Golden:
+        row = predictor.predict([predictor.prepare(golden.photo)])[0]
+        return replace(golden, probabilities=as_probabilities(predictor.classes, row))
+
+    return replace(bundle, golden=tuple(answer(golden) for golden in bundle.golden))
+
+
+def _replace(path: Path, bundle: Bundle) -> None:
+    """Write `bundle` beside `path` and put it in its place."""
+    new, old = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.old")
+    for left in (new, old):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    write_bundle(bundle, new)
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old)

@@ -1,0 +1,268 @@
+"""The charts: drawn for a light and a dark page, and as PNG files."""
+
+import base64
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.history import History, StageRow
+
+BLUE, RED, GREY, GREEN = "#3a80c9", "#d9603b", "#8b99a6", "#2f9e77"
+LABELLED = 12  # classes up to which each cell of the confusion matrix says its count
+DRAWN = 40  # classes; of more, the figures by class stay in the table
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of what isn't data."""
+
+    ink: str
+    soft: str
+    line: str
+    paper: str
+
+
+LIGHT = Theme("#22303c", "#5b6b79", "#dde4ea", "#ffffff")
+DARK = Theme("#e2e9ef", "#9aaab8", "#3a4855", "#18222b")
+
+Draw = Callable[[Theme], Figure]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its name in files and its description for those who can't see it."""
+
+    name: str
+    alt: str
+    draw: Draw
+
+    def as_sources(self) -> dict[str, str]:
+        """Sources of two HTML images, `light` and `dark`."""
+        return {"alt": self.alt, "light": _svg(self.draw, LIGHT), "dark": _svg(self.draw, DARK)}
+
+    def save(self, folder: Path) -> Path:
+        """Write it as a PNG."""
+        path = folder / f"{self.name}.png"
+        with mpl.rc_context(_style(LIGHT)), _any_script():
+            self.draw(LIGHT).savefig(path, dpi=130, facecolor=LIGHT.paper)
+        return path
+
+
+def charts_of(result: Evaluation, history: History) -> list[Chart]:
+    """List what there is to draw."""
+    found = []
+    if len(result.per_class) <= DRAWN:
+        found += [
+            Chart("per_class", "precision, recall and F1 of each class", lambda t: per_class(result, t)),
+            Chart("confusion", "confusion matrix", lambda t: confusion(result, t)),
+        ]
+    found.append(Chart("reliability", "accuracy by confidence", lambda t: reliability(result, t)))
+    if any(stage.epochs for stage in history.stages):
+        found.append(Chart("curves", "loss and accuracy by epoch", lambda t: curves(history, t)))
+    tested = [stage for stage in history.stages if stage.range_test]
+    if tested:
+        found.append(Chart("range_tests", "loss by learning rate", lambda t: range_tests(tested, t)))
+    return found
+
+
+def per_class(result: Evaluation, theme: Theme) -> Figure:
+    """Each figure of each class with its interval."""
+    names = list(result.per_class)
+    figure = Figure((9, 0.9 + 0.34 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True, gridspec_kw={"wspace": 0.08})
+    for axes, (key, title) in zip(
+        panels, (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1")), strict=True
+    ):
+        for place, row in enumerate(result.per_class.values()):
+            value, (low, high) = getattr(row, key), getattr(row, f"{key}_95")
+            axes.plot((low, high), (place, place), color=BLUE, alpha=0.35, lw=7, solid_capstyle="round")
+            axes.plot(value, place, "o", color=BLUE, ms=6.5, mec=theme.paper, mew=1.2)
+            axes.annotate(
+                f"{value:.2f}", (value, place), (0, 7), textcoords="offset points",
+                ha="center", fontsize=8, color=theme.ink,
+            )  # fmt: skip
+        axes.set(title=title, xlim=(-0.02, 1.04), ylim=(len(names) - 0.4, -0.75))
+        axes.grid(axis="x", color=theme.line, lw=0.8)
+        axes.set_xticks((0, 0.25, 0.5, 0.75, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
+    return figure
+
+
+def confusion(result: Evaluation, theme: Theme) -> Figure:
+    """Shades are shares of the true class, blue where the answer is right; numbers are photos."""
+    counts = np.array(result.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n = len(counts)
+    side = 1.6 + max(3.0, min(0.85 * n, 8.0))
+    figure = Figure((side + 1.0, side), layout="constrained")
+    axes = figure.subplots()
+    right = np.eye(n, dtype=bool)[..., None]
+    opacity = np.where(right, shares[..., None], np.sqrt(shares)[..., None])
+    colour = np.where(right, to_rgb(BLUE), to_rgb(RED))
+    axes.imshow(np.concatenate([colour, opacity], axis=2), interpolation="nearest")
+    axes.hlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=theme.line, lw=1)
+    axes.vlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=theme.line, lw=1)
+    names = [_short(name) for name in result.per_class]
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(n), names, **(turned if n > 4 or max(map(len, names)) > 9 else {}))
+    axes.set_yticks(range(n), names)
+    axes.set(xlabel="answer", ylabel="truth", xlim=(-0.52, n - 0.48), ylim=(n - 0.48, -0.52))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if n <= LABELLED:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                ink = "white" if opacity[row, column, 0] > 0.55 else theme.ink
+                axes.text(
+                    column, row, f"{count}\n{shares[row, column]:.0%}",
+                    ha="center", va="center", color=ink, fontsize=9 if n > 6 else 10.5, linespacing=1.3,
+                )  # fmt: skip
+    return figure
+
+
+def reliability(result: Evaluation, theme: Theme) -> Figure:
+    """Accuracy of the photos in each bin of confidence, and below it how many these are."""
+    figure = Figure((6.2, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+    bins = [b for b in result.reliability.bins if b.photos]
+    middle, width = [(b.low + b.high) / 2 for b in bins], 0.92 / len(result.reliability.bins)
+    accuracy, confidence = [b.accuracy for b in bins], [b.confidence for b in bins]
+    above.plot((0, 1), (0, 1), color=GREY, lw=1.2, ls=(0, (4, 3)), label="as good as it says")
+    above.bar(middle, accuracy, width, color=BLUE, alpha=0.85, label="accuracy")
+    for x, low, high in zip(middle, accuracy, confidence, strict=True):
+        gap = {"color": RED, "alpha": 0.45, "lw": 0}
+        above.fill_between((x - width / 2, x + width / 2), low, high, **gap)
+    above.fill_between((), (), (), color=RED, alpha=0.45, lw=0, label="gap to confidence")
+    if result.uncalibrated:
+        raw = [b for b in result.uncalibrated.bins if b.photos]
+        points = [b.confidence for b in raw], [b.accuracy for b in raw]
+        style = {"color": theme.soft, "ms": 3.5, "lw": 1}
+        above.plot(*points, "o-", label="without temperature", **style)
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    above.yaxis.set_major_formatter(PercentFormatter(1))
+    above.legend(frameon=False, loc="upper left", fontsize=8.5)
+    below.bar(middle, [b.photos for b in bins], width, color=GREY)
+    below.set(xlabel="confidence", ylabel="photos")
+    below.xaxis.set_major_formatter(PercentFormatter(1))
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in (above, below):
+        axes.grid(axis="y", color=theme.line, lw=0.8)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def curves(history: History, theme: Theme) -> Figure:
+    """Loss and validation accuracy over the epochs of all stages; the epoch kept is marked."""
+    figure = Figure((9, 3.3), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    start = 0
+    for number, stage in enumerate(history.stages):
+        x = list(range(start + 1, start + 1 + len(stage.epochs)))
+        label = number == 0
+        for name, colour, what in (("train_loss", BLUE, "train"), ("val_loss", RED, "validation")):
+            losses.plot(x, stage.curve(name), "o-", color=colour, ms=3, label=what if label else None)
+        accuracies.plot(x, stage.curve("val_accuracy"), "o-", color=RED, ms=3)
+        best = stage.facts.get("best_epoch")
+        if isinstance(best, int) and 0 <= best < len(x):
+            kept = stage.curve("val_accuracy")[best]
+            accuracies.plot(x[best], kept, "o", color=GREEN, ms=8, mec=theme.paper, mew=1.2)
+        for axes in (losses, accuracies):
+            _mark_stage(axes, stage.name, start, start + len(stage.epochs), number, theme)
+        start += len(stage.epochs)
+    if history.target:
+        accuracies.axhline(history.target, color=GREY, lw=1.2, ls=(0, (4, 3)))
+    losses.set(title="Loss", xlabel="epoch", ylim=(0, None))
+    losses.legend(frameon=False)
+    accuracies.set(title="Validation accuracy", xlabel="epoch")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in (losses, accuracies):
+        axes.set_xlim(0.5, start + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.grid(axis="y", color=theme.line, lw=0.8)
+    return figure
+
+
+def range_tests(stages: Sequence[StageRow], theme: Theme) -> Figure:
+    """Loss by learning rate as each range test had it, and the rate that was chosen."""
+    figure = Figure((3.1 * max(2, len(stages)), 2.7), layout="constrained")
+    panels = figure.subplots(1, max(2, len(stages)), squeeze=False)[0]
+    for axes, stage in zip(panels, stages, strict=False):
+        rates, losses = np.array(stage.range_test).T
+        axes.plot(rates, losses, color=BLUE)
+        chosen = stage.facts.get("rate")
+        if chosen:
+            axes.axvline(chosen, color=GREEN, lw=1.4, ls=(0, (4, 3)))
+            note = {"ha": "left", "va": "top", "fontsize": 8.5, "color": GREEN}
+            axes.text(chosen, 0.98, f" {chosen:.2g}", transform=axes.get_xaxis_transform(), **note)
+        finite = losses[np.isfinite(losses)]
+        if len(finite):  # the end, where it diverges, would flatten the rest
+            low, first = float(finite.min()), float(finite[0])
+            axes.set_ylim(low - 0.15 * (first - low + 1e-6), first + 0.6 * (first - low + 1e-6))
+        axes.set(title=stage.name, xlabel="learning rate", xscale="log")
+        axes.grid(axis="y", color=theme.line, lw=0.8)
+    panels[0].set_ylabel("loss")
+    for axes in panels[len(stages) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _mark_stage(axes: Axes, name: str, start: int, end: int, number: int, theme: Theme) -> None:
+    """Shade every second stage and name each at the top."""
+    if number % 2:
+        axes.axvspan(start + 0.5, end + 0.5, color=theme.line, alpha=0.45, lw=0)
+    place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 8, "color": theme.soft}
+    axes.text((start + end + 1) / 2, 1.0, name, ha="center", va="bottom", **place)
+
+
+def _style(theme: Theme) -> dict[Any, Any]:
+    return {
+        "font.family": "sans-serif",
+        "font.size": 9.5,
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.soft,
+        "axes.edgecolor": theme.line,
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 12,
+        "axes.titlecolor": theme.ink,
+        "figure.facecolor": "none",
+        "xtick.color": theme.soft,
+        "ytick.color": theme.soft,
+        "legend.labelcolor": theme.ink,
+        "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
+    }
+
+
+def _svg(draw: Draw, theme: Theme) -> str:
+    stream = io.BytesIO()
+    with mpl.rc_context(_style(theme)), _any_script():
+        draw(theme).savefig(stream, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _any_script() -> warnings.catch_warnings:
+    """A name in a script that the font lacks is drawn as boxes."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _short(name: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    return plain if len(plain) <= 24 else plain[:23] + "…"

@@ -1,0 +1,209 @@
+"""Evaluate a target on a split of labelled photos: every answer, the figures, and the mistakes.
+
+All figures but `unknown` and `strangers` are of the best class; those two count what is answered
+"unknown".
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+from sklearn.metrics import roc_auc_score
+
+from model.calibration import Calibration
+from model.errors import InputError, PhotoError
+from model.image import decode_photo
+from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
+from training.evaluation.groups import group
+from training.evaluation.measure import (
+    ClassScores,
+    Floats,
+    Interval,
+    Ints,
+    Reliability,
+    reliability,
+    score,
+)
+from training.evaluation.target import Target
+from training.photos import Split, read_split
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A photo that was answered wrongly. `file` is relative to the data folder."""
+
+    file: str
+    truth: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """What became of photos of no known class.
+
+    `auroc` is how well confidence alone tells them from the split's photos, whatever the threshold: 0.5
+    is chance (Hendrycks and Gimpel, ICLR 2017).
+    """
+
+    folder: str
+    photos: int
+    skipped: int  # files that are no photos
+    unknown: int  # answered "unknown"
+    mean_confidence: float
+    auroc: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures on one split. `confusion` has a row for each true class, a column for each answer."""
+
+    target: str
+    split: str
+    photos: int
+    skipped: int  # files that can't be read
+    intervals_over: str
+    accuracy: float
+    accuracy_95: Interval
+    macro_f1: float
+    macro_f1_95: Interval
+    per_class: dict[str, ClassScores]
+    confusion: list[list[int]]
+    reliability: Reliability
+    uncalibrated: Reliability | None  # as it would be without temperature; None if there is none
+    calibration: Calibration | None  # None where the target doesn't tell
+    unknown: int  # photos of the split that are answered "unknown"
+    strangers: Strangers | None
+    agreement: tuple[Agreement, ...]
+    mistakes: tuple[Mistake, ...]  # the most confident first
+
+    def figures(self) -> dict[str, Any]:
+        """What goes with the model into its bundle: everything but files and their folders."""
+        document = asdict(self)
+        for name in ("mistakes", "agreement", "target"):
+            document.pop(name)
+        for name, inner in (("reliability", "bins"), ("uncalibrated", "bins"), ("strangers", "folder")):
+            if document[name]:
+                document[name].pop(inner)
+        return document
+
+
+def evaluate(
+    target: Target,
+    data: Path,
+    split: str = "test",
+    group_regex: str | None = None,
+    strangers: Path | None = None,
+    against: Sequence[Target] = (),
+) -> Evaluation:
+    """Evaluate `target` on `data/split`.
+
+    Args:
+        target: what answers.
+        data: folder of the split's CLASS/ photos.
+        split: which folder of it.
+        group_regex: finds in a file's name what photos of one group share.
+        strangers: folder of photos of no known class.
+        against: further targets that are asked the same photos; `agreement` says how far they are off.
+
+    Raises:
+        InputError: a class of the split isn't one of the target's, or the photos can't be used.
+    """
+    for other in against:
+        require_classes(target, other)
+    foreign = _strange_photos(strangers) if strangers else None
+    read = read_split(data, split)
+    truth = _labels(target, read, data / split)
+    groups = group(read.photos, data, group_regex)
+    paths = [photo.path for photo in read.photos]
+    answers = ask(target, paths, "evaluating")
+    predicted = answers.probabilities.argmax(axis=1)
+    scores = score(truth, predicted, groups.numbers, len(target.classes))
+    files = [path.relative_to(data).as_posix() for path in paths]
+    return Evaluation(
+        target=target.description,
+        split=split,
+        photos=len(paths),
+        skipped=len(read.skipped),
+        intervals_over=groups.how,
+        accuracy=scores.accuracy,
+        accuracy_95=scores.accuracy_95,
+        macro_f1=scores.macro_f1,
+        macro_f1_95=scores.macro_f1_95,
+        per_class=dict(zip(target.classes, scores.per_class, strict=True)),
+        confusion=scores.confusion,
+        reliability=reliability(answers.probabilities, truth),
+        uncalibrated=_uncalibrated(target, answers.probabilities, truth),
+        calibration=target.spec.calibration if target.spec else None,
+        unknown=int(answers.unknown.sum()),
+        strangers=_strangers(target, foreign, strangers, answers) if foreign and strangers else None,
+        agreement=tuple(
+            compare(target, answers, other, ask(other, paths, f"asking {other.description}"), files)
+            for other in against
+        ),
+        mistakes=_mistakes(target.classes, files, truth, answers.probabilities),
+    )
+
+
+def _labels(target: Target, read: Split, folder: Path) -> Ints:
+    """Each photo's label as the target numbers it: (photos,)."""
+    strange = sorted(set(read.classes) - set(target.classes))
+    if strange:
+        raise InputError(
+            f"{str(folder)!r} has classes {strange} that the model doesn't know; "
+            f"it knows {list(target.classes)}"
+        )
+    numbers = np.array([target.classes.index(name) for name in read.classes], np.int64)
+    return np.asarray(numbers[[photo.label for photo in read.photos]])
+
+
+def _mistakes(
+    classes: tuple[str, ...], files: Sequence[str], truth: Ints, probabilities: Floats
+) -> tuple[Mistake, ...]:
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    return tuple(
+        Mistake(files[i], classes[truth[i]], classes[predicted[i]], float(confidence[i])) for i in order
+    )
+
+
+def _uncalibrated(target: Target, probabilities: Floats, truth: Ints) -> Reliability | None:
+    """Undo the temperature: p is proportional to q ** (1 / T), so q to p ** T."""
+    temperature = target.spec.calibration.temperature if target.spec else 1.0
+    if temperature == 1:
+        return None
+    powers = probabilities.astype(np.float64) ** temperature
+    return reliability(powers / powers.sum(axis=1, keepdims=True), truth)
+
+
+def _strange_photos(folder: Path) -> tuple[list[Path], int]:
+    """List the readable photos anywhere under `folder`, and count the other files."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    photos = []
+    for file in track(files, "checking the unknown"):
+        try:
+            decode_photo(file.read_bytes())
+            photos.append(file)
+        except (PhotoError, OSError):
+            continue
+    if not photos:
+        raise InputError(
+            f"{str(folder)!r} has no readable photo ({len(files)} file(s)); give a folder of photos "
+            "that belong to none of the classes"
+        )
+    return photos, len(files) - len(photos)
+
+
+def _strangers(
+    target: Target, foreign: tuple[list[Path], int], folder: Path, known: Answers
+) -> Strangers:
+    photos, skipped = foreign
+    answers = ask(target, photos, "asking the unknown")
+    own, theirs = known.probabilities.max(axis=1), answers.probabilities.max(axis=1)
+    auroc = roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))
+    rejected = int(answers.unknown.sum())
+    return Strangers(str(folder), len(photos), skipped, rejected, float(theirs.mean()), float(auroc))

@@ -1,0 +1,101 @@
+"""The mistakes to look at: each photo, and beside it where the network looked."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from model.image import RGB, decode_photo
+from training.evaluation.answers import BATCH
+from training.evaluation.charts import Chart, Theme
+from training.evaluation.evaluate import Mistake
+from training.evaluation.target import Target
+
+SHOWN = 24
+DRAWN = 12  # of these, in the PNG
+_SIDE, _GAP = 224, 6  # pixels: of the longer side, between photo and heat map
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A mistake with its photo and, where the target explains itself, the photo under its heat map."""
+
+    mistake: Mistake
+    photo: RGB
+    heat: RGB | None
+
+    def sources(self) -> list[str]:
+        """Sources of its HTML images."""
+        return [_jpeg(pixels) for pixels in (self.photo, self.heat) if pixels is not None]
+
+
+def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Picture]:
+    """Ask `target` where it looked in the first `SHOWN` mistakes, files of the folder `data`."""
+    shown = mistakes[:SHOWN]
+    found = []
+    for start in range(0, len(shown), BATCH):
+        batch = shown[start : start + BATCH]
+        contents = [(data / mistake.file).read_bytes() for mistake in batch]
+        replies = target.answer(contents, explain=True)
+        for mistake, content, reply in zip(batch, contents, replies, strict=True):
+            photo = _fitted(decode_photo(content))
+            overlay = reply.get("explanation", {}).get("overlay_png")
+            # The network's square, in the photo's own proportions again.
+            heat = _stretched(base64.b64decode(overlay), photo.shape) if overlay else None
+            found.append(Picture(mistake, photo, heat))
+    return found
+
+
+def chart(shown: Sequence[Picture]) -> Chart:
+    """The first `DRAWN` as one picture."""
+    return Chart("mistakes", "the most confident mistakes", lambda theme: _draw(shown[:DRAWN], theme))
+
+
+def _draw(shown: Sequence[Picture], theme: Theme) -> Figure:
+    columns = min(3, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = Figure((3.6 * columns, 2.25 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, picture in zip(grid, shown, strict=False):
+        parts = [p for p in (picture.photo, picture.heat) if p is not None]
+        axes.imshow(np.concatenate([_square(part) for part in parts], axis=1)[:, :-_GAP])
+        wrong = f"{picture.mistake.truth}, taken for {picture.mistake.predicted}"
+        title = f"{wrong}\n{picture.mistake.confidence:.1%}".replace("$", r"\$")
+        axes.set_title(title, fontsize=8.5, color=theme.ink, pad=4)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
+
+
+def _square(pixels: RGB) -> RGB:
+    """Centre a photo on a white square of `_SIDE`, with a gap on its right."""
+    canvas = np.full((_SIDE, _SIDE + _GAP, 3), 255, np.uint8)
+    height, width = pixels.shape[:2]
+    top, left = (_SIDE - height) // 2, (_SIDE - width) // 2
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
+
+
+def _fitted(pixels: RGB) -> RGB:
+    """Bring the longer side to `_SIDE`; small crops are enlarged, so that they can be looked at."""
+    scale = _SIDE / max(pixels.shape[:2])
+    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]  # width, height
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+
+
+def _stretched(png: bytes, shape: tuple[int, ...]) -> RGB:
+    height, width = shape[:2]
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB").resize((width, height)), np.uint8)
+
+
+def _jpeg(pixels: RGB) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=84)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,96 @@
+"""What a run's folder says about its training: stages, loss and accuracy by epoch, range tests.
+
+Whatever is missing is left out, so that a bundle without its run, or an older run, can be shown too.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.bundle import read_json
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage as `run.json` has it. `range_test` holds (rate, loss) pairs."""
+
+    name: str
+    facts: dict[str, Any]  # what came of it: rate, val_accuracy, best_epoch, seconds, why, ...
+    epochs: tuple[dict[str, float], ...]  # columns of the CSV log
+    range_test: tuple[tuple[float, float], ...]
+
+    def curve(self, name: str) -> list[float]:
+        """A column over the epochs; NaN where it wasn't logged."""
+        return [epoch.get(name, float("nan")) for epoch in self.epochs]
+
+
+@dataclass(frozen=True)
+class History:
+    """A run. Without stages nothing is known of it."""
+
+    stages: tuple[StageRow, ...] = ()
+    run: dict[str, Any] = field(default_factory=dict)  # run.json
+
+    @property
+    def stopped_because(self) -> str:
+        """Why no further stage was run; "" if that isn't known."""
+        return str(self.run.get("stopped_because") or "")
+
+    @property
+    def target(self) -> float | None:
+        """The validation accuracy that was aimed at."""
+        value = self.run.get("settings", {}).get("target")
+        return float(value) if isinstance(value, int | float) else None
+
+
+def read_history(run: Path) -> History:
+    """Read the folder of a run."""
+    path = run / "run.json"
+    if not path.is_file():
+        return History()
+    document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
+        return History()
+    return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
+
+
+def _stage(entry: dict[str, Any], logs: Path) -> StageRow:
+    stage = entry.get("stage", {})
+    name = str(stage.get("name", ""))
+    curve = [(r["rate"], r["loss"]) for r in _rows(logs / f"range_test-{name}.csv") if len(r) >= 2]
+    return StageRow(
+        name,
+        {**stage, **{key: value for key, value in entry.items() if key != "stage"}},
+        tuple(_epochs(_rows(logs / "csv" / name / "metrics.csv"))),
+        tuple(curve),
+    )
+
+
+def _epochs(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Lightning writes training's and validation's figures of an epoch as rows of their own."""
+    merged: dict[float, dict[str, float]] = {}
+    for row in rows:
+        if "epoch" in row:
+            merged.setdefault(row["epoch"], {}).update(row)
+    whole = [row for _, row in sorted(merged.items())]
+    return [row for row in whole if "val_loss" in row or "train_loss" in row]
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Read a CSV of numbers; cells that are empty or no number are left out."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: float(cell) for name, cell in row.items() if name and _is_number(cell)}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True

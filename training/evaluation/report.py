@@ -1,0 +1,87 @@
+"""The page that shows an evaluation: one HTML file with everything in it, light or dark."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from model.bundle import ModelSpec
+from training.evaluation.charts import Chart
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.gallery import Picture
+from training.evaluation.history import History
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of stages."""
+
+    title: str
+    key: str
+    form: Callable[[Any], str]
+    kind: str = "n"  # CSS class: a number, a word, or a text that needs room
+
+    def show(self, facts: dict[str, Any]) -> str:
+        """The cell of a stage."""
+        value = facts.get(self.key)
+        return "" if value is None else self.form(value)
+
+
+COLUMNS = (
+    Column("why", "why", str, "text"),
+    Column("blocks open", "open_blocks", str),
+    Column("pixels", "size", str),
+    Column("rate", "rate", lambda v: f"{v:.2g}"),
+    Column("chosen by", "rate_from", str, "word"),
+    Column("epochs", "epochs", str),
+    Column("best epoch", "best_epoch", lambda v: str(v + 1)),
+    Column("validation accuracy", "val_accuracy", lambda v: f"{v:.3f}"),
+    Column("photos/s", "photos_per_s", lambda v: f"{v:.0f}"),
+    Column("time", "seconds", lambda v: f"{v:.0f} s"),
+)
+
+
+def render_report(
+    title: str,
+    result: Evaluation,
+    history: History,
+    spec: ModelSpec | None,
+    charts: Sequence[Chart],
+    gallery: Sequence[Picture],
+) -> str:
+    """Return the page."""
+    used = [c for c in COLUMNS if any(s.facts.get(c.key) is not None for s in history.stages)]
+    template = files("training.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        title=title,
+        evaluation=result,
+        history=history,
+        columns=used,
+        charts={chart.name: chart.as_sources() for chart in charts},
+        gallery=gallery,
+        explained=any(picture.heat is not None for picture in gallery),
+        facts=_facts(result, history, spec),
+    )
+
+
+def _facts(result: Evaluation, history: History, spec: ModelSpec | None) -> dict[str, str]:
+    """Where the figures come from, for the end of the page."""
+    facts = {"evaluated": result.target}
+    if spec:
+        size = spec.preprocessing.size
+        facts |= {
+            "classes": ", ".join(spec.classes),
+            "input": f"{size} x {size} pixels",
+            "trained": spec.created,
+            "code": spec.code_version,
+            "training data": f"SHA-256 {spec.data_fingerprint}",
+        }
+    if history.run:
+        counts = history.run.get("photos", {})
+        facts["trained on"] = ", ".join(f"{n} {name} photos" for name, n in counts.items())
+        settings = history.run.get("settings", {})
+        facts["settings"] = ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+    return {name: value for name, value in facts.items() if value}
