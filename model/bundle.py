@@ -157,7 +157,9 @@ def read_json(path: Path) -> Any:
 def write_json(document: Any, path: Path) -> None:
     """Write a JSON document under a temporary name and rename it into place."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # A file name that is no UTF-8 has surrogates; their backslash form is JSON's own.
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     partial.replace(path)
 
 
