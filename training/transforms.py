@@ -1,8 +1,8 @@
 """The train and the test transform side by side; both give (S, S, 3) uint8 pixels for `Normalize`.
 
 The train transform is the mission's: resize to 512, random resized crop to 224, flip, rotate, cutout,
-normalise. At other sizes the first resize keeps the ratio 512/224. A photo with smaller sides is made
-square, but not enlarged to 512 first only to be cropped and made smaller again.
+normalise. At other sizes the first resize keeps the ratio 512/224. A smaller photo is made square, but
+not enlarged to more than the network's input only to be made smaller again.
 """
 
 import os
@@ -51,7 +51,7 @@ def train_transform(preprocessing: Preprocessing) -> Transform:
     def transform(rgb: RGB, seed: int) -> RGB:
         # Not set_random_seed: it gives each step the same seed, so a photo gets all of them or none.
         augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        square = min(side, max(rgb.shape[:2]))
+        square = min(side, max(size, *rgb.shape[:2]))
         resized = cv2.resize(rgb, (square, square), interpolation=cv2.INTER_LINEAR)
         return np.asarray(augment(image=resized)["image"], dtype=np.uint8)
 
