@@ -119,6 +119,7 @@ def loader(dataset: PhotoDataset, order: Order, workers: int) -> Batches:
         collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # else it takes from the random numbers that training uses
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -44,10 +44,11 @@ class Curve:
 
     @property
     def steepest(self) -> float:
-        """The rate at which the smoothed loss falls most on a logarithmic axis."""
+        """The rate at which the smoothed loss falls most on a logarithmic axis, before its lowest."""
         slope = np.gradient(np.array(self.smooth), np.log(self.rates))
         slope[: FEWEST // 2] = 0  # few losses were averaged there
-        return float(f"{self.rates[int(np.argmin(slope))]:.1e}")
+        before = max(1, int(np.argmin(self.smooth)))
+        return float(f"{self.rates[int(np.argmin(slope[:before]))]:.1e}")
 
 
 def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) -> Curve:

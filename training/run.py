@@ -3,6 +3,7 @@
 settings.json  what was asked for, and which photos are in which split; written first
 logs/          range tests, TensorBoard and CSV
 checkpoints/   last.ckpt while training, for --resume
+failed.json    what stopped it, if anything but the user has
 run.json       stages and what came of them, why it ended, files left out
 bundle/        what is packaged (see `model.bundle`); written last
 """
@@ -19,7 +20,7 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from model.bundle import Bundle, Golden, ModelSpec, as_probabilities, write_bundle, write_json
-from model.errors import InputError, Interrupted
+from model.errors import FlyobjError, InputError, Interrupted
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
@@ -32,6 +33,7 @@ from training.settings import Settings
 from training.strategy import Training
 
 GOLDEN_PER_CLASS = 2
+FAILED = "failed.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,13 @@ def _run(plan: Plan | None, settings: Settings, run: Path, new: bool) -> Report 
         training = Training(fabric, plan, run)
         if not new:
             training.take(fabric.broadcast(checkpoint.load(run, plan.classes) if is_first() else None))
-        results = training.finish()
+            (run / FAILED).unlink(missing_ok=True)
+        try:
+            results = training.finish()
+        except FlyobjError as error:
+            if fabric.is_global_zero:
+                write_json({"error": str(error), **training.where()}, run / FAILED)
+            raise
         name = results[kept(results)].stage.name
         report = Report(run, results, name, ending(results, plan.settings))
         training.tracker.say(f"ended: {report.stopped_because}")

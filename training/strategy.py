@@ -61,6 +61,13 @@ class Training:
             self._stage(stages[number], number, why)
         return tuple(self.progress.results)
 
+    def where(self) -> dict[str, str | int]:
+        """Name the stage in progress and how many of its epochs are done."""
+        done = len(self.progress.results)
+        running = self.progress.running
+        stage = stages_of(self._plan.settings)[done]
+        return {"stage": stage.name, "epochs_done": len(running.epochs) if running else 0}
+
     def fitting(self, stage: Stage, number: int) -> Fitting:
         """Make what a stage needs; photos of the same size keep their loaders."""
         if stage.size not in self._loaders:
