@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.table import Table
 
@@ -22,6 +21,7 @@ _RECIPE, _LOOK, _MACHINES = "Recipe", "Looking and going on", "Machines"
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[
         Path | None, typer.Argument(help="Folder with train/CLASS/ photos.", show_default=False)
     ] = None,
@@ -107,7 +107,7 @@ def train(
     from training.settings import Settings
 
     if resume is not None:
-        changes = _given("rate", "workers", "devices", "nodes")
+        changes = _given(context, "rate", "workers", "devices", "nodes")
         _show(run.resume(resume, changes), as_json)
         return
     if data is None or out_ is None:
@@ -140,13 +140,13 @@ def train(
         emit({"run": str(out_), "rates": rates}, as_json, f"{rows}; see {out_}/logs/range_test-*.png")
 
 
-def _given(*allowed: str) -> dict[str, Any]:
+def _given(context: typer.Context, *allowed: str) -> dict[str, Any]:
     """Collect the options given beside --resume; the others were decided when the run began."""
-    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        name: context.params[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
     }
     if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
         raise InputError(
