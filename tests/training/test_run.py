@@ -98,12 +98,8 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert names in (["head"], ["head", "whole"])  # the first may meet the target
     assert report["kept"] in names
     assert "target" in report["stopped_because"]
-    assert [s["rate_from"] for s in report["stages"]] == ["range test"] * len(names)
+    assert [(s["rate"], s["rate_from"]) for s in report["stages"]] == [(0.003, "given")] * len(names)
     logs = run / "logs"
-    assert {p.name for p in logs.glob("range_test-head.*")} == {
-        "range_test-head.csv",
-        "range_test-head.png",
-    }
     assert "train_loss" in (logs / "csv" / "head" / "metrics.csv").read_text()
     assert list((logs / "tensorboard" / "head").glob("events*"))
     assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
@@ -220,6 +216,7 @@ def test_pretrained_runs_go_on_with_what_their_range_tests_found(
     resume(tmp_path / "stopped", {})
     assert same(tmp_path / "whole", tmp_path / "stopped")
     assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
+    assert {s["rate_from"] for s in figures(tmp_path / "stopped")} == {"range test"}
 
 
 def test_the_seed_decides_the_run_and_the_workers_do_not(
