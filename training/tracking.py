@@ -4,6 +4,7 @@ logs/csv/STAGE/metrics.csv is always written; beside it TensorBoard's files or W
 """
 
 import csv
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +113,7 @@ def _wandb(run: Path, settings: Mapping[str, Any]) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb-id"
     if not identity.exists():
-        identity.write_text(wandb.util.generate_id())
+        identity.write_text(uuid.uuid4().hex[:8])
     return wandb.init(
         project="flying-objects",
         name=run.name,
