@@ -9,7 +9,8 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -85,6 +86,7 @@ class Job:
     class_weights: tuple[float, ...] | None
     unreadable: Unreadable
     say: Callable[[str], None]
+    bar: Callable[[Iterable[Batch], str], AbstractContextManager[Iterable[Batch]]]
 
 
 class Fitting:
@@ -160,15 +162,16 @@ class Fitting:
     def _train_epoch(self, peak: float, number: int) -> tuple[float, int]:
         """Return the mean loss and the number of photos, over all processes."""
         steps, total, photos = len(self._train), 0.0, 0
-        for at, batch in enumerate(self._train):
-            loss, n = self._step(batch, peak * self._share_of_peak(number * steps + at))
-            if not math.isfinite(loss):
-                raise FlyobjError(
-                    f"the loss became {loss} in stage {self._stage.name!r} at a highest rate of "
-                    f"{peak:g}; what was reached before is kept: go on with --resume and a lower "
-                    f"--rate, say {peak / 3:.1g}"
-                )
-            total, photos = total + loss * n, photos + n
+        with self._job.bar(self._train, f"{self._stage.name} {number + 1}") as batches:
+            for at, batch in enumerate(batches):
+                loss, n = self._step(batch, peak * self._share_of_peak(number * steps + at))
+                if not math.isfinite(loss):
+                    raise FlyobjError(
+                        f"the loss became {loss} in stage {self._stage.name!r} at a highest rate of "
+                        f"{peak:g}; what was reached before is kept: go on with --resume and a lower "
+                        f"--rate, say {peak / 3:.1g}"
+                    )
+                total, photos = total + loss * n, photos + n
         if not photos:
             raise InputError("none of the training photos can be read any more; put them back")
         return total / photos, photos

@@ -3,6 +3,7 @@
 Lightning Fabric starts the processes of one machine; torchrun or Slurm may have started them instead.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -36,9 +37,10 @@ def launch(settings: Settings, plan: Plan | None) -> tuple[Fabric, Plan]:
         devices=settings.devices,
         num_nodes=settings.nodes,
         # Batch-norm statistics are averaged at each epoch's end instead (`fit`).
-        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+        strategy=DDPStrategy(forward_sync_buffers=False) if several else "auto",
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         fabric.launch()

@@ -1,8 +1,9 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. The rate taken is
-a tenth of the one at which the smoothed loss was lowest, as fast.ai's `lr_find` suggests (Howard and
-Gugger, "fastai: A Layered API for Deep Learning", 2020); where the loss falls most steeply is noted too.
+a third of the one at which the smoothed loss was lowest, and where the loss falls most steeply is noted
+too. fast.ai's `lr_find` suggests a tenth or the steepest place (Howard and Gugger, "fastai: A Layered
+API for Deep Learning", 2020); a tenth was too careful here, with AdamW and a rate that falls to nothing.
 Lightning's `Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
 
@@ -22,11 +23,12 @@ from training.loaders import Batch
 
 matplotlib.use("agg")
 
-LOWEST, HIGHEST = 1e-5, 1.0
-STEPS = 50  # ten a decade
+LOWEST, HIGHEST = 3e-5, 1.0
+STEPS = 36  # eight a decade
 FEWEST = 8  # steps from which a rate is told
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
+BELOW_LOWEST = 3.0  # see docs/experiments.md
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Curve:
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the rate at the lowest smoothed loss, to two digits."""
-        return float(f"{self.rates[int(np.argmin(self.smooth))] / 10:.1e}")
+        """A third of the rate at the lowest smoothed loss, to two digits."""
+        return float(f"{self.rates[int(np.argmin(self.smooth))] / BELOW_LOWEST:.1e}")
 
     @property
     def steepest(self) -> float:

@@ -103,13 +103,12 @@ def _check_new(out: Path) -> None:
 def _run(plan: Plan | None, settings: Settings, run: Path, new: bool) -> Report | None:
     fabric, plan = launch(settings, plan)
     with _explained(fabric, run), checkpoint.disk_full_explained(run):
-        if new and fabric.is_global_zero:
-            run.mkdir(parents=True)
-            write_plan(plan, run)
-        training = Training(fabric, plan, run)
-        if not new:
-            training.take(fabric.broadcast(checkpoint.load(run, plan.classes) if is_first() else None))
+        progress = None if new or not is_first() else checkpoint.load(run, plan.classes)
+        if fabric.is_global_zero:
+            run.mkdir(parents=True, exist_ok=not new)
+            write_plan(plan, run)  # again when going on: a setting may have changed
             (run / FAILED).unlink(missing_ok=True)
+        training = Training(fabric, plan, run, fabric.broadcast(progress))
         try:
             results = training.finish()
         except FlyobjError as error:

@@ -17,7 +17,7 @@ from training.checkpoint import Progress, Running
 from training.fit import Fitting, Job, best_epoch, stuck
 from training.loaders import Batches, Order, PhotoDataset, Unreadable, loader
 from training.plan import Plan
-from training.range_test import write_curve
+from training.range_test import STEPS, write_curve
 from training.schedule import Stage, StageResult, kept, reason, stages_of
 from training.tracking import Tracker
 from training.transforms import before_crop, test_transform, train_transform
@@ -26,31 +26,27 @@ from training.transforms import before_crop, test_transform, train_transform
 class Training:
     """The schedule at work; `progress` is what `last.ckpt` holds."""
 
-    def __init__(self, fabric: Fabric, plan: Plan, run: Path) -> None:
-        """Begin with the weights that the settings name."""
+    def __init__(self, fabric: Fabric, plan: Plan, run: Path, progress: Progress | None = None) -> None:
+        """Go on from `progress`, or begin with the weights that the settings name."""
         self._fabric, self._plan, self._run = fabric, plan, run
         torch.manual_seed(plan.settings.seed)
         self.network = Network(len(plan.classes))
-        if fabric.is_global_zero:  # the others get them with the first step
+        if progress is not None:
+            self.network.load_state_dict(progress.network)
+        elif fabric.is_global_zero:  # the others get them when a stage begins
             load_pretrained(self.network, plan.settings.weights)
-        self.progress = Progress(plan.classes, self.network.state_dict())
+        self.progress = progress or Progress(plan.classes, self.network.state_dict())
         self.tracker = Tracker(
             run, plan.settings.logger, asdict(plan.settings), quiet=not fabric.is_global_zero
         )
         self.unreadable = Unreadable(len(plan.train) + len(plan.validation))
-        self._job = Job(*(fabric, plan.settings, plan.class_weights, self.unreadable, self.tracker.say))
-        self._loaders: dict[int, tuple[Batches, Batches]] = {}
-
-    def take(self, progress: Progress | None) -> None:
-        """Go on from there; None if nothing was reached yet."""
-        if progress is None:
-            return
-        self.progress = progress
-        self.network.load_state_dict(progress.network)
-        for result in progress.results:
+        for result in self.progress.results:
             self.tracker.stage_done(result.epochs)
-        if progress.running and (rate := self._plan.settings.rate):
-            progress.running = replace(progress.running, rate=rate, rate_from="given")
+        if self.progress.running and (rate := plan.settings.rate):
+            self.progress.running = replace(self.progress.running, rate=rate, rate_from="given")
+        tracker = (self.tracker.say, self.tracker.bar)
+        self._job = Job(fabric, plan.settings, plan.class_weights, self.unreadable, *tracker)
+        self._loaders: dict[int, tuple[Batches, Batches]] = {}
 
     def finish(self) -> tuple[StageResult, ...]:
         """Run the stages that are needed; the network is then the best of them."""
@@ -76,6 +72,7 @@ class Training:
 
     def find_rate(self, fitting: Fitting, stage: Stage) -> float:
         """Run the range test, keep its curve and say what it tells."""
+        self.tracker.say(f"{stage.name:<9} range test, up to {STEPS} steps")
         curve = fitting.find_rate()
         if self._fabric.is_global_zero:
             folder = self._run / "logs"

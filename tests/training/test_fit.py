@@ -1,6 +1,7 @@
 """One stage: what it may change, the rate's course, when it ends, and what is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from model.network import Network
 from model.preprocessing import Preprocessing
 from training.checkpoint import Running
 from training.fit import Fitting, Job, PartlyOpen, best_epoch, stuck
-from training.loaders import Batches, Order, PhotoDataset, Unreadable, loader
+from training.loaders import Batch, Batches, Order, PhotoDataset, Unreadable, loader
 from training.photos import Photo
 from training.schedule import BLOCKS, Stage
 from training.settings import Settings
@@ -39,6 +40,11 @@ def photos(photo_folder: Callable[..., Path]) -> list[Photo]:
     return [Photo(p, int(p.parent.name == "b")) for p in sorted(data.rglob("*.jpg"))]
 
 
+@contextmanager
+def quiet(batches: Iterable[Batch], _: str) -> Iterator[Iterable[Batch]]:
+    yield batches
+
+
 @pytest.fixture
 def fitting(photos: list[Photo]) -> MakeFitting:
     def batches(train: bool) -> Batches:
@@ -49,7 +55,7 @@ def fitting(photos: list[Photo]) -> MakeFitting:
         fabric = Fabric(accelerator="cpu", devices=1)
         say = (said if said is not None else []).append
         weights = settings.pop("weights", None)
-        job = Job(fabric, Settings(**settings), weights, Unreadable(100), say)
+        job = Job(fabric, Settings(**settings), weights, Unreadable(100), say, quiet)
         return Fitting(job, network, stage, 0, batches(True), batches(False))
 
     return make
