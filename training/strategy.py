@@ -93,14 +93,13 @@ class Training:
         patience = self._plan.settings.patience
         if self._plan.settings.weights == "none":
             patience = stage.epochs  # from scratch, accuracy rises in leaps
-        while len(progress.running.epochs) < stage.epochs and not stuck(
-            progress.running.epochs, patience
-        ):
-            progress.running = fitting.epoch(progress.running)
+        running = progress.running
+        while len(running.epochs) < stage.epochs and not stuck(running.epochs, patience):
+            progress.running = running = fitting.epoch(running)
             progress.network = self.network.state_dict()
-            self.tracker.epoch(stage, progress.running.rate, progress.running.epochs)
+            self.tracker.epoch(stage, running.rate, running.epochs)
             self._save()
-        self._end(stage, progress.running, stuck(progress.running.epochs, patience))
+        self._end(stage, running)
 
     def _begin(self, fitting: Fitting, stage: Stage, why: str) -> Running:
         if stage.rate is not None:
@@ -110,7 +109,7 @@ class Training:
         rate = self.find_rate(fitting, stage)
         return Running(why, rate, "range test", extra_s=time.monotonic() - started)
 
-    def _end(self, stage: Stage, running: Running, was_stuck: bool) -> None:
+    def _end(self, stage: Stage, running: Running) -> None:
         """Note what came of the stage, and go on from the best so far."""
         progress, epochs = self.progress, running.epochs
         at = best_epoch(epochs)
@@ -122,7 +121,7 @@ class Training:
                 rate=running.rate,
                 rate_from=running.rate_from,
                 epochs=len(epochs),
-                ended=patience if was_stuck else "all its epochs are done",
+                ended=patience if len(epochs) < stage.epochs else "all its epochs are done",
                 best_epoch=at,
                 val_accuracy=epochs[at]["val_accuracy"],
                 val_loss=epochs[at]["val_loss"],
