@@ -90,6 +90,21 @@ def report(
 
 
 @app.command()
+def preview(
+    data: Annotated[Path, typer.Argument(help="Folder with train/CLASS/ photos.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("preview.png"),
+    size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Other photos, other samples.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw photos beside augmented samples, as training sees them."""
+    from training.preview import preview
+
+    n = preview(data, out, size, seed)
+    emit({"picture": str(out), "photos": n}, as_json, f"{n} photos in {out}")
+
+
+@app.command()
 def synthesize(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
     per_class: Annotated[int, typer.Option(help="Photos a class, train and test together.")] = 300,

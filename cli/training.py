@@ -2,40 +2,173 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from cli.options import Json, emit
+from model.errors import InputError
+
+if TYPE_CHECKING:
+    from training.run import Report
 
 app = typer.Typer()
 
 
+_RECIPE, _LOOK, _MACHINES = "Recipe", "Looking and going on", "Machines"
+
+
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with train/CLASS/ photos.")],
-    out_: Annotated[Path, typer.Option("--out", help="Run folder to make, e.g. runs/first.")],
+    context: typer.Context,
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with train/CLASS/ photos.", show_default=False)
+    ] = None,
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(help="Validation accuracy at which no more blocks are opened.")
+    ] = 0.93,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 224,
-    epochs: Annotated[int, typer.Option(help="Passes over the photos, all stages together.")] = 12,
-    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = 32,
+    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 96 to 320.")] = 224,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the photos at the most, all stages together.")
+    ] = 12,
+    batch_size: Annotated[int, typer.Option(help="Photos a step, all processes together.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes that load photos; 0 for none.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate of the whole-network stage.")
+    group_regex: Annotated[
+        str | None,
+        typer.Option(help=r"Files in whose names it finds the same validate together: '^(.+)_f\d+'."),
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate, instead of range tests.", rich_help_panel=_RECIPE),
+    ] = None,
+    layer_decay: Annotated[
+        float,
+        typer.Option(help="Rate of a block over that of the one above it.", rich_help_panel=_RECIPE),
+    ] = 1.0,
+    patience: Annotated[
+        int,
+        typer.Option(help="Epochs without getting better that end a stage.", rich_help_panel=_RECIPE),
+    ] = 4,
+    label_smoothing: Annotated[
+        float,
+        typer.Option(help="Share of a label spread over all classes.", rich_help_panel=_RECIPE),
+    ] = 0.0,
+    mix: Annotated[
+        str, typer.Option(help="Mix photos: none, mixup or cutmix.", rich_help_panel=_RECIPE)
+    ] = "none",
+    ema: Annotated[
+        float,
+        typer.Option(help="Keep the weights' moving average, decay a step.", rich_help_panel=_RECIPE),
+    ] = 0.0,
+    class_weights: Annotated[
+        str,
+        typer.Option(
+            help="Weight the loss against imbalance: on, off, or auto (classes 2 to 1 and worse).",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = "auto",
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Run folder to go on with; takes --rate and Machines.", rich_help_panel=_LOOK),
+    ] = None,
+    lr_find_only: Annotated[
+        bool,
+        typer.Option("--lr-find-only", help="Draw the range tests and stop.", rich_help_panel=_LOOK),
+    ] = False,
+    logger: Annotated[
+        str,
+        typer.Option(help="tensorboard, csv or wandb; CSV is always written.", rich_help_panel=_LOOK),
+    ] = "tensorboard",
+    precision: Annotated[
+        str, typer.Option(help="32, or bf16 where it is built in.", rich_help_panel=_MACHINES)
+    ] = "32",
+    devices: Annotated[
+        int, typer.Option(help="Processes, or GPUs, that train.", rich_help_panel=_MACHINES)
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(help="Machines that train together.", rich_help_panel=_MACHINES)
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune MobileNetV2: a new head first, then the whole network. Writes a run folder."""
-    from training.run import Settings, train
+    """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
 
-    settings = Settings(weights, size, epochs, batch_size, workers, seed, rate)
-    results = [asdict(result) for result in train(data, out_, settings)]
-    best = results[-1]["val_accuracy"]
-    emit(
-        {"run": str(out_), "stages": results},
-        as_json,
-        f"run {out_}: validation accuracy {best:.3f}; next: flyobj evaluate {out_} --data {data}",
+    Before each stage a range test finds its learning rate. Writes a run folder. Stopped with Ctrl-C or
+    killed, a run goes on with --resume RUN, to the same result.
+    """
+    from training import run
+    from training.settings import Settings
+
+    if resume is not None:
+        changes = _given(context, "rate", "workers", "devices", "nodes")
+        _show(run.resume(resume, changes), as_json)
+        return
+    if data is None or out_ is None:
+        raise InputError("train needs DATA and --out RUN, or --resume RUN")
+    settings = Settings(
+        weights=weights,
+        size=size,
+        epochs=epochs,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        rate=rate,
+        target=target,
+        patience=patience,
+        layer_decay=layer_decay,
+        precision=precision,
+        label_smoothing=label_smoothing,
+        mix=mix,
+        ema=ema,
+        class_weights=class_weights,
+        group_regex=group_regex,
+        logger=logger,
+        devices=devices,
+        nodes=nodes,
     )
+    if not lr_find_only:
+        _show(run.train(data, out_, settings), as_json)
+    elif (rates := run.find_rates(data, out_, settings)) is not None:
+        rows = ", ".join(f"{name} {value:.1e}" for name, value in rates.items())
+        emit({"run": str(out_), "rates": rates}, as_json, f"{rows}; see {out_}/logs/range_test-*.png")
+
+
+def _given(context: typer.Context, *allowed: str) -> dict[str, Any]:
+    """Collect the options given beside --resume; the others were decided when the run began."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {
+        name: context.params[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    }
+    if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
+        raise InputError(
+            f"--resume goes on with the run's own settings; {wrong} can't be changed, only "
+            f"{sorted(allowed)}; start a new run for that"
+        )
+    return {name: value for name, value in given.items() if name in allowed}
+
+
+def _show(report: "Report | None", as_json: bool) -> None:
+    if report is None:  # not the first of several processes
+        return
+    table = Table("stage", "open blocks", "rate", "epochs", "val accuracy", "photos/s", "seconds")
+    for r in report.stages:
+        figures = (f"{r.rate:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
+        row = (r.stage.name, f"{r.stage.open_blocks}", *figures)
+        table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
+    line = f"{report.stopped_because}; next: flyobj evaluate {report.run} --data DATA"
+    document = {
+        "run": str(report.run),
+        "stages": [asdict(r) for r in report.stages],
+        "kept": report.kept,
+        "stopped_because": report.stopped_because,
+    }
+    emit(document, as_json, table, line)

@@ -17,6 +17,12 @@ class InputError(FlyobjError):
     exit_code = 2
 
 
+class Interrupted(FlyobjError):
+    """The user has stopped the work, which can go on later. Exit code 130, as shells have it."""
+
+    exit_code = 130
+
+
 class PhotoError(InputError):
     """One photo can't be answered. `status` is the HTTP status of the answer."""
 

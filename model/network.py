@@ -27,7 +27,7 @@ class Network(nn.Module):
     def __init__(self, n_classes: int, dropout: float = 0.2) -> None:
         """Build the network with random weights."""
         super().__init__()
-        self.features: nn.Module = mobilenet_v2(weights=None).features
+        self.features: nn.Sequential = mobilenet_v2(weights=None).features
         _start_as_identity(self.features)
         self.head = nn.Sequential(
             nn.Dropout(dropout),

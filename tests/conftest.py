@@ -32,6 +32,7 @@ from serving.client import Client
 from serving.rollout import deploy, reconcile
 from training.photos import read_split
 from training.synthetic import synthesize
+from training.transforms import Normalize
 from training.transforms import test_transform as eval_transform
 
 with warnings.catch_warnings(action="ignore", category=ResourceWarning):
@@ -159,9 +160,10 @@ def weights_file(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             layer.momentum = None  # a plain average
     transform = eval_transform(Preprocessing(SIZE))
     photos = [transform(np.asarray(Image.open(p.path)), 0) for p in read_split(dataset, "train").photos]
+    batch = Normalize(Preprocessing(SIZE))(torch.from_numpy(np.stack(photos)))
     with torch.no_grad():
         for _ in range(2):
-            network(torch.stack(photos))
+            network(batch)
     path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.pt"
     torch.save(network.state_dict(), path)
     return path
@@ -174,7 +176,7 @@ def run(
     """A training run of one epoch in each stage. Read only: copy it to change it."""
     out = tmp_path_factory.mktemp("run") / "run"
     options = {"--out": out, "--weights": weights_file, "--size": SIZE, "--epochs": 2}
-    options |= {"--workers": 0, "--batch-size": 8}
+    options |= {"--workers": 0, "--batch-size": 8, "--rate": 0.003}
     flyobj("train", dataset, *(word for pair in options.items() for word in pair))
     return out
 

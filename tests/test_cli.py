@@ -156,6 +156,31 @@ def test_train_on_wrong_data(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "train needs DATA and --out RUN, or --resume RUN"),
+        (("photos",), "train needs DATA and --out RUN"),
+        (("--resume", "no"), "'no' has no settings.json; give the run folder"),
+        (("--resume", "r", "--size", 96, "--rate", 0.1), "['size'] can't be changed, only ['devices', "),
+        (("photos", "--resume", "r"), "['data'] can't be changed"),
+        (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
+    ],
+)
+def test_train_with_wrong_options(inside: FlyObj, options: tuple[object, ...], message: str) -> None:
+    assert message in complaint(inside("train", *options, code=2))
+
+
+def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, tmp_path: Path) -> None:
+    options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--batch-size", 8)
+    command = ("train", dataset, "--out", tmp_path / "run", *options, "--lr-find-only", "--json")
+    found = json.loads(inside(*command).stdout)
+    assert list(found["rates"]) == ["whole"]
+    assert (tmp_path / "run" / "logs" / "range_test-whole.png").is_file()
+    shown = inside("data", "preview", dataset, "--out", tmp_path / "p.png", "--size", 32, "--json")
+    assert json.loads(shown.stdout) == {"picture": str(tmp_path / "p.png"), "photos": 8}
+
+
 def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
     """A run keeps its evaluation, each split its own; the figures of test go into the bundle."""
     command = ("evaluate", run_copy, "--data", dataset)

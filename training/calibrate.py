@@ -30,7 +30,7 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a calibration. The errors are expected calibration errors on `photos` photos."""
+    """What was fitted. The errors are expected calibration errors on `photos` photos."""
 
     temperature: float
     reject_below: float | None
@@ -40,36 +40,50 @@ class Fitted:
     ece: float
     note: str  # why the temperature wasn't fitted; ""
 
+    @property
+    def calibration(self) -> Calibration:
+        """As the bundle keeps it."""
+        return Calibration(self.temperature, self.reject_below)
+
 
 def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None = None) -> Fitted:
-    """Calibrate the bundle in the folder `bundle` on `photos`, labelled as its classes are.
+    """Calibrate the bundle in the folder `bundle` as `fit_calibration` says.
+
+    It is replaced by one with another calibration and its own golden answers; figures of an evaluation
+    are dropped, as they were of another model.
+    """
+    before = read_bundle(bundle)
+    fitted = fit_calibration(before, photos, reject_rate)
+    made = replace(before.spec, calibration=fitted.calibration)
+    if made != before.spec:
+        _replace(bundle, _answered(replace(before, spec=made)))
+    return fitted
+
+
+def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float | None = None) -> Fitted:
+    """Fit temperature and threshold of a bundle, which stays as it is.
 
     Args:
-        bundle: is replaced by one with another calibration and its own golden answers; figures of an
-            evaluation are dropped, as they were of another model.
-        photos: of validation.
+        bundle: its own calibration doesn't matter.
+        photos: of validation, labelled as the bundle's classes are.
         reject_rate: share of them that may be answered "unknown"; None for no threshold.
 
     Raises:
         InputError: the rate is no share, or "unknown" is the name of a class.
     """
     _check_rate(reject_rate)
-    before = read_bundle(bundle)
-    if reject_rate is not None and UNKNOWN in before.spec.classes:
+    if reject_rate is not None and UNKNOWN in bundle.spec.classes:
         raise InputError(
             f"--reject-rate needs the name {UNKNOWN!r} for what is no class, but it is one of "
-            f"{list(before.spec.classes)}; rename that class"
+            f"{list(bundle.spec.classes)}; rename that class"
         )
-    raw = replace(before, spec=replace(before.spec, calibration=Calibration()))
+    raw = replace(bundle, spec=replace(bundle.spec, calibration=Calibration()))
     scores = _scores(Predictor(raw), photos)  # (N, classes)
     labels = np.array([photo.label for photo in photos], np.int64)
     temperature, note = fit_temperature(scores, labels)
     probabilities = Calibration(temperature).probabilities(scores).double().numpy()
     best = probabilities.max(axis=1)
     below = None if reject_rate is None else threshold(best, reject_rate)
-    made = replace(before.spec, calibration=Calibration(temperature, below))
-    if made != before.spec:
-        _replace(bundle, _answered(replace(before, spec=made)))
     return Fitted(
         temperature,
         below,

@@ -6,20 +6,20 @@ of an epoch. What is left out is returned, with the reason.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import track
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from model.errors import InputError, PhotoError
-from model.image import RGB, decode_photo
-from training.prepare.manifest import SPLITS
+from model.image import decode_photo
+from training.prepare.folder import target
+from training.prepare.manifest import NAME, SPLITS, read_manifest
+from training.prepare.settings import Settings
+from training.prepare.split import choose
 
 
 @dataclass(frozen=True)
@@ -79,44 +79,62 @@ def read_split(data: Path, split: str) -> Split:
     return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
 
 
-def hold_out(
-    photos: Sequence[Photo], share: float, seed: int
-) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
-    """Part `photos` into the rest and a validation set with about `share` of each class."""
-    rng = np.random.default_rng(seed)
-    rest: list[Photo] = []
-    held: list[Photo] = []
-    for label in sorted({p.label for p in photos}):
-        own = [p for p in photos if p.label == label]
-        if len(own) < 2:
+def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
+    """Name each photo's group: by what `group_regex` finds, or as `flyobj data prepare` has noted it.
+
+    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. Without
+    either, every photo is a group of its own.
+
+    Raises:
+        InputError: the expression finds nothing in any file name.
+    """
+    paths = [photo.path.relative_to(data).as_posix() for photo in photos]
+    if group_regex is not None:
+        finder = Settings(group_regex=group_regex)
+        found = [finder.group_of(photo.path.name) for photo in photos]
+        if not any(found):
             raise InputError(
-                f"class folder {str(own[0].path.parent)!r} has 1 readable photo, at least 2 are "
-                "needed (one to train on, one to validate on); add photos"
+                f"group_regex {group_regex!r} finds nothing in any file name, such as "
+                f"{photos[0].path.name!r}; give another, or none"
             )
-        shuffled = [own[i] for i in rng.permutation(len(own))]
-        n = min(max(1, round(share * len(own))), len(own) - 1)
-        held += shuffled[:n]
-        rest += shuffled[n:]
-    return tuple(rest), tuple(held)
+    elif (data / NAME).is_file():
+        rows = [row for row in read_manifest(data / NAME) if row.kept]
+        placed = {row.path: target(row) for row in rows}
+        # A near duplicate that was kept goes with the photo that it is near to.
+        noted = {target(row): row.group or placed.get(row.other, "") for row in rows}
+        found = [noted.get(path, "") for path in paths]
+    else:
+        return tuple(paths)
+    return tuple(group or path for group, path in zip(found, paths, strict=True))
 
 
-class PhotoDataset(Dataset[tuple[Tensor, int]]):
-    """What the data loaders read: (3, S, S) float32 tensors and labels."""
+def hold_out(
+    photos: Sequence[Photo], groups: Sequence[str], share: float, seed: int
+) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Part `photos` into the rest and a validation set with about `share` of each class.
 
-    def __init__(self, photos: Sequence[Photo], transform: Callable[[RGB, int], Tensor]) -> None:
-        """Take `transform` from `training.transforms`; it also gets a seed for each call."""
-        self._photos = photos
-        self._transform = transform
-
-    def __len__(self) -> int:
-        """Count the photos."""
-        return len(self._photos)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Decode and transform one photo; seeded by the epoch's own base seed and the index."""
-        photo = self._photos[index]
-        seed = int(torch.randint(2**31, ()))
-        return self._transform(decode_photo(photo.path.read_bytes()), seed), photo.label
+    Raises:
+        InputError: a class would be missing on one side.
+    """
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    unit_of = np.array([numbers[group] for group in groups])
+    labels = np.array([photo.label for photo in photos])
+    counts = np.zeros((len(numbers), labels.max() + 1), np.int64)  # (groups, classes)
+    np.add.at(counts, (unit_of, labels), 1)
+    chosen = choose(counts, share, seed)
+    for label in np.unique(labels).tolist():
+        if not counts[chosen, label].any() or not counts[~chosen, label].any():
+            folder = next(photo.path.parent for photo in photos if photo.label == label)
+            n, n_groups = int(counts[:, label].sum()), int((counts[:, label] > 0).sum())
+            raise InputError(
+                f"class folder {str(folder)!r} has {n} readable photo(s) in {n_groups} group(s), at "
+                "least 2 groups are needed (one to train on, one to validate on); add photos"
+            )
+    held = chosen[unit_of]
+    return (
+        tuple(photo for photo, is_held in zip(photos, held, strict=True) if not is_held),
+        tuple(photo for photo, is_held in zip(photos, held, strict=True) if is_held),
+    )
 
 
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:

@@ -1,158 +1,192 @@
 """A training run: photos in, `runs/NAME` out.
 
-bundle/        what is packaged (see `model.bundle`)
-run.json       settings, stages and what came of them, files left out
-logs/          TensorBoard and CSV
-checkpoints/   the best epoch of each stage
+settings.json  what was asked for, and which photos are in which split; written first
+logs/          range tests, TensorBoard and CSV
+checkpoints/   last.ckpt while training, for --resume
+failed.json    what stopped it, if anything but the user has
+run.json       stages and what came of them, why it ended, files left out
+bundle/        what is packaged (see `model.bundle`); written last
 """
 
+import contextlib
+import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import lightning as L
-from torch.utils.data import DataLoader
+from lightning.fabric import Fabric
 
 from model.bundle import Bundle, Golden, ModelSpec, as_probabilities, write_bundle, write_json
-from model.errors import InputError
-from model.network import Network, load_pretrained
+from model.errors import FlyobjError, InputError, Interrupted
+from model.network import Network
 from model.predictor import Predictor
-from model.preprocessing import MIN_SIZE, Preprocessing
-from training.calibrate import calibrate
-from training.fit import Batches, Stage, StageResult, fit
-from training.photos import Photo, PhotoDataset, Split, hold_out, read_split
-from training.transforms import test_transform, train_transform
+from model.preprocessing import Preprocessing
+from training import checkpoint
+from training.calibrate import fit_calibration
+from training.photos import Photo
+from training.plan import Plan, make_plan, read_plan, write_plan
+from training.processes import gather, is_first, launch, on_their_own
+from training.schedule import StageResult, ending, kept, stages_of
+from training.settings import Settings
+from training.strategy import Training
 
-VAL_SHARE = 0.15
 GOLDEN_PER_CLASS = 2
-HEAD_RATE = 3e-3
-FINE_TUNE_RATE = 1e-3  # of weights that are good already
-SCRATCH_RATE = 3e-3
+FAILED = "failed.json"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What `flyobj train` can be told; checked when made."""
+class Report:
+    """What a run did, stage by stage, and why it ended."""
 
-    weights: str = "imagenet"
-    size: int = 224
-    epochs: int = 12
-    batch_size: int = 32
-    workers: int = 2
-    seed: int = 0
-    rate: float | None = None
+    run: Path
+    stages: tuple[StageResult, ...]
+    kept: str
+    stopped_because: str
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that can't be trained with."""
-        for name, low in (("epochs", 1), ("batch_size", 2), ("workers", 0), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise InputError(f"{name} {getattr(self, name)} must be at least {low}")
-        if self.rate is not None and not 0 < self.rate < 1:
-            raise InputError(f"rate {self.rate} must be between 0 and 1")
-        Preprocessing(self.size)
 
-    def stages(self) -> tuple[Stage, ...]:
-        """Head first and then the whole network.
+def train(data: Path, out: Path, settings: Settings) -> Report | None:
+    """Train on `data/train` and write the run to the folder `out`, which must not exist yet.
 
-        From scratch there is nothing to keep frozen; three quarters of the epochs go over photos of half
-        the size, at a quarter of the work (progressive resizing: Howard, fast.ai at DAWNBench, 2018).
-        """
-        if self.weights == "none":
-            half = max(MIN_SIZE, self.size // 2)
-            first = self.epochs * 3 // 4
-            second = Stage("whole", self.epochs - first, self.rate or FINE_TUNE_RATE, self.size)
-            return (Stage("half-size", first, SCRATCH_RATE, half), second) if first else (second,)
-        head = max(1, self.epochs // 6)
-        return (
-            Stage("head", head, HEAD_RATE, self.size, frozen=True),
-            Stage("whole", max(1, self.epochs - head), self.rate or FINE_TUNE_RATE, self.size),
+    With several processes, those but the first answer None. They are started by running the command
+    line again, so ask for several from a program's main module only.
+
+    Raises:
+        InputError: data, weights or settings don't fit.
+        FlyobjError: the loss became no number, or the disk is full.
+        Interrupted: by Ctrl-C.
+    """
+    if is_first():
+        _check_new(out)
+    plan = make_plan(data, settings) if is_first() else None
+    return _run(plan, settings, out, new=True)
+
+
+def resume(run: Path, changes: dict[str, Any]) -> Report | None:
+    """Go on where the last finished epoch of `run` has left, to the same end as without a stop.
+
+    Args:
+        run: folder of `train`.
+        changes: settings to change: "rate", and "devices", "nodes" or "workers".
+    """
+    plan = read_plan(run)
+    if (run / "bundle").exists():
+        raise InputError(f"run {str(run)!r} is finished; start a new one with another --out")
+    settings = replace(plan.settings, **changes)
+    return _run(replace(plan, settings=settings), settings, run, new=False)
+
+
+def find_rates(data: Path, out: Path, settings: Settings) -> dict[str, float] | None:
+    """Run and draw the range test of each stage, each from the weights given, into `out`/logs."""
+    if is_first():
+        _check_new(out)
+    plan = make_plan(data, settings) if is_first() else None
+    fabric, plan = launch(settings, plan)
+    found = {}
+    with _explained(fabric, out), checkpoint.disk_full_explained(out):
+        for number, stage in enumerate(stages_of(plan.settings)):
+            training = Training(fabric, plan, out)
+            fitting = training.fitting(stage, number)
+            found[stage.name] = training.find_rate(fitting, stage)
+    return found if fabric.is_global_zero else None
+
+
+def _check_new(out: Path) -> None:
+    if os.path.lexists(out):
+        raise InputError(
+            f"run folder {str(out)!r} exists already; give another or remove it, or go on with "
+            f"`flyobj train --resume {out}`"
         )
 
 
-def train(data: Path, out: Path, settings: Settings) -> tuple[StageResult, ...]:
-    """Train on `data/train` and write the run to the folder `out`, which must not exist yet."""
-    if out.exists():
-        raise InputError(f"run folder {str(out)!r} exists already; give another or remove it")
-    L.seed_everything(settings.seed, workers=True, verbose=False)
-    preprocessing = Preprocessing(settings.size)
-    split = read_split(data, "train")
-    network = Network(len(split.classes))
-    load_pretrained(network, settings.weights)
-    rest, held = hold_out(split.photos, VAL_SHARE, settings.seed)
-    out.mkdir(parents=True)
-    results = tuple(
-        fit(network, stage, *_loaders(rest, held, stage.size, settings), out)
-        for stage in settings.stages()
-    )
-    _write_bundle(network, preprocessing, split, held, out / "bundle")
-    calibrated = calibrate(out / "bundle", held)
-    report = {
-        "data": str(data),
-        "settings": asdict(settings),
-        "classes": split.classes,
-        "photos": {"train": len(rest), "validation": len(held)},
-        "skipped": [{"file": str(s.path), "reason": s.reason} for s in split.skipped],
-        "stages": [asdict(result) for result in results],
-        # below `train`; what `flyobj calibrate` uses
-        "validation_files": [p.path.relative_to(data / "train").as_posix() for p in held],
-        "calibration": asdict(calibrated),
+def _run(plan: Plan | None, settings: Settings, run: Path, new: bool) -> Report | None:
+    fabric, plan = launch(settings, plan)
+    with _explained(fabric, run), checkpoint.disk_full_explained(run):
+        progress = None if new or not is_first() else checkpoint.load(run, plan.classes)
+        if fabric.is_global_zero:
+            run.mkdir(parents=True, exist_ok=not new)
+            write_plan(plan, run)  # again when going on: a setting may have changed
+            (run / FAILED).unlink(missing_ok=True)
+        training = Training(fabric, plan, run, fabric.broadcast(progress))
+        try:
+            results = training.finish()
+        except FlyobjError as error:
+            if fabric.is_global_zero:
+                write_json({"error": str(error), **training.where()}, run / FAILED)
+            raise
+        name = results[kept(results)].stage.name
+        report = Report(run, results, name, ending(results, plan.settings))
+        training.tracker.say(f"ended: {report.stopped_because}")
+        training.tracker.close()
+        unreadable = gather(fabric, training.unreadable.found)
+        if fabric.is_global_zero:
+            _write(report, plan, training.network, unreadable)
+    return report if fabric.is_global_zero else None
+
+
+@contextlib.contextmanager
+def _explained(fabric: Fabric, run: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to go on; end the other processes with this one."""
+    try:
+        with on_their_own(fabric):
+            yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"training was interrupted; what finished epochs have reached is kept, go on with "
+            f"`flyobj train --resume {run}`"
+        ) from error
+
+
+def _write(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
+    """Write run.json and then the bundle: where that is, the run is finished."""
+    document = {
+        "data": str(plan.data),
+        "settings": asdict(plan.settings),
+        "classes": plan.classes,
+        "photos": {"train": len(plan.train), "validation": len(plan.validation)},
+        "groups": plan.groups,
+        "class_weights": plan.class_weights,
+        "validation_files": plan.relative(plan.validation),
+        "skipped": [{"file": str(s.path), "reason": s.reason} for s in plan.skipped],
+        "turned_unreadable": [{"file": str(p), "reason": r} for p, r in unreadable.items()],
+        "stages": [asdict(result) for result in report.stages],
+        "kept": report.kept,
+        "stopped_because": report.stopped_because,
     }
-    write_json(report, out / "run.json")
-    return results
-
-
-def _loaders(
-    rest: Sequence[Photo], held: Sequence[Photo], size: int, settings: Settings
-) -> tuple[Batches, Batches]:
-    def loader(photos: Sequence[Photo], train: bool) -> Batches:
-        transform = train_transform if train else test_transform
-        return DataLoader(
-            PhotoDataset(photos, transform(Preprocessing(size))),
-            batch_size=settings.batch_size,
-            shuffle=train,
-            # A last batch of one photo would leave batch-norm nothing to average over.
-            drop_last=train and len(photos) > settings.batch_size,
-            num_workers=settings.workers,
-        )
-
-    return loader(rest, True), loader(held, False)
-
-
-def _write_bundle(
-    network: Network,
-    preprocessing: Preprocessing,
-    split: Split,
-    held: Sequence[Photo],
-    path: Path,
-) -> None:
+    held = [photo for photo in plan.validation if photo.path not in unreadable]
     spec = ModelSpec(
-        split.classes,
-        preprocessing,
-        split.fingerprint,
+        plan.classes,
+        Preprocessing(plan.settings.size),
+        plan.fingerprint,
         _code_version(),
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    predictor = Predictor(Bundle(spec, network, ()))
+    bundle = Bundle(spec, network.cpu(), ())
+    fitted = fit_calibration(bundle, held)
+    document["calibration"] = asdict(fitted)
+    write_json(document, report.run / "run.json")
+    bundle = replace(bundle, spec=replace(spec, calibration=fitted.calibration))
+    write_bundle(replace(bundle, golden=_golden(bundle, held)), report.run / "bundle")
+    (report.run / checkpoint.LAST).unlink(missing_ok=True)
+
+
+def _golden(bundle: Bundle, held: Sequence[Photo]) -> tuple[Golden, ...]:
+    """Answer the first photos of each class."""
+    predictor, classes = Predictor(bundle), bundle.spec.classes
     chosen = [
         photo
-        for label in range(len(split.classes))
+        for label in range(len(classes))
         for photo in [p for p in held if p.label == label][:GOLDEN_PER_CLASS]
     ]
     golden = []
     for number, photo in enumerate(chosen):
         content = photo.path.read_bytes()
-        answer = predictor.predict([predictor.prepare(content)])[0]
-        golden.append(
-            Golden(
-                f"{number:02}{photo.path.suffix}",
-                content,
-                split.classes[photo.label],
-                as_probabilities(split.classes, answer),
-            )
-        )
-    write_bundle(Bundle(spec, network, tuple(golden)), path)
+        row = predictor.predict([predictor.prepare(content)])[0]
+        name = f"{number:02}{photo.path.suffix}"
+        golden.append(Golden(name, content, classes[photo.label], as_probabilities(classes, row)))
+    return tuple(golden)
 
 
 def _code_version() -> str:

@@ -1,15 +1,18 @@
-"""The train and the test transform side by side; both give normalised (3, S, S) float32 tensors.
+"""The train and the test transform side by side; both give (S, S, 3) uint8 pixels for `Normalize`.
 
 The train transform is the mission's: resize to 512, random resized crop to 224, flip, rotate, cutout,
-normalise. At other sizes the first resize keeps the ratio 512/224.
+normalise. At other sizes the first resize keeps the ratio 512/224. A smaller photo is made square, but
+not enlarged to more than the network's input only to be made smaller again.
 """
 
 import os
+import random
 from collections.abc import Callable
 
 import cv2
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.image import RGB
 from model.preprocessing import Preprocessing
@@ -17,18 +20,21 @@ from model.preprocessing import Preprocessing
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the network for a newer version
 import albumentations as A
 
-Transform = Callable[[RGB, int], Tensor]
+Transform = Callable[[RGB, int], RGB]
 
 cv2.setNumThreads(1)  # the loaders' processes are the parallelism
 
 
+def before_crop(preprocessing: Preprocessing) -> int:
+    """Side in pixels that photos are resized to before they are cropped at random."""
+    return round(preprocessing.size * 512 / 224)
+
+
 def train_transform(preprocessing: Preprocessing) -> Transform:
-    """Augment, then what the test transform ends with. The seed decides every random choice."""
-    size = preprocessing.size
-    before_crop = round(size * 512 / 224)
+    """Augment. The seed decides every random choice."""
+    size, side = preprocessing.size, before_crop(preprocessing)
     augment = A.Compose(
         [
-            A.Resize(before_crop, before_crop),
             A.RandomResizedCrop((size, size), scale=(0.7, 1.0), ratio=(0.85, 1.18)),
             A.HorizontalFlip(p=0.5),
             A.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.5),
@@ -42,21 +48,36 @@ def train_transform(preprocessing: Preprocessing) -> Transform:
         ]
     )
 
-    def transform(rgb: RGB, seed: int) -> Tensor:
-        augment.set_random_seed(seed)
-        return _tensor(preprocessing, augment(image=rgb)["image"])
+    def transform(rgb: RGB, seed: int) -> RGB:
+        # Not set_random_seed: it gives each step the same seed, so a photo gets all of them or none.
+        augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        square = min(side, max(size, *rgb.shape[:2]))
+        resized = cv2.resize(rgb, (square, square), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(augment(image=resized)["image"], dtype=np.uint8)
 
     return transform
 
 
 def test_transform(preprocessing: Preprocessing) -> Transform:
-    """Resize as the served model does, normalise."""
+    """Resize as the served model does."""
 
-    def transform(rgb: RGB, seed: int) -> Tensor:  # noqa: ARG001
-        return _tensor(preprocessing, preprocessing.resize(rgb))
+    def transform(rgb: RGB, seed: int) -> RGB:  # noqa: ARG001
+        return preprocessing.resize(rgb)
 
     return transform
 
 
-def _tensor(preprocessing: Preprocessing, rgb: RGB) -> Tensor:
-    return torch.from_numpy(preprocessing.normalize(rgb)).permute(2, 0, 1)
+class Normalize(nn.Module):
+    """`Preprocessing.normalize` for a whole batch on any device; a test holds them equal to the bit."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        """Take the mean and deviation."""
+        super().__init__()
+        self._mean: Tensor
+        self._scale: Tensor
+        self.register_buffer("_mean", torch.tensor(preprocessing.mean) * 255)
+        self.register_buffer("_scale", 1 / (torch.tensor(preprocessing.std) * 255))
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N, 3, S, S) float32, channels last in memory."""
+        return ((photos.float() - self._mean) * self._scale).permute(0, 3, 1, 2)

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from torch.utils.data import DataLoader
 
 from model.errors import InputError
-from model.preprocessing import Preprocessing
-from training.photos import Photo, PhotoDataset, hold_out, read_split
-from training.transforms import train_transform
+from training.photos import Photo, groups_of, hold_out, read_split
+from training.prepare.pipeline import prepare
+from training.prepare.settings import Settings as PrepareSettings
 
 MakeData = Callable[..., Path]
 
@@ -104,9 +102,13 @@ def labelled(**counts: int) -> list[Photo]:
     ]
 
 
+def names(photos: list[Photo]) -> list[str]:
+    return [str(photo.path) for photo in photos]
+
+
 def test_hold_out_is_stratified_and_disjoint() -> None:
     photos = labelled(a=20, b=40, c=2)
-    rest, held = hold_out(photos, 0.15, seed=0)
+    rest, held = hold_out(photos, names(photos), 0.15, seed=0)
     assert Counter(p.label for p in held) == {0: 3, 1: 6, 2: 1}
     assert sorted(map(str, rest + held)) == sorted(map(str, photos))
     assert not set(rest) & set(held)
@@ -114,30 +116,58 @@ def test_hold_out_is_stratified_and_disjoint() -> None:
 
 def test_hold_out_is_decided_by_the_seed() -> None:
     photos = labelled(a=30, b=30)
-    assert hold_out(photos, 0.2, seed=1) == hold_out(photos, 0.2, seed=1)
-    assert hold_out(photos, 0.2, seed=1)[1] != hold_out(photos, 0.2, seed=2)[1]
+    first = hold_out(photos, names(photos), 0.2, seed=1)
+    assert hold_out(photos, names(photos), 0.2, seed=1) == first
+    assert hold_out(photos, names(photos), 0.2, seed=2)[1] != first[1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_hold_out_leaves_a_photo_of_each_class_on_both_sides(share: float) -> None:
-    rest, held = hold_out(labelled(a=2, b=3), share, seed=0)
+    photos = labelled(a=2, b=3)
+    rest, held = hold_out(photos, names(photos), share, seed=0)
     assert {p.label for p in rest} == {p.label for p in held} == {0, 1}
 
 
 def test_hold_out_needs_two_photos_of_each_class() -> None:
-    with pytest.raises(InputError, match="class folder 'b' has 1 readable photo, at least 2"):
-        hold_out(labelled(a=5, b=1), 0.2, seed=0)
+    photos = labelled(a=5, b=1)
+    with pytest.raises(InputError, match=r"class folder 'b' has 1 readable photo\(s\) in 1 group"):
+        hold_out(photos, names(photos), 0.2, seed=0)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_every_epoch_is_augmented_anew(photo_folder: MakeData, workers: int) -> None:
-    split = read_split(photo_folder(train={"a": 2, "b": 2}), "train")
-    loader = DataLoader(
-        PhotoDataset(split.photos, train_transform(Preprocessing(32))), 4, num_workers=workers
-    )
-    torch.manual_seed(0)
-    (first, labels), (second, _) = (next(iter(loader)) for _ in range(2))
-    assert labels.tolist() == [0, 0, 1, 1]
-    assert not torch.equal(first, second)
-    torch.manual_seed(0)
-    assert torch.equal(next(iter(loader))[0], first)
+def test_groups_stay_together() -> None:
+    photos = labelled(a=40, b=40)
+    groups = [f"{p.label}/{int(p.path.stem) // 5}" for p in photos]  # eight of five photos a class
+    rest, held = hold_out(photos, groups, 0.15, seed=0)
+    group_of = dict(zip(photos, groups, strict=True))
+    assert not {group_of[p] for p in rest} & {group_of[p] for p in held}
+    assert Counter(p.label for p in held) == {0: 5, 1: 5}
+
+
+def test_a_class_of_one_group_is_refused() -> None:
+    photos = labelled(a=4, b=4)
+    with pytest.raises(InputError, match=r"'b' has 4 readable photo\(s\) in 1 group\(s\)"):
+        hold_out(photos, ["1", "1", "2", "2", "3", "3", "3", "3"], 0.2, seed=0)
+
+
+def test_groups_by_expression(photo_folder: MakeData) -> None:
+    data = photo_folder(train={"a": 3, "b": 1})
+    photos = read_split(data, "train").photos
+    assert groups_of(data, photos, None) == tuple(f"train/{n}.jpg" for n in ("a/0", "a/1", "a/2", "b/0"))
+    assert groups_of(data, photos, "^([01])")[:3] == ("0", "1", "train/a/2.jpg")
+    with pytest.raises(InputError, match=r"'clip' finds nothing in any file name, such as '0\.jpg'"):
+        groups_of(data, photos, "clip")
+
+
+def test_groups_that_prepare_has_noted(photo_folder: MakeData, tmp_path: Path) -> None:
+    """Of clips, and of near duplicates that were kept."""
+    pile = photo_folder(train={"a": 4, "b": 4})
+    first = (pile / "train" / "a" / "0.jpg").read_bytes()
+    (pile / "train" / "a" / "near.jpg").write_bytes(first + b"\0")  # decodes to the same
+    settings = PrepareSettings(keep_near=True, prune=False, group_regex="^([12])", test_share=0.1)
+    prepare(pile, tmp_path / "clean", settings, workers=1)
+    photos = read_split(tmp_path / "clean", "train").photos
+    found = groups_of(tmp_path / "clean", photos, None)
+    groups = {p.path.name: g for p, g in zip(photos, found, strict=True) if p.path.parent.name == "a"}
+    assert groups["1.jpg"] == "1"
+    assert groups["0.jpg"] == groups["near.jpg"]
+    assert len(set(groups.values())) == len(groups) - 1

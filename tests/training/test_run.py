@@ -1,146 +1,47 @@
-"""A training run: what each stage may change, what it refuses, and what it writes."""
+"""A training run: what it refuses, what it writes, and that it can be stopped at any time."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from safetensors.torch import load_file
 
-from model.bundle import read_bundle
-from model.errors import FlyobjError, InputError
-from model.network import Network
-from training.fit import Stage, fit
+from model.bundle import read_bundle, read_json, write_json
+from model.errors import FlyobjError, InputError, Interrupted
+from training import checkpoint
+from training.fit import Fitting
 from training.photos import read_split
-from training.run import FINE_TUNE_RATE, HEAD_RATE, SCRATCH_RATE, Settings, train
+from training.plan import Plan
+from training.run import find_rates, resume, train
+from training.settings import Settings
 
-State = dict[str, Tensor]
-
-
-def batches(value: float | None = None) -> DataLoader[tuple[Tensor, ...]]:
-    generator = torch.Generator().manual_seed(0)
-    photos = torch.randn(8, 3, 32, 32, generator=generator)
-    if value is not None:
-        photos.fill_(value)
-    return DataLoader(TensorDataset(photos, torch.arange(8) % 2), batch_size=4)
+MakeData = Callable[..., Path]
+TINY = Settings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")
 
 
-def state_of(network: Network) -> State:
-    return {name: value.clone() for name, value in network.state_dict().items()}
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "bundle" / "weights.safetensors")
 
 
-def changed(before: State, after: State) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
+def same(one: Path, other: Path) -> bool:
+    states = weights_of(one), weights_of(other)
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_the_head_stage_leaves_features_and_their_statistics_alone(tmp_path: Path) -> None:
-    network = Network(2)
-    before = state_of(network)
-    result = fit(network, Stage("head", 1, 1e-2, 32, frozen=True), batches(), batches(), tmp_path)
-    weights = {"head.1.weight", "head.1.bias", "head.4.weight", "head.4.bias"}
-    assert changed(before, network.state_dict()) == weights
-    assert 0 <= result.val_accuracy <= 1
-    assert result.best_epoch == 0
-
-
-def test_the_whole_stage_changes_everything_after_a_head_stage_too(tmp_path: Path) -> None:
-    network = Network(2)
-    fit(network, Stage("head", 1, 1e-2, 32, frozen=True), batches(), batches(), tmp_path)
-    before = state_of(network)
-    fit(network, Stage("whole", 1, 1e-2, 32), batches(), batches(), tmp_path)
-    assert changed(before, network.state_dict()) == set(before)
-
-
-def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
-    """A network that is right at once and then unlearns it: labels of the two loaders disagree."""
-    photos = torch.cat([torch.full((4, 3, 32, 32), -1.0), torch.full((4, 3, 32, 32), 1.0)])
-    labels = torch.tensor([0] * 4 + [1] * 4)
-    learn = DataLoader(TensorDataset(photos, 1 - labels), batch_size=8)
-    check = DataLoader(TensorDataset(photos, labels), batch_size=8)
-    torch.manual_seed(0)
-    network = Network(2, dropout=0.0)
-    result = fit(network, Stage("whole", 6, 1e-2, 32), learn, check, tmp_path)
-    with torch.inference_mode():
-        right = (network.eval()(photos).argmax(1) == labels).float().mean().item()
-    assert right == pytest.approx(result.val_accuracy)
-    kept = list((tmp_path / "checkpoints").iterdir())
-    assert [p.name for p in kept] == [f"whole-epoch={result.best_epoch}.ckpt"]
-
-
-@pytest.mark.parametrize("stage", [Stage("head", 1, 0.25, 32, frozen=True), Stage("whole", 1, 0.25, 32)])
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, stage: Stage) -> None:
-    message = f"the loss became nan in stage '{stage.name}'; try a lower rate than 0.25"
-    with pytest.raises(FlyobjError, match=message):
-        fit(Network(2), stage, batches(float("nan")), batches(), tmp_path)
-
-
-class Interrupted(TensorDataset):
-    """Ctrl-C while the first photo is read."""
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        raise KeyboardInterrupt
-
-
-@pytest.fixture
-def _interrupts() -> Iterator[None]:
-    """Lightning turns SIGINT off once it was interrupted."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
-@pytest.mark.usefixtures("_interrupts")
-def test_ctrl_c_says_so_and_how_to_go_on(tmp_path: Path) -> None:
-    loader = DataLoader(Interrupted(torch.zeros(4, 3, 32, 32)), batch_size=2)
-    with pytest.raises(FlyobjError, match="training was interrupted in stage 'head'; start it"):
-        fit(Network(2), Stage("head", 1, 1e-2, 32, frozen=True), loader, batches(), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"epochs": 0}, "epochs 0 must be at least 1"),
-        ({"batch_size": 1}, "batch_size 1 must be at least 2"),
-        ({"workers": -1}, "workers -1 must be at least 0"),
-        ({"seed": -1}, "seed -1 must be at least 0"),
-        ({"rate": 0.0}, r"rate 0\.0 must be between 0 and 1"),
-        ({"rate": 1.0}, r"rate 1\.0 must be between 0 and 1"),
-        ({"rate": float("nan")}, "rate nan must be between 0 and 1"),
-        ({"size": 16}, "size 16 must be from 32 to 1024"),
-    ],
-)
-def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Settings(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("settings", "stages"),
-    [
-        (
-            Settings("imagenet", epochs=12),
-            [("head", 2, HEAD_RATE, 224, True), ("whole", 10, FINE_TUNE_RATE, 224)],
-        ),
-        (
-            Settings("w.pt", 96, epochs=2, rate=0.01),
-            [("head", 1, HEAD_RATE, 96, True), ("whole", 1, 0.01, 96)],
-        ),
-        (
-            Settings("none", 128, epochs=8),
-            [("half-size", 6, SCRATCH_RATE, 64), ("whole", 2, FINE_TUNE_RATE, 128)],
-        ),
-        (
-            Settings("none", 48, epochs=5, rate=0.01),
-            [("half-size", 3, SCRATCH_RATE, 32), ("whole", 2, 0.01, 48)],
-        ),
-        (Settings("none", epochs=1), [("whole", 1, FINE_TUNE_RATE, 224)]),
-    ],
-)
-def test_stages(settings: Settings, stages: list[tuple[str, int, float, int]]) -> None:
-    assert list(settings.stages()) == [Stage(*stage) for stage in stages]
+def figures(run: Path) -> list[dict[str, Any]]:
+    """All that a run has found, but for the clock's."""
+    clock = ("seconds", "photos_per_s")
+    stages = read_json(run / "run.json")["stages"]
+    return [{k: v for k, v in stage.items() if k not in clock} for stage in stages]
 
 
 def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -150,10 +51,36 @@ def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_wrong_data_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        train(tmp_path / "data", tmp_path / "run", Settings("none"))
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("test", "weights", "message"),
+    [
+        ({"a": 1, "wasp": 1}, "none", r"test' has classes \['wasp'\] that aren't in train, which has"),
+        ({"a": 1}, "no.pt", r"weights 'no\.pt': no such file"),
+    ],
+)
+def test_what_would_fail_later_fails_at_once(
+    photo_folder: MakeData, tmp_path: Path, test: dict[str, int], weights: str, message: str
+) -> None:
+    data = photo_folder(train={"a": 3, "b": 3}, test=test)
+    with pytest.raises(InputError, match=message):
+        train(data, tmp_path / "run", Settings(weights, 32))
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_wrong_shapes_are_refused(photo_folder: MakeData, tmp_path: Path) -> None:
+    data = photo_folder(train={"a": 3, "b": 3})
+    torch.save({"features.0.0.weight": torch.zeros(3)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="don't fit torchvision's mobilenet_v2"):
+        train(data, tmp_path / "run", Settings(str(tmp_path / "w.pt"), 32))
+    assert not (tmp_path / "run").exists()
+
+
+def test_bf16_needs_a_processor_for_it(
+    photo_folder: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(InputError, match=r"'bf16' needs a processor with .* give --precision 32"):
+        train(photo_folder(train={"a": 3, "b": 3}), tmp_path / "run", Settings("none", precision="bf16"))
 
 
 def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None:
@@ -165,14 +92,20 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert spec.preprocessing.size == report["settings"]["size"] == 64
     assert report["settings"]["weights"] == str(weights_file)
     assert report["photos"] == {"train": 28, "validation": 4}
-    assert report["skipped"] == []
-    assert [s["stage"]["name"] for s in report["stages"]] == ["head", "whole"]
-    assert (run / "logs" / "csv" / "head" / "metrics.csv").is_file()
-    assert list((run / "logs" / "tensorboard" / "whole").glob("events*"))
-    assert len(list((run / "checkpoints").glob("*.ckpt"))) == 2
+    assert all((dataset / "train" / name).is_file() for name in report["validation_files"])
+    assert (report["skipped"], report["turned_unreadable"], report["class_weights"]) == ([], [], None)
+    names = [s["stage"]["name"] for s in report["stages"]]
+    assert names in (["head"], ["head", "whole"])  # the first may meet the target
+    assert report["kept"] in names
+    assert "target" in report["stopped_because"]
+    assert [(s["rate"], s["rate_from"]) for s in report["stages"]] == [(0.003, "given")] * len(names)
+    logs = run / "logs"
+    assert "train_loss" in (logs / "csv" / "head" / "metrics.csv").read_text()
+    assert list((logs / "tensorboard" / "head").glob("events*"))
+    assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
 
 
-def test_skipped_files_are_in_the_report(photo_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_skipped_files_are_in_the_report(photo_folder: MakeData, tmp_path: Path) -> None:
     """And two photos a class are enough."""
     data = photo_folder(train={"a": 3, "b": 2})
     bad = data / "train" / "a" / "2.jpg"
@@ -184,13 +117,225 @@ def test_skipped_files_are_in_the_report(photo_folder: Callable[..., Path], tmp_
     assert report["photos"] == {"train": 2, "validation": 2}
 
 
-def test_the_seed_decides_the_run(photo_folder: Callable[..., Path], tmp_path: Path) -> None:
-    data = photo_folder(train={"a": 3, "b": 3})
-    for name, seed in (("first", 3), ("again", 3), ("other", 4)):
-        train(data, tmp_path / name, Settings("none", 32, 2, 2, 0, seed))
-    states = [
-        read_bundle(tmp_path / name / "bundle").network.state_dict()
-        for name in ("first", "again", "other")
+def test_uneven_classes_weight_the_loss(photo_folder: MakeData, tmp_path: Path) -> None:
+    data = photo_folder(train={"a": 9, "b": 3})
+    plans = [
+        Plan(
+            data,
+            Settings(class_weights=how),
+            ("a", "b"),
+            "",
+            read_split(data, "train").photos,
+            (),
+            (),
+            0,
+        )
+        for how in ("auto", "off")
     ]
-    assert changed(states[0], states[1]) == set()
-    assert changed(states[0], states[2]) != set()
+    assert plans[0].class_weights == (12 / 18, 2.0)
+    assert plans[1].class_weights is None
+    (tmp_path / "data" / "train" / "b" / "3.jpg").write_bytes(b"x")
+
+
+def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tmp_path: Path) -> None:
+    data = photo_folder(train={"a": 4, "b": 4})
+    found = find_rates(data, tmp_path / "run", TINY)
+    assert found is not None
+    assert list(found) == ["half-size", "whole"]
+    assert all(1e-7 < rate < 1 for rate in found.values())
+    written = {p.name for p in (tmp_path / "run" / "logs").iterdir()}
+    assert written == {f"range_test-{n}.{kind}" for n in found for kind in ("csv", "png")}
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+# Stopping and going on
+
+
+@pytest.fixture(scope="module")
+def whole_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photos, and a run over them that nobody has stopped. Read only."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(dataset, out, TINY)
+    return dataset, out
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Let the n-th epoch of a run end in an exception."""
+    epoch = Fitting.epoch
+
+    def arrange(n: int, error: BaseException) -> None:
+        count = iter(range(1, 1000))
+
+        def stopping(self: Fitting, running: Any) -> Any:
+            done = epoch(self, running)  # so the random numbers are used up
+            if next(count) == n:
+                raise error
+            return done
+
+        monkeypatch.setattr(Fitting, "epoch", stopping)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_stopped_run_goes_on_to_the_same_end(
+    whole_run: tuple[Path, Path], tmp_path: Path, stop_after: Callable[..., None], at: int
+) -> None:
+    """To the bit, whether within a stage or at its beginning."""
+    data, whole = whole_run
+    assert same(whole, whole)
+    stopped = tmp_path / "stopped"
+    stop_after(at, KeyboardInterrupt())
+    with pytest.raises(Interrupted, match=f"go on with `flyobj train --resume {stopped}`") as error:
+        train(data, stopped, TINY)
+    assert error.value.exit_code == 130
+    assert not (stopped / "bundle").exists()
+    stop_after(99, KeyboardInterrupt())
+    report = resume(stopped, {})
+    assert report is not None
+    assert same(whole, stopped)
+    assert figures(whole) == figures(stopped)
+    with pytest.raises(InputError, match="is finished"):
+        resume(stopped, {})
+
+
+def test_pretrained_runs_go_on_with_what_their_range_tests_found(
+    photo_folder: MakeData, weights_file: Path, tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    """With the weights' average, mixing and uneven classes, all of which have state or are random."""
+    data = photo_folder(train={"a": 8, "b": 3})
+    recipe = {"ema": 0.9, "mix": "cutmix", "layer_decay": 0.8, "label_smoothing": 0.1, "target": 1.0}
+    settings = Settings(str(weights_file), 32, 3, 4, 0, logger="csv", **recipe)  # type: ignore[arg-type]
+    train(data, tmp_path / "whole", settings)
+    stop_after(2, KeyboardInterrupt())
+    with pytest.raises(Interrupted):
+        train(data, tmp_path / "stopped", settings)
+    stop_after(99, KeyboardInterrupt())
+    resume(tmp_path / "stopped", {})
+    assert same(tmp_path / "whole", tmp_path / "stopped")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
+    assert {s["rate_from"] for s in figures(tmp_path / "stopped")} == {"range test"}
+
+
+def test_the_seed_decides_the_run_and_the_workers_do_not(
+    whole_run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, whole = whole_run
+    for name, changes in (("again", {"workers": 1}), ("other", {"seed": 4})):
+        train(data, tmp_path / name, Settings(**{**TINY.__dict__, **changes}))
+    assert same(whole, tmp_path / "again")
+    assert not same(whole, tmp_path / "other")
+
+
+def test_a_killed_run_loses_no_more_than_its_epoch(
+    whole_run: tuple[Path, Path], tmp_path: Path, flyobj: Callable[..., object]
+) -> None:
+    data, whole = whole_run
+    killed = tmp_path / "killed"
+    options = ["--weights", "none", "--size", 32, "--epochs", 4, "--batch-size", 8, "--workers", 1]
+    command = ["train", data, "--out", killed, *options, "--seed", 3, "--logger", "csv"]
+    process = subprocess.Popen([sys.executable, "-m", "cli", *map(str, command)])
+    rows = killed / "logs" / "csv" / "half-size" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while not (rows.exists() and len(rows.read_text().splitlines()) > 2):  # two epochs
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    kept = checkpoint.load(killed, read_split(data, "train").classes)
+    assert kept is not None
+    done = sum(r.epochs for r in kept.results) + (len(kept.running.epochs) if kept.running else 0)
+    assert done >= 1  # the second's row is written before its checkpoint
+    assert not list(killed.rglob("*.partial")) or (killed / "checkpoints" / "last.ckpt").exists()
+    flyobj("train", "--resume", killed)
+    assert same(whole, killed)
+
+
+def test_a_loss_that_is_no_number_can_be_gone_on_from_with_a_lower_rate(
+    whole_run: tuple[Path, Path], tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    data, _ = whole_run
+    run = tmp_path / "nan"
+    stop_after(2, FlyobjError("the loss became nan"))
+    with pytest.raises(FlyobjError, match="the loss became nan"):
+        train(data, run, TINY)
+    failed = read_json(run / "failed.json")
+    assert (failed["error"], failed["stage"]) == ("the loss became nan", "half-size")
+    stop_after(99, KeyboardInterrupt())
+    resume(run, {"rate": 1e-4})
+    assert not (run / "failed.json").exists()
+    stages = read_json(run / "run.json")["stages"]
+    assert [(s["rate"], s["rate_from"]) for s in stages] == [(1e-4, "given")] * 2
+    assert stages[0]["epochs"] == 3
+
+
+def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
+    photo_folder: MakeData, tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    data, whole = photo_folder(train={"a": 2, "b": 2}), tmp_path / "run"
+    stop_after(1, KeyboardInterrupt())
+    with pytest.raises(Interrupted):
+        train(data, whole, TINY)
+    with pytest.raises(InputError, match=r"has no settings\.json; give the run folder"):
+        resume(tmp_path / "no", {})
+    last = whole / checkpoint.LAST
+    last.write_text("words")
+    with pytest.raises(InputError, match=r"last\.ckpt' is no checkpoint of `flyobj train`"):
+        resume(whole, {})
+    checkpoint.save(checkpoint.Progress(("bee", "wasp"), {}), whole)
+    with pytest.raises(InputError, match=r"classes \['bee', 'wasp'\], the run's are \['a', 'b'\]"):
+        resume(whole, {})
+    shutil.rmtree(data / "train" / "b")
+    with pytest.raises(InputError, match=r"has lost the classes \['b'\] since the run began"):
+        resume(whole, {})
+    write_json({"data": 3}, whole / "settings.json")
+    with pytest.raises(InputError, match=r"settings\.json' isn't as `flyobj train` wrote it"):
+        resume(whole, {})
+
+
+def test_a_photo_that_turns_unreadable_is_in_the_report(
+    photo_folder: MakeData, tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    data = photo_folder(train={"a": 60, "b": 60})
+    settings = Settings("none", 32, 1, 16, 0, logger="csv")
+    stop_after(1, KeyboardInterrupt())
+    with pytest.raises(Interrupted):
+        train(data, tmp_path / "run", settings)
+    first = read_json(tmp_path / "run" / "settings.json")["train_files"]
+    (data / "train" / first[0]).write_text("words")
+    stop_after(99, KeyboardInterrupt())
+    resume(tmp_path / "run", {})
+    (found,) = read_json(tmp_path / "run" / "run.json")["turned_unreadable"]
+    assert found["file"] == str(data / "train" / first[0])
+    assert "is no photo" in found["reason"]
+
+
+def test_a_full_disk_is_said_so(photo_folder: MakeData, tmp_path: Path) -> None:
+    """The shell's limit on file sizes stands in for it."""
+    data = photo_folder(train={"a": 3, "b": 3})
+    words = f"train {data} --out {tmp_path / 'run'} --weights none --size 32 --epochs 1 --workers 0"
+    command = f"ulimit -f 2000; exec {sys.executable} -m cli {words} --batch-size 4 --logger csv"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 1, done.stderr
+    assert "run' can't be written (File too large); make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def test_two_processes_train_as_one_does(
+    whole_run: tuple[Path, Path], tmp_path: Path, flyobj: Callable[..., Any]
+) -> None:
+    data, whole = whole_run
+    options = ["--weights", "none", "--size", 32, "--epochs", 4, "--batch-size", 8, "--workers", 0]
+    options += ["--seed", 3, "--logger", "csv", "--devices", 2, "--json"]
+    said = flyobj("train", data, "--out", tmp_path / "run", *options)
+    assert json.loads(said.stdout)["run"] == str(tmp_path / "run")  # only the first has spoken
+    one, two = (read_json(run / "run.json") for run in (whole, tmp_path / "run"))
+    assert one["validation_files"] == two["validation_files"]
+    for stage, other in zip(one["stages"], two["stages"], strict=True):
+        assert other["epochs"] == stage["epochs"]
+        assert other["val_accuracy"] * 4 in range(5)  # shares of all four photos, not of two
+        assert other["val_loss"] == pytest.approx(stage["val_loss"], rel=0.5)

@@ -41,7 +41,7 @@ def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: Settin
     numbers, unit_of = np.unique(unit_of, return_inverse=True)
     counts = np.zeros((len(numbers), len(classes)), np.int64)
     np.add.at(counts, (unit_of, class_of), 1)
-    chosen = _choose(counts, settings)
+    chosen = choose(counts, settings.test_share, settings.seed)
     for row, unit in zip(kept, unit_of.tolist(), strict=True):
         row.split = "test" if chosen[unit] else "train"
 
@@ -81,13 +81,13 @@ def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, in
     return dict(zip(index, labels.tolist(), strict=True))
 
 
-def _choose(counts: Counts, settings: Settings) -> npt.NDArray[np.bool_]:
-    """Choose the units of the test split, (units,)."""
+def choose(counts: Counts, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose units that hold about `share` of each class's photos; (units, classes) -> (units,)."""
     total = counts.sum(axis=0)
-    target = np.clip(np.rint(total * settings.test_share), 1, np.maximum(total - 1, 1))
+    target = np.clip(np.rint(total * share), 1, np.maximum(total - 1, 1))
     chosen = np.zeros(len(counts), bool)
     missing = target.astype(np.int64)
-    for unit in np.random.default_rng(settings.seed).permutation(len(counts)):
+    for unit in np.random.default_rng(seed).permutation(len(counts)):
         if np.abs(missing - counts[unit]).sum() < np.abs(missing).sum():
             chosen[unit] = True
             missing -= counts[unit]
