@@ -10,6 +10,7 @@ bundle/        what is packaged (see `model.bundle`); written last
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -133,9 +134,18 @@ def _explained(fabric: Fabric, run: Path) -> Iterator[None]:
         with on_their_own(fabric):
             yield
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loaders' processes may be ending too
         raise Interrupted(
             f"training was interrupted; what finished epochs have reached is kept, go on with "
             f"`flyobj train --resume {run}`"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise FlyobjError(
+            f"a process that loads photos was ended from outside, for want of memory perhaps "
+            f"({str(error).splitlines()[0]}); go on with `flyobj train --resume {run}` and fewer "
+            "--workers"
         ) from error
 
 
