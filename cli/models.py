@@ -7,9 +7,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_HOME, Home, Json, emit, out
+from cli.options import DEFAULT_HOME, Home, Json, emit
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
+
+Version = Annotated[str, typer.Argument(help="A deployed version.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
+]
+DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 
 @app.command("list")
@@ -17,7 +24,7 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions, their workers, and which one is the default."""
     from serving import server
     from serving.client import Client
-    from serving.rollout import list_versions
+    from serving.versions import list_versions
 
     with Client(server.require(home)) as client:
         versions = [asdict(v) for v in list_versions(client)]
@@ -25,9 +32,33 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 
 @app.command()
+def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show a version: workers, batching, archive, what its model says of itself."""
+    from model.errors import InputError
+    from serving import server
+    from serving.client import Client
+    from serving.versions import find_version
+
+    with Client(server.require(home)) as client:
+        found = find_version(client, version)
+        if found is None:
+            raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
+        model = client.describe(version) if found.ready else None
+    document = {**asdict(found), "model": model}
+    table = Table(show_header=False)
+    for key, value in {**asdict(found), **(model or {})}.items():
+        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    emit(document, as_json, table)
+
+
+@app.command()
 def deploy(
     archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; what the archive says by default.")
+    ] = None,
     home: Home = DEFAULT_HOME,
+    wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
     """Register an archive, wait for its workers, check its answers. The first becomes the default."""
@@ -36,33 +67,138 @@ def deploy(
     from serving.rollout import deploy
 
     with Client(server.require(home)) as client:
-        version = deploy(client, archive)
+        version = deploy(client, archive, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)
 
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="A deployed version.")], home: Home = DEFAULT_HOME
+    version: Version, home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False
 ) -> None:
-    """Let requests that name no version go to this one."""
+    """Let requests that name no version go to this one; `rollback` undoes it."""
     from serving import server
     from serving.client import Client
     from serving.rollout import promote
 
     with Client(server.require(home)) as client:
-        promote(client, version)
-    out.print(f"version {version} is the default")
+        promote(client, version, wait)
+    emit({"default": version}, as_json, f"version {version} is the default")
+
+
+@app.command()
+def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
+    """Make the version the default again that was it before the last `promote`."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import rollback
+
+    with Client(server.require(home)) as client:
+        version = rollback(client, wait)
+    emit({"default": version}, as_json, f"version {version} is the default again")
+
+
+@app.command()
+def scale(
+    version: Version,
+    workers: Annotated[int, typer.Argument(min=1, help="Processes.")],
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Give a version more or fewer workers; none is taken away while it has a request."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import scale
+
+    with Client(server.require(home)) as client:
+        found = scale(client, version, workers, timeout, wait)
+    emit(asdict(found), as_json, f"version {version} has {found.ready} workers")
+
+
+@app.command()
+def retire(
+    version: Version,
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import retire
+
+    with Client(server.require(home)) as client:
+        retire(client, version, timeout, wait)
+    emit({"retired": version}, as_json, f"version {version} is gone; its archive stays in the store")
+
+
+@app.command()
+def diff(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show what `apply` would change on the server."""
+    from serving import server
+    from serving.client import Client
+    from serving.reconcile import diff
+
+    with Client(server.require(home)) as client:
+        changes = [asdict(change) for change in diff(client)]
+    same = "the server is as deployment.json says"
+    emit(changes, as_json, change_table(changes) if changes else same)
+
+
+@app.command()
+def apply(
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Bring the server to what model-store/deployment.json says, e.g. after you edited it."""
+    from serving import server
+    from serving.client import Client
+    from serving.reconcile import apply
+
+    with Client(server.require(home)) as client:
+        changes = [asdict(change) for change in apply(client, timeout, wait)]
+    same = "nothing to do: the server is as deployment.json says"
+    emit(changes, as_json, change_table(changes) if changes else same)
+
+
+@app.command()
+def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """List what was done to the versions, when and by whom."""
+    from serving import server
+    from serving.history import read_history
+
+    store = Path(server.require(home).model_store)
+    entries = [asdict(entry) for entry in read_history(store)]
+    table = Table("time (UTC)", "operation", "version", "outcome", "who")
+    for e in entries:
+        table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
+    emit(entries, as_json, table)
 
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
     """Lay out versions for people."""
-    table = Table("version", "default", "workers ready", "batch size", "batch delay", "archive")
+    table = Table(
+        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
+    )
     for v in versions:
         row = [
             f"{v['ready']}/{v['workers']}",
             str(v["batch_size"]),
             f"{v['max_batch_delay_ms']} ms",
+            str(v["waiting"]),
         ]
         table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
+    return table
+
+
+def change_table(changes: list[dict[str, Any]]) -> Table:
+    """Lay out the differences between file and server for people."""
+    table = Table("action", "version", "server", "deployment.json")
+    for change in changes:
+        table.add_row(change["action"], change["version"], change["server"], change["file"])
     return table

@@ -41,7 +41,7 @@ def serve(
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
     from serving import server
     from serving.client import Client
-    from serving.rollout import reconcile
+    from serving.reconcile import reconcile
 
     with rich.get_console().status("starting TorchServe"):
         running = server.start(home, port, model_store)
@@ -76,7 +76,7 @@ def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Say whether a server runs, on which ports, with which versions and how much memory."""
     from serving import server
     from serving.client import Client
-    from serving.rollout import list_versions
+    from serving.versions import list_versions
 
     running = server.require(home)
     with Client(running) as client:

@@ -16,6 +16,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from model.bundle import Bundle, Golden, read_bundle, read_golden, write_json
 from model.errors import FlyobjError, InputError
 from serving.gate import check_archive
@@ -35,6 +37,7 @@ class Archive:
     version: str
     sha256: str
     golden: tuple[Golden, ...]
+    workers: int  # processes that serve it, if nobody says otherwise
 
 
 def build_archive(run: Path, version: str, store: Path) -> Path:
@@ -74,7 +77,9 @@ def read_archive(path: Path) -> Archive:
             wanted = [n for n in files.namelist() if n.startswith("bundle/golden/")]
             files.extractall(folder, wanted)
             golden = read_golden(Path(folder) / "bundle" / "golden")
-            return Archive(path, manifest["modelName"], manifest["modelVersion"], sha256(path), golden)
+            workers = yaml.safe_load(files.read("model-config.yaml"))["minWorkers"]
+            names = manifest["modelName"], manifest["modelVersion"]
+            return Archive(path, *names, sha256(path), golden, workers)
     except Exception as error:  # zipfile raises whatever a damaged file leads it to
         raise InputError(
             f"{str(path)!r} is no archive of ours ({error}); `flyobj archive` makes one"

@@ -129,7 +129,7 @@ def stop(home: Path) -> bool:
             member.kill()
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
-    shutil.rmtree(_scratch(home.resolve()), ignore_errors=True)
+    shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
     return server is not None
 
 
@@ -153,7 +153,7 @@ def _launch(home: Path, port: int, store: Path) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
     config.write_text("\n".join(_configuration(port)) + "\n", encoding="utf-8")
-    scratch = _scratch(home)
+    scratch = scratch_folder(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -207,7 +207,7 @@ def _configuration(port: int) -> Iterator[str]:
         yield f"{key}={value}"
 
 
-def _scratch(home: Path) -> Path:
+def scratch_folder(home: Path) -> Path:
     """Return the server's temporary folder; short, as a socket's path has at most 107 bytes."""
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"

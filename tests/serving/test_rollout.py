@@ -16,7 +16,9 @@ from model.errors import FlyobjError, InputError, PhotoError
 from model.predictor import Predictor
 from serving.client import Client
 from serving.deployment import read_deployment, write_deployment
-from serving.rollout import deploy, list_versions, promote, reconcile
+from serving.reconcile import reconcile
+from serving.rollout import deploy, promote
+from serving.versions import list_versions
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -143,7 +145,9 @@ def test_concurrent_requests_form_batches(
 
 
 def test_the_same_version_twice_is_refused(client: Client, archive_path: Path) -> None:
-    with pytest.raises(InputError, match=r"version 1.0 is deployed already; package .*--version"):
+    with pytest.raises(
+        InputError, match=r"version 1.0 is deployed already, from another archive; package .*--version"
+    ):
         deploy(client, archive_path)
 
 

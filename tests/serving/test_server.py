@@ -41,7 +41,7 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     with pytest.raises(InputError, match=rf"port {home.port} .*in use by 'java' \(pid {java.pid}\)"):
         life.start(tmp_path / "other", home.port, tmp_path / "store")
 
-    scratch = life._scratch(home.path)
+    scratch = life.scratch_folder(home.path)
     assert scratch.is_dir()
     assert home.stop() is True
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
