@@ -122,6 +122,9 @@ class Witness:
             sent = time.monotonic()
             try:
                 status, version = self._once(connection)
+                if status == 400:  # the token was renewed: what a client does that lives for long
+                    connection.close()
+                    status, version = self._once(connection)
             except TimeoutError:
                 status, version = -1, None
             except (OSError, http.client.HTTPException):

@@ -19,7 +19,7 @@ from model.errors import FlyobjError, InputError, PhotoError
 from serving.archive import MODEL_NAME
 from serving.server import Server
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60.0
 _RENEW_BEFORE = timedelta(minutes=5)
 _NEW_TOKEN_S = 1.0  # until a renewed token is in the file
 _POLL_S = 0.02
@@ -39,10 +39,17 @@ class ServerError(FlyobjError):
 class Client:
     """A connection to one server; close it, or use it in a `with`."""
 
-    def __init__(self, server: Server, transport: httpx.BaseTransport | None = None) -> None:
-        """Talk to `server`; another `transport` can be given."""
+    KINDS: tuple[Kind, ...] = ("inference", "management")
+
+    def __init__(
+        self,
+        server: Server,
+        transport: httpx.BaseTransport | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """Talk to `server`; another `transport` can be given, and how long an answer may take."""
         self.server = server
-        self._http = httpx.Client(timeout=_TIMEOUT_S, transport=transport)
+        self._http = httpx.Client(timeout=timeout_s, transport=transport)
 
     def __enter__(self) -> "Client":
         """Return itself."""
@@ -112,6 +119,11 @@ class Client:
                 size = int(found[1])
                 sizes[size] = sizes.get(size, 0) + int(float(found[2]))
         return dict(sorted(sizes.items()))
+
+    def keep_tokens(self) -> None:
+        """Renew tokens that run out within minutes; called each minute, there is always a good one."""
+        for kind in self.KINDS:
+            self.token(kind)
 
     def token(self, kind: Kind) -> str:
         """Read a token, renewed if it runs out within minutes."""

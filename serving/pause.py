@@ -96,7 +96,7 @@ def _hold(
             response = next(c for c in calls if c.sock in early).getresponse()
             if response.status == 200:
                 raise FlyobjError(
-                    f"version {version} was packaged before its handler could hold still, so its workers "
+                    f"version {version} was packaged before its handler could hold still: its workers "
                     "can't be taken away without losing requests; package the run under another "
                     "--version, deploy and promote that"
                 )

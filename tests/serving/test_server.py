@@ -97,7 +97,11 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
     theirs = (life.ROOT / "config.properties").read_text().splitlines()
-    pairs = [line.split("=", 1) for line in life._configuration(9000) if "=" in line]
+    pairs = [
+        line.split("=", 1)
+        for line in life._configuration(9000, life.ROOT / "config.properties")
+        if "=" in line
+    ]
     settings = dict(pairs)
     assert len(settings) == len(pairs)
     for key, value in (line.split("=", 1) for line in theirs if line and line[0] != "#"):
