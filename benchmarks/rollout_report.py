@@ -33,9 +33,8 @@ def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add up the events of one name."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        known = merged.setdefault(
-            row["event"], {**row, "times": 0, "requests": 0, "failed": 0, "wrong": 0}
-        )
+        zeros = dict.fromkeys(("times", "requests", "failed", "wrong"), 0)
+        known = found.setdefault(row["event"], {**row, **zeros})
         known["times"] += 1
         for key in ("requests", "failed", "wrong"):
             known[key] += row[key]

@@ -2,12 +2,19 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import rich
 import typer
 from rich.table import Table
 
 from cli.options import DEFAULT_HOME, Home, Json, emit
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.shadow import Comparison
+
+SHOWN_FLIPS = 40
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
 
@@ -16,6 +23,8 @@ Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
 ]
+Photos = Annotated[Path | None, typer.Option(help="Folder of photos, searched through.")]
+Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are taken.")]
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 
@@ -74,16 +83,64 @@ def deploy(
 
 @app.command()
 def promote(
-    version: Version, home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False
+    version: Version,
+    photos: Photos = None,
+    data: Data = None,
+    if_agree: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
+    ] = None,
+    max_p99_ratio: Annotated[
+        float | None,
+        typer.Option(min=0, help="Only if its p99 is at most so many times the default's."),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
 ) -> None:
     """Let requests that name no version go to this one; `rollback` undoes it."""
-    from serving import server
+    from model.errors import InputError
+    from serving import server, shadow
     from serving.client import Client
     from serving.rollout import promote
 
+    conditions = if_agree is not None or max_p99_ratio is not None
+    if conditions != bool(photos or data):
+        raise InputError(
+            "--if-agree and --max-p99-ratio need --photos or --data, and the other way round"
+        )
     with Client(server.require(home)) as client:
+        if conditions and client.default_version() != version:
+            comparison = _compare(client, version, None, photos, data, None)
+            shadow.require(comparison, if_agree, max_p99_ratio)
         promote(client, version, wait)
     emit({"default": version}, as_json, f"version {version} is the default")
+
+
+@app.command()
+def shadow(
+    version: Version,
+    photos: Photos = None,
+    data: Data = None,
+    against: Annotated[
+        str | None, typer.Option(help="Version to compare with; the default one if not given.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Send so many photos, evenly spread over the folder.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Send the same photos to two versions: where do they differ, and which one is slower?"""
+    from serving import server, shadow
+    from serving.client import Client
+
+    with Client(server.require(home)) as client:
+        comparison = _compare(client, version, against, photos, data, limit)
+    if page:
+        shadow.write_page(comparison, page)
+    emit(asdict(comparison), as_json, *_show_comparison(comparison))
 
 
 @app.command()
@@ -178,6 +235,39 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     for e in entries:
         table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
     emit(entries, as_json, table)
+
+
+def _compare(
+    client: "Client",
+    version: str,
+    against: str | None,
+    photos: Path | None,
+    data: Path | None,
+    limit: int | None,
+) -> "Comparison":
+    from rich.progress import Progress
+
+    from model.errors import InputError
+    from serving import shadow
+
+    if (photos is None) == (data is None):
+        raise InputError("give either --photos DIR or --data DIR")
+    found = shadow.find_photos(photos or Path(str(data)) / "test", limit)
+    with Progress(console=rich.get_console()) as progress:
+        task = progress.add_task("asking both", total=len(found))
+        return shadow.compare(client, version, against, found, lambda: progress.advance(task))
+
+
+def _show_comparison(c: "Comparison") -> list[Any]:
+    times = Table("version", "p50", "p99")
+    for name, t in ((c.version, c.times), (c.against, c.times_against)):
+        times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
+    flips = Table("photo", f"by {c.against}", f"by {c.version}")
+    for f in c.flips[:SHOWN_FLIPS]:
+        words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
+        flips.add_row(*map(rich.markup.escape, words))
+    line = f"{c.photos} photos, {c.agreement:.4f} called the same by both, {len(c.flips)} flips"
+    return [times, *([flips] if c.flips else []), line]
 
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
