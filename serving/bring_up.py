@@ -6,15 +6,18 @@ doesn't block, since a synchronous call makes other clients of the management AP
 
 import contextlib
 import time
+from pathlib import Path
 
 from rich import get_console
 
 from model.errors import FlyobjError
 from model.golden import difference
 from serving.archive import Archive
+from serving.batching import registrable
 from serving.client import Client, ServerError
 from serving.deployment import Deployed
 from serving.pause import paused
+from serving.server import scratch_folder
 from serving.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
@@ -23,7 +26,8 @@ _POLL_S = 0.2
 
 def bring_up(client: Client, archive: Archive, deployed: Deployed) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    client.register(archive.path.name)
+    scratch = scratch_folder(Path(client.server.home))
+    client.register(registrable(archive, deployed, scratch))
     try:
         version = wait_ready(client, archive.version)
         if deployed.workers and deployed.workers != version.workers:

@@ -1,7 +1,7 @@
 """A share of the real traffic for another version, split by a stock nginx in front of TorchServe.
 
-`deploy/nginx/nginx.conf` reads the split from `canary.conf` beside it, written here, and logs each answer,
-judged here. Going back is the same file with nothing in it.
+`deploy/nginx/nginx.conf` reads the split from `canary.conf` beside it, written here, and logs each
+answer, judged here. Going back is the same file with nothing in it.
 """
 
 import json

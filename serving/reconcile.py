@@ -80,6 +80,8 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
             yield Change("register", name, "absent", wanted)
         elif found.archive != deployed.archive:
             yield Change("restart", name, found.archive, deployed.archive)
+        elif _batching(found) != (asked := _batching_of(deployed, found)):
+            yield Change("restart", name, *map(_words, (_batching(found), asked)))
         elif found.workers == 0 or (deployed.workers and deployed.workers != found.workers):
             yield Change("scale", name, f"{found.workers} workers", wanted)
     default = next((v.version for v in there.values() if v.default), None)
@@ -88,6 +90,20 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
     for name, found in there.items():
         if name not in deployment.versions:
             yield Change("remove", name, f"{found.workers} workers", "absent")
+
+
+def _batching(found: Version) -> tuple[int, int]:
+    return found.batch_size, found.max_batch_delay_ms
+
+
+def _words(batching: tuple[int, int]) -> str:
+    return f"batches of {batching[0]} within {batching[1]} ms"
+
+
+def _batching_of(deployed: Deployed, found: Version) -> tuple[int, int]:
+    """What the file asks for; what it leaves to the archive counts as being so."""
+    size, delay = deployed.batch_size, deployed.max_batch_delay_ms
+    return size or found.batch_size, delay or found.max_batch_delay_ms
 
 
 def _starts(change: Change) -> bool:

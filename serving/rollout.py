@@ -39,7 +39,10 @@ _RETRY_S = 0.3
 
 
 def deploy(
-    client: Client, path: Path, workers: int | None = None, wait_s: float = LOCK_WAIT_S
+    client: Client,
+    path: Path,
+    workers: int | None = None,
+    wait_s: float = LOCK_WAIT_S,
 ) -> Version:
     """Register an archive beside what is served, check its answers, and record it.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.batching import SUFFIX
 from serving.client import Client
 
 
@@ -37,7 +38,7 @@ def list_versions(client: Client) -> list[Version]:
             int(entry["minWorkers"]),
             int(entry["batchSize"]),
             int(entry["maxBatchDelay"]),
-            Path(entry["modelUrl"]).name,
+            Path(entry["modelUrl"]).name.removesuffix(SUFFIX),
             _waiting(entry),
         )
         for name, entry in sorted(client.versions().items(), key=_by_number)

@@ -48,7 +48,7 @@ GOOD = {"archive": "a-1.0.mar", "sha256": "1" * 64}
         ({"default": "1.0", "versions": {"1.0": GOOD}, "comment": ""}, r"unknown keys \['comment'\]"),
         (
             {"default": "1.0", "versions": {"1.0": {**GOOD, "workers": 0}}},
-            "workers 0 must be a whole number",
+            "workers 0 must be",
         ),
         ({"default": "1.0", "versions": {"1.0": {**GOOD, "workers": "2"}}}, "workers '2' must be"),
         ({"default": "1.0", "versions": {"1.0": {**GOOD, "archive": "../a.mar"}}}, "name of a file in"),
@@ -97,7 +97,8 @@ from model.errors import FlyobjError
 from serving.deployment import *
 resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
 try:
-    write_deployment(Deployment("1.0", {{"1.0": Deployed("a-1.0.mar", "3" * 64)}}), Path({str(tmp_path)!r}))
+    other = Deployed("a-1.0.mar", "3" * 64)
+    write_deployment(Deployment("1.0", {{"1.0": other}}), Path({str(tmp_path)!r}))
 except FlyobjError as error:
     print(error)
 """
@@ -109,14 +110,12 @@ except FlyobjError as error:
 
 
 def test_a_second_writer_waits_and_is_told_who_is_at_it(tmp_path: Path) -> None:
-    with locked(tmp_path, "deploy 2.0"):
-        with (
-            pytest.raises(
-                FlyobjError, match=rf"deploy 2\.0 by .*\(pid {os.getpid()}\) since .*waited 0"
-            ),
-            locked(tmp_path, "promote 1.0", wait_s=0),
-        ):
-            pytest.fail("both hold the lock")
+    with (
+        locked(tmp_path, "deploy 2.0"),
+        pytest.raises(FlyobjError, match=rf"deploy 2\.0 by .*\(pid {os.getpid()}\) since .*waited 0"),
+        locked(tmp_path, "promote 1.0", wait_s=0),
+    ):
+        pytest.fail("both hold the lock")
     with locked(tmp_path, "promote 1.0", wait_s=0):
         assert "promote 1.0" in (tmp_path / ".deployment.lock").read_text()
 
@@ -148,7 +147,7 @@ with locked(Path({str(tmp_path)!r}), "deploy 2.0"):
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with (
-        pytest.raises(FlyobjError, match="read-only store is served as its deployment.json says"),
+        pytest.raises(FlyobjError, match="read-only store is served as its deployment"),
         locked(tmp_path / "none", "deploy"),
     ):
         pytest.fail("a lock without a store")

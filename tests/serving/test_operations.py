@@ -1,0 +1,197 @@
+"""Promote, roll back, scale, retire, diff, apply on a real server, also after an interruption."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from model.errors import FlyobjError, InputError
+from serving import health
+from serving.client import Client
+from serving.deployment import locked, read_deployment, write_deployment
+from serving.history import read_history
+from serving.pause import NotPaused, paused
+from serving.reconcile import apply, diff
+from serving.rollout import deploy, promote, retire, rollback, scale
+from serving.versions import find_version, list_versions
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+
+@pytest.fixture(scope="module")
+def home(
+    new_home: Callable[[str], "Home"],
+    archive_path: Path,
+    as_version: Callable[[Path, str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Home":
+    """A server with versions 1.0, the default, and 2.0; a worker each instead of the archive's two."""
+    home = new_home("operations")
+    home.start()
+    with home.client() as client:
+        assert deploy(client, archive_path, workers=1).workers == 1
+        deploy(client, as_version(tmp_path_factory.mktemp("second"), "2.0"), workers=1)
+    return home
+
+
+@pytest.fixture
+def client(home: "Home") -> Iterator[Client]:
+    with home.client() as client:
+        yield client
+        apply(client)
+        if client.default_version() != "1.0":
+            promote(client, "1.0")
+    write_deployment(replace(read_deployment(home.store), previous=None), home.store)
+
+
+def served(client: Client) -> list[tuple[str, bool, int]]:
+    return [(v.version, v.default, v.ready) for v in list_versions(client)]
+
+
+BOTH = [("1.0", True, 1), ("2.0", False, 1)]
+TURNED = [("1.0", False, 1), ("2.0", True, 1)]
+
+
+def test_promote_and_roll_back(client: Client, home: "Home", photos: list[bytes]) -> None:
+    assert served(client) == BOTH
+    promote(client, "2.0")
+    promote(client, "2.0")  # again: no change, and 1.0 stays the one to go back to
+    assert client.predict(photos[0])["model_version"] == "2.0"
+    assert rollback(client) == "1.0"
+    assert client.predict(photos[0])["model_version"] == "1.0"
+    assert read_deployment(home.store).default == "1.0"
+    with pytest.raises(InputError, match=r"no default from before '1\.0' is known"):
+        rollback(client)
+    operations = [(e.operation, e.outcome) for e in read_history(home.store)][-4:]
+    assert operations[:3] == [("promote", "done"), ("promote", "done"), ("rollback", "done")]
+    assert operations[3][0] == "rollback"
+    assert "no default from before" in operations[3][1]
+
+
+def test_an_interrupted_promote_is_finished_by_a_second_one(client: Client, home: "Home") -> None:
+    write_deployment(read_deployment(home.store).with_default("2.0"), home.store)  # and then killed
+    (change,) = diff(client)
+    assert (change.action, change.version, change.server) == ("set default", "2.0", "1.0")
+    promote(client, "2.0")
+    assert served(client) == TURNED
+    assert diff(client) == []
+
+
+def test_an_interrupted_promote_is_undone_by_a_rollback(client: Client, home: "Home") -> None:
+    write_deployment(read_deployment(home.store).with_default("2.0"), home.store)
+    assert rollback(client) == "1.0"
+    assert (served(client), read_deployment(home.store).default) == (BOTH, "1.0")
+
+
+def test_an_interrupted_rollback_is_finished_by_a_second_one(client: Client, home: "Home") -> None:
+    promote(client, "2.0")
+    write_deployment(read_deployment(home.store).rolled_back(), home.store)
+    assert rollback(client) == "1.0"
+    assert (served(client), read_deployment(home.store).default) == (BOTH, "1.0")
+
+
+def test_retire_refuses_the_default_and_what_is_not_there(client: Client) -> None:
+    with pytest.raises(InputError, match=r"version 1\.0 is the default; .* promote"):
+        retire(client, "1.0")
+    with pytest.raises(InputError, match=r"version '7\.0' isn't deployed"):
+        retire(client, "7.0")
+    with pytest.raises(InputError, match=r"version '7\.0' isn't deployed"):
+        scale(client, "7.0", 2)
+    assert served(client) == BOTH
+
+
+def test_retire_scale_and_deploy_finish_what_was_interrupted(
+    client: Client, home: "Home", photos: list[bytes]
+) -> None:
+    """One after the other, as each begins where the one before ends."""
+    deployment = read_deployment(home.store)
+    client.scale("2.0", 0)  # a retire that was killed after its first step
+    retire(client, "2.0")
+    assert served(client) == BOTH[:1]
+    assert set(read_deployment(home.store).versions) == {"1.0"}
+    assert httpx.post(home.url("/2.0"), content=photos[0], headers=home.headers()).status_code == 404
+
+    archive = home.store / "flying_objects-2.0.mar"
+    client.register(archive.name)  # a deploy that was killed while its workers started
+    deploy(client, archive, workers=1)
+    assert served(client) == BOTH
+    deploy(client, archive)  # once more is no error and changes nothing
+    assert (served(client), read_deployment(home.store)) == (BOTH, deployment)
+
+    more = replace(deployment.versions["2.0"], workers=2)
+    write_deployment(deployment.with_version("2.0", more), home.store)  # a scale that was killed
+    assert [(c.action, c.server, c.file) for c in diff(client)] == [("scale", "1 workers", "2 workers")]
+    assert scale(client, "2.0", 2).ready == 2
+    assert scale(client, "2.0", 1).ready == 1
+    assert read_deployment(home.store) == deployment
+
+
+def test_apply_follows_an_edited_file(client: Client, home: "Home") -> None:
+    before = (home.store / "deployment.json").read_text()
+    document = json.loads(before)
+    document["versions"]["2.0"]["batch_size"] = 3
+    (home.store / "deployment.json").write_text(json.dumps(document))
+    assert [asdict(c) for c in diff(client)] == [
+        {
+            "action": "restart",
+            "version": "2.0",
+            "server": "batches of 8 within 1 ms",
+            "file": "batches of 3 within 1 ms",
+        }
+    ]
+    apply(client)
+    assert diff(client) == apply(client) == []
+    found = find_version(client, "2.0")
+    assert found is not None
+    assert (found.batch_size, found.archive) == (3, "flying_objects-2.0.mar")
+    del document["versions"]["2.0"]
+    (home.store / "deployment.json").write_text(json.dumps(document))
+    assert [(c.action, c.version) for c in apply(client)] == [("remove", "2.0")]
+    (home.store / "deployment.json").write_text(before)
+    assert [(c.action, c.version) for c in apply(client)] == [("register", "2.0")]
+    assert served(client) == BOTH
+
+
+def test_a_busy_version_is_neither_scaled_down_nor_retired(client: Client, home: "Home") -> None:
+    """Held by somebody else's pause, which is as busy as a worker can be."""
+    before = read_deployment(home.store)
+    with paused(client, "2.0", 10):
+        with pytest.raises(NotPaused, match=r"didn't come to rest within .* try again"):
+            retire(client, "2.0", timeout_s=0.5)
+    assert (served(client), read_deployment(home.store)) == (BOTH, before)
+
+
+def test_two_operators(client: Client, home: "Home") -> None:
+    with (
+        locked(home.store, "deploy 3.0"),
+        pytest.raises(FlyobjError, match=r"is being changed: deploy 3\.0 by "),
+    ):
+        promote(client, "2.0", wait_s=0)
+    assert served(client) == BOTH
+
+
+def test_health(client: Client, home: "Home", tmp_path: Path) -> None:
+    assert health.why_not_live(home.path) is None
+    assert health.why_not_ready(home.path) is None
+    client.scale("1.0", 0)
+    assert health.why_not_live(home.path) is None
+    assert health.why_not_ready(home.path) == "none of the 0 workers of version 1.0 is ready"
+    apply(client)
+    assert health.why_not_ready(home.path) is None
+    assert "no server runs" in str(health.why_not_live(tmp_path))
+    assert "no server runs" in str(health.why_not_ready(tmp_path))
+
+
+def test_a_renewed_token_is_picked_up(client: Client, home: "Home", photos: list[bytes]) -> None:
+    """The one before is refused at once; a client that holds on to it reads the file again."""
+    old = home.headers()
+    with home.client() as other:
+        other.renew("inference")
+    refused = httpx.post(home.url(), content=photos[0], headers=old)
+    assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
+    assert client.predict(photos[0])["model_version"] == "1.0"
