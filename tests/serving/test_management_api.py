@@ -1,8 +1,8 @@
 """TorchServe's published cases of its management API against a server as we configure it.
 
 The cases, in their order, and the published statuses are those of `test/postman/management_data.json` of
-pytorch/serve. Models that are fetched from a bucket there come from the model store here. Where our status
-is another one, the last column says why; `docs/rollout.md` has the same table.
+pytorch/serve. Models fetched from a bucket there come from the model store here. Where our
+status is another one, the last column says why; `docs/rollout.md` has the same table.
 """
 
 import json
@@ -24,7 +24,7 @@ OFF = "no URL is fetched"
 CASES: tuple[tuple[str, str, str, int, int | None, str], ...] = (
     ("register from a URL", "POST", f"{M}?url={REMOTE}&model_name=cases", 200, 404, OFF),
     ("register", "POST", R, 200, None, ""),
-    ("register it again", "POST", R, 500, None, ""),
+    ("register it again", "POST", R, 500, 409, "500 is of a second download"),
     ("unregister", "DELETE", f"{M}/cases", 200, None, ""),
     ("register without a url", "POST", M, 400, None, ""),
     ("register, handler that doesn't exist", "POST", f"{R}&handler=invalid", 200, None, ""),

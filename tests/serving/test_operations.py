@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from model.errors import FlyobjError, InputError
-from serving import health
+from serving import health, shadow
 from serving.client import Client
 from serving.deployment import locked, read_deployment, write_deployment
 from serving.history import read_history
@@ -27,15 +27,28 @@ if TYPE_CHECKING:
 def home(
     new_home: Callable[[str], "Home"],
     archive_path: Path,
-    as_version: Callable[[Path, str], Path],
+    repack: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Home":
-    """A server with versions 1.0, the default, and 2.0; a worker each instead of the archive's two."""
+    """A server with versions 1.0, the default, and 2.0; a worker each instead of the archive's two.
+
+    2.0 calls every photo "unknown".
+    """
+
+    def unsure(text: str) -> str:
+        calibration = {"temperature": 1.0, "reject_below": 1.0}
+        return json.dumps({**json.loads(text), "calibration": calibration})
+
+    changes = {
+        "MAR-INF/MANIFEST.json": lambda text: text.replace('"1.0"', '"2.0"', 1),
+        "bundle/model.json": unsure,
+    }
+    second = repack(tmp_path_factory.mktemp("second") / "flying_objects-2.0.mar", changes)
     home = new_home("operations")
     home.start()
     with home.client() as client:
         assert deploy(client, archive_path, workers=1).workers == 1
-        deploy(client, as_version(tmp_path_factory.mktemp("second"), "2.0"), workers=1)
+        deploy(client, second, workers=1)
     return home
 
 
@@ -160,9 +173,11 @@ def test_apply_follows_an_edited_file(client: Client, home: "Home") -> None:
 def test_a_busy_version_is_neither_scaled_down_nor_retired(client: Client, home: "Home") -> None:
     """Held by somebody else's pause, which is as busy as a worker can be."""
     before = read_deployment(home.store)
-    with paused(client, "2.0", 10):
-        with pytest.raises(NotPaused, match=r"didn't come to rest within .* try again"):
-            retire(client, "2.0", timeout_s=0.5)
+    with (
+        paused(client, "2.0", 10),
+        pytest.raises(NotPaused, match=r"didn't come to rest within .* try again"),
+    ):
+        retire(client, "2.0", timeout_s=0.5)
     assert (served(client), read_deployment(home.store)) == (BOTH, before)
 
 
@@ -173,6 +188,53 @@ def test_two_operators(client: Client, home: "Home") -> None:
     ):
         promote(client, "2.0", wait_s=0)
     assert served(client) == BOTH
+
+
+def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, tmp_path: Path) -> None:
+    found = shadow.find_photos(dataset / "test")
+    seen: list[None] = []
+    result = shadow.compare(client, "2.0", None, found, lambda: seen.append(None))
+    assert (result.version, result.against) == ("2.0", "1.0")
+    assert (result.photos, len(result.flips), result.agreement) == (len(found), len(found), 0.0)
+    assert len(seen) == len(found)
+    flip = result.flips[0]
+    assert (flip.photo, flip.after) == (str(found[0]), "unknown")
+    assert flip.before_confidence == pytest.approx(flip.after_confidence, abs=1e-6)
+    assert 0 < result.times.p50_ms <= result.times.p99_ms
+    assert result.p99_ratio == result.times.p99_ms / result.times_against.p99_ms
+    page = tmp_path / "pages" / "shadow.html"
+    shadow.write_page(result, page)
+    text = page.read_text()
+    assert text.count('<img src="data:image/jpeg;base64,') == len(found)
+    assert "http" not in text.replace("http-equiv", "")
+    with pytest.raises(FlyobjError, match=r"agree on 0\.0000 of 8 photos, 0\.9 is asked for"):
+        shadow.require(result, 0.9, None)
+    with pytest.raises(FlyobjError, match=r"times as long as 1\.0 .* 0 is allowed"):
+        shadow.require(result, None, 0)
+    shadow.require(result, 0.0, 1e9)
+
+
+def test_shadow_on_wrong_input(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no photos under .*\.jpg"):
+        shadow.find_photos(tmp_path)
+    with pytest.raises(InputError, match="can't be compared with itself"):
+        shadow.compare(client, "1.0", None, [tmp_path])
+    with pytest.raises(InputError, match=r"version '7\.0' isn't there or not ready"):
+        shadow.compare(client, "7.0", None, [tmp_path])
+
+
+def test_promote_only_if_they_agree(
+    client: Client, home: "Home", dataset: Path, flyobj: Callable[..., Any]
+) -> None:
+    place = ("--home", home.path)
+    condition = ("--if-agree", 0.5, "--data", dataset)
+    said = flyobj("models", "promote", "2.0", *condition, *place, code=1)
+    assert "agree on 0.0000 of 8 photos" in said.stderr
+    assert client.default_version() == "1.0"
+    said = flyobj("models", "promote", "2.0", "--if-agree", 0.5, *place, code=2)
+    assert "go with --photos or --data" in said.stderr
+    flyobj("models", "promote", "2.0", "--if-agree", 0, "--data", dataset, *place)
+    assert client.default_version() == "2.0"
 
 
 def test_health(client: Client, home: "Home", tmp_path: Path) -> None:
