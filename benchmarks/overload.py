@@ -1,6 +1,7 @@
 """More requests than a server can answer: sent at a fixed rate, whatever becomes of those before."""
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ def flood(client: Client, photo: bytes, rate: float, seconds: float) -> Flood:
 
 async def _flood(client: Client, photo: bytes, rate: float, seconds: float) -> Flood:
     head = (
-        f"POST /predictions/{MODEL_NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"POST /predictions/{MODEL_NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         f"Authorization: Bearer {client.token('inference')}\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(photo)}\r\n\r\n"
     )
@@ -49,12 +50,14 @@ async def _ask(port: int, request: bytes) -> Answer:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(request)
-                answer = await reader.read()
-                status = int(answer.split(b" ", 2)[1])
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: *(\d+)", head, re.I)
+                await reader.readexactly(int(length[1]) if length else 0)
+                status = int(head.split(b" ", 2)[1])
             finally:
                 writer.close()
     except TimeoutError:
         status = -1
-    except (OSError, IndexError, ValueError):
+    except (OSError, EOFError, ValueError):
         status = 0
     return Answer(sent, time.monotonic(), status, None, False)

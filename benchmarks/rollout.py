@@ -74,6 +74,7 @@ class Survival:
         time.sleep(_AFTER_S)
         tallies = [w.tally(since, time.monotonic()) for w in witnesses]
         self.rows.append(row | added(tallies))
+        console.print(self.rows[-1], soft_wrap=True)
 
     def planned(self, client: Client, turn: int, load: Witness, named: Witness) -> None:
         """Deploy, promote, scale, roll back and retire one version beside 1.0."""
@@ -222,9 +223,11 @@ def large_photo() -> bytes:
     import numpy as np
     from PIL import Image
 
-    noise = np.random.default_rng(0).integers(0, 256, (_PHOTO_SIDE // 8, _PHOTO_SIDE // 8, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (_PHOTO_SIDE // 64, _PHOTO_SIDE // 64, 3), np.uint8
+    )
     stream = io.BytesIO()
-    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=90)
+    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
     return stream.getvalue()
 
 

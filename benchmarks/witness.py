@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.errors import FlyobjError
 from serving.archive import MODEL_NAME
 from serving.client import Client
 
+_NEW_TOKEN_S = 0.05  # until it is in the file
 _TIMEOUT_S = 30.0  # an answer that takes longer counts as none: the client hung
 
 
@@ -124,10 +126,11 @@ class Witness:
                 status, version = self._once(connection)
                 if status == 400:  # the token was renewed: what a client does that lives for long
                     connection.close()
+                    time.sleep(_NEW_TOKEN_S)
                     status, version = self._once(connection)
             except TimeoutError:
                 status, version = -1, None
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, FlyobjError):  # no server, or no tokens yet
                 status, version = 0, None
             answered = time.monotonic()
             self.answers.append(Answer(sent, answered, status, version, self._version is not None))

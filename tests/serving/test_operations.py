@@ -232,7 +232,7 @@ def test_promote_only_if_they_agree(
     assert "agree on 0.0000 of 8 photos" in said.stderr
     assert client.default_version() == "1.0"
     said = flyobj("models", "promote", "2.0", "--if-agree", 0.5, *place, code=2)
-    assert "go with --photos or --data" in said.stderr
+    assert "need --photos or --data" in said.stderr
     flyobj("models", "promote", "2.0", "--if-agree", 0, "--data", dataset, *place)
     assert client.default_version() == "2.0"
 

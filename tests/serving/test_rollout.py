@@ -144,11 +144,11 @@ def test_concurrent_requests_form_batches(
     assert max(formed) <= 8
 
 
-def test_the_same_version_twice_is_refused(client: Client, archive_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"version 1.0 is deployed already, from another archive; package .*--version"
-    ):
-        deploy(client, archive_path)
+def test_another_archive_of_a_version_is_refused(client: Client, repack: Repack, tmp_path: Path) -> None:
+    path = repack(tmp_path / "flying_objects-1.0.mar", {"bundle/golden/golden.json": swap})
+    message = r"version 1\.0 is deployed already, from another archive; package .*--version"
+    with pytest.raises(InputError, match=message):
+        deploy(client, path)
 
 
 def test_promoting_what_is_not_deployed_is_refused(client: Client, server: "Home") -> None:
