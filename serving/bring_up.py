@@ -51,8 +51,8 @@ def set_workers(client: Client, version: str, workers: int, timeout_s: float = 3
     """Start workers, or take some away while none has a request."""
     found = find_version(client, version)
     if found and workers < found.workers:
-        with paused(client, version, timeout_s):
-            client.scale(version, workers)
+        with paused(client, version, timeout_s) as pause:
+            pause.scale_down(workers)
     else:
         client.scale(version, workers)
     return wait_ready(client, version)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from model.errors import FlyobjError
 from serving.archive import MODEL_NAME
-from serving.client import Client
+from serving.client import Client, ServerError
 from serving.server import scratch_folder
 from serving.versions import find_version
 
@@ -31,6 +31,7 @@ HEADER = "X-Flyobj-Pause"
 _ALL_WITHIN_S = 5.0
 _POLL_S = 0.005
 _BETWEEN_S = 0.2
+_TRIES = 256  # each takes one worker away at least
 
 
 class NotPaused(FlyobjError):
@@ -41,7 +42,25 @@ class NotPaused(FlyobjError):
 class Pause:
     """A pause under way."""
 
+    client: Client
+    version: str
     calls: tuple[http.client.HTTPConnection, ...]
+
+    def scale_down(self, workers: int) -> None:
+        """Take workers away until so many are left.
+
+        The two threads that race for a worker's batch may also make TorchServe stumble over it: 500, "job
+        is null", with one worker gone and the others of that call still there; so it is asked again.
+        Scaled to none at once it would lose sight of those others, so the last one goes by itself.
+        """
+        for step in (max(1, workers), workers):
+            for tries_left in range(_TRIES, -1, -1):
+                try:
+                    self.client.scale(self.version, step)
+                    break
+                except ServerError as error:
+                    if error.status != 500 or not tries_left:
+                        raise
 
     def unanswered(self) -> int:
         """Count our own descriptions that are held or back in the queue."""
@@ -65,7 +84,7 @@ def paused(client: Client, version: str, timeout_s: float) -> Iterator[Pause]:
         folder.mkdir(mode=0o700)
         try:
             if _hold(client, version, folder, calls, until):
-                yield Pause(tuple(calls))
+                yield Pause(client, version, tuple(calls))
                 return
         finally:
             _release(folder)

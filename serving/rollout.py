@@ -190,7 +190,7 @@ def _scale_to_none(client: Client, version: str, timeout_s: float) -> bool:
         found = find_version(client, version)
         if found and found.waiting:
             return False
-        client.scale(version, 0)
+        pause.scale_down(0)
         time.sleep(_SETTLE_S)
         found = find_version(client, version)
         if found and found.waiting <= pause.unanswered():  # nothing but our own descriptions
