@@ -173,8 +173,7 @@ class Survival:
         """Five times what can be answered."""
         photo = large_photo()
         scale(client, "1.0", 1)
-        with Witness(client, photo, 4) as calm:
-            calm.allow("1.0")
+        with Witness(client, photo, 4, "1.0") as calm:
             time.sleep(10)
         before = calm.tally()
         capacity = before.requests / 10
@@ -183,8 +182,7 @@ class Survival:
         flooded = flood(client, photo, 5 * capacity, seconds)
         ended = started + seconds
         time.sleep(max(0.0, ended + 10 - time.monotonic()))
-        with Witness(client, photo, 4) as calm:
-            calm.allow("1.0")
+        with Witness(client, photo, 4, "1.0") as calm:
             time.sleep(10)
         after = calm.tally()
         refusals, answered = flooded.times_ms(503), flooded.times_ms(200)
@@ -223,9 +221,8 @@ def large_photo() -> bytes:
     import numpy as np
     from PIL import Image
 
-    noise = np.random.default_rng(0).integers(
-        0, 256, (_PHOTO_SIDE // 64, _PHOTO_SIDE // 64, 3), np.uint8
-    )
+    side = _PHOTO_SIDE // 64
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
     return stream.getvalue()
@@ -236,10 +233,8 @@ def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
     try:
         client = case.start()
         deploy(client, case.archive)
-        with Witness(client, case.photo, case.users) as load:
-            load.allow("1.0")
-            with Witness(client, case.photo, 1, "1.0", think_s=0.05) as named:
-                named.allow("1.0")
+        with Witness(client, case.photo, case.users, "1.0") as load:
+            with Witness(client, case.photo, 1, "1.0", "1.0", think_s=0.05) as named:
                 time.sleep(3)
                 for turn in range(2, 100):
                     case.planned(client, turn, load, named)

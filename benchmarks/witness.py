@@ -59,6 +59,7 @@ class Witness:
         client: knows the server and its tokens.
         photo: what is sent.
         users: clients at once.
+        allowed: the version that may answer at first.
         version: that they name in the URL; None for the default.
         think_s: between an answer and the next request.
     """
@@ -68,6 +69,7 @@ class Witness:
         client: Client,
         photo: bytes,
         users: int,
+        allowed: str,
         version: str | None = None,
         think_s: float = 0.0,
     ) -> None:
@@ -76,7 +78,7 @@ class Witness:
         self._version = version
         self._path = f"/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
         self._over = threading.Event()
-        self._allowed: list[tuple[float, frozenset[str]]] = []
+        self._allowed = [(0.0, frozenset({allowed}))]
         self.answers: list[Answer] = []
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(users)]
 

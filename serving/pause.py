@@ -49,8 +49,8 @@ class Pause:
     def scale_down(self, workers: int) -> None:
         """Take workers away until so many are left.
 
-        The two threads that race for a worker's batch may also make TorchServe stumble over it: 500, "job
-        is null", with one worker gone and the others of that call still there; so it is asked again.
+        The two threads that race for a worker's batch may make TorchServe stumble over it: 500, "job is
+        null", with one worker gone and the others of that call still there; so it is asked again.
         Scaled to none at once it would lose sight of those others, so the last one goes by itself.
         """
         for step in (max(1, workers), workers):

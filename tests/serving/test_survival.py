@@ -57,11 +57,9 @@ def test_no_planned_operation_loses_a_request(
     client: Client, as_version: Callable[[Path, str], Path], photos: list[bytes], tmp_path: Path
 ) -> None:
     with (
-        Witness(client, photos[0], 4) as load,
-        Witness(client, photos[0], 1, "1.0", think_s=0.02) as named,
+        Witness(client, photos[0], 4, "1.0") as load,
+        Witness(client, photos[0], 1, "1.0", "1.0", think_s=0.02) as named,
     ):
-        load.allow("1.0")
-        named.allow("1.0")
         deploy(client, as_version(tmp_path, "2.0"), workers=1)
         load.allow("1.0", "2.0")
         promote(client, "2.0")
@@ -87,8 +85,7 @@ def test_whoever_names_a_retired_version_is_answered_or_refused(
     client: Client, as_version: Callable[[Path, str], Path], photos: list[bytes], tmp_path: Path
 ) -> None:
     deploy(client, as_version(tmp_path, "3.0"), workers=1)
-    with Witness(client, photos[0], 2, "3.0", think_s=0.05) as named:
-        named.allow("3.0")
+    with Witness(client, photos[0], 2, "3.0", "3.0", think_s=0.05) as named:
         ask_until(named, 10)
         retire(client, "3.0", timeout_s=60)
         ask_until(named, 10)
@@ -98,8 +95,7 @@ def test_whoever_names_a_retired_version_is_answered_or_refused(
 
 
 def test_a_killed_worker_fails_its_own_batch_alone(client: Client, photos: list[bytes]) -> None:
-    with Witness(client, photos[0], 6) as load:
-        load.allow("1.0")
+    with Witness(client, photos[0], 6, "1.0") as load:
         ask_until(load, 30)
         killed = int(client.versions()["1.0"]["workers"][0]["pid"])
         os.kill(killed, signal.SIGKILL)
@@ -122,8 +118,7 @@ def pids(client: Client) -> set[int]:
 def test_a_killed_server_comes_back_as_it_was(home: "Home", client: Client, photos: list[bytes]) -> None:
     scale(client, "1.0", 1)
     before = state(client)
-    with Witness(client, photos[0], 3) as load:
-        load.allow("1.0")
+    with Witness(client, photos[0], 3, "1.0") as load:
         ask_until(load, 20)
         java = life.require(home.path).process()
         assert java is not None
