@@ -15,12 +15,17 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from model.bundle import Bundle, Golden, read_bundle, read_golden, write_json
 from model.errors import FlyobjError, InputError
+from model.files import write_json
+from model.golden import Golden, read_golden
 from serving.gate import check_archive
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
 
 MODEL_NAME = "flying_objects"
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +57,8 @@ def build_archive(run: Path, version: str, store: Path) -> Path:
     target = store / f"{MODEL_NAME}-{version}.mar"
     if target.exists():
         raise InputError(f"{str(target)!r} exists already; give another --version or remove it")
+    from model.bundle import read_bundle  # loads PyTorch; only packaging waits for it
+
     bundle = read_bundle(run / "bundle")
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
@@ -92,7 +99,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_archiver(source: Path, bundle: Bundle, version: str, work: Path) -> Path:
+def _run_archiver(source: Path, bundle: "Bundle", version: str, work: Path) -> Path:
     """Call torch-model-archiver on a staged folder; its top level becomes the archive's."""
     staged, scratch = work / "staged", work / "tmp"
     shutil.copytree(source, staged / "bundle")

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import httpx
 
-from model.bundle import read_json
 from model.errors import FlyobjError, InputError, PhotoError
+from model.files import read_json
 from serving.archive import MODEL_NAME
 from serving.server import Server
 

@@ -29,8 +29,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from model.bundle import read_json
 from model.errors import FlyobjError, InputError
+from model.files import read_json
 
 FILE, LOCK = "deployment.json", ".deployment.lock"
 LOCK_WAIT_S = 60

@@ -11,9 +11,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import Golden
 from model.errors import FlyobjError
-from model.golden import difference
+from model.golden import Golden, difference
 
 _TIMEOUT_S = 300
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from model.bundle import read_json, write_json
 from model.errors import FlyobjError, InputError
+from model.files import read_json, write_json
 from serving.archive import ROOT
 
 DEFAULT_PORT = 8080
