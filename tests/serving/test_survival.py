@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from benchmarks.witness import Witness
 from serving import health
 from serving import server as life
 from serving.client import Client
+from serving.pause import paused
 from serving.reconcile import reconcile
 from serving.rollout import deploy, promote, retire, rollback, scale
 from serving.versions import list_versions
@@ -136,3 +138,20 @@ def test_a_killed_server_comes_back_as_it_was(home: "Home", client: Client, phot
     assert tally.wrong == 0
     assert set(tally.statuses) <= {200, 0, 500, 503, 404}
     assert [a.status for a in load.answers[-3:]] == [200, 200, 200]
+
+
+def test_stop_waits_for_the_last_answers(home: "Home", client: Client, photos: list[bytes]) -> None:
+    """A request that waits in the queue when `stop` begins is answered before the server ends."""
+    with ThreadPoolExecutor(2) as pool:
+        with paused(client, "1.0", 30):
+            answer = pool.submit(client.predict, photos[0])
+            until = time.monotonic() + 30
+            while not sum(v.waiting for v in list_versions(client)):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            stopped = pool.submit(health.stop, home.path, 60)
+            time.sleep(0.5)
+            assert not stopped.done()
+        assert answer.result(60)["model_version"] == "1.0"
+        assert stopped.result(60) == (True, 0)
+    assert life.find(home.path) is None
