@@ -9,7 +9,7 @@ crash at start wouldn't be mended by another start of the server, and other vers
 import time
 from pathlib import Path
 
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from model.golden import difference
 from serving.archive import read_archive
 from serving.client import Client
@@ -92,5 +92,7 @@ def _drain(server: Server, timeout_s: float) -> int:
                     if not any(v.waiting for v in list_versions(client)):
                         return 0
                 time.sleep(_IDLE_POLL_S)
-    except (NotPaused, InputError, FlyobjError):  # whatever it is, the server is to end
+    except NotPaused:
+        return max(1, waiting)
+    except FlyobjError:  # whatever it is, the server is to end
         return 0

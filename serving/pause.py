@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def paused(client: Client, version: str, timeout_s: float) -> Iterator[Pause]:
     while True:
         calls: list[http.client.HTTPConnection] = []
         folder = scratch_folder(Path(client.server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
-        folder.mkdir(mode=0o700)
+        _make(folder)
         try:
             if _hold(client, version, folder, calls, until):
                 yield Pause(client, version, tuple(calls))
@@ -129,12 +129,26 @@ def _ask(client: Client, version: str, name: str) -> http.client.HTTPConnection:
     """Send a request for a description and don't wait for the answer."""
     call = http.client.HTTPConnection("127.0.0.1", client.server.port + 1, timeout=30)
     headers = {"Authorization": f"Bearer {client.token('management')}", HEADER: name}
-    call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
+    try:
+        call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
+    except OSError as error:
+        raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
     return call
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise FlyobjError(
+            f"the server's temporary folder {str(folder.parent)!r} can't be used ({error.strerror}); "
+            "work on the server's machine, as its user and with its TMPDIR"
+        ) from error
 
 
 def _release(folder: Path) -> None:
     """Let the workers go on; renamed first, so that none can put its pid into it meanwhile."""
     over = folder.with_name(f"{folder.name}-over")
-    folder.rename(over)
+    with suppress(OSError):  # the server has ended and taken its folder along
+        folder.rename(over)
     shutil.rmtree(over, ignore_errors=True)

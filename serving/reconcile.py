@@ -73,7 +73,8 @@ def _follow(client: Client, timeout_s: float) -> list[Change]:
 
 def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
     there = {v.version: v for v in list_versions(client)}
-    for name, deployed in deployment.versions.items():
+    # The default first: TorchServe gives requests that name no version to the first one it gets.
+    for name, deployed in sorted(deployment.versions.items(), key=lambda v: v[0] != deployment.default):
         wanted = f"{deployed.workers} workers" if deployed.workers else "the archive's workers"
         found = there.get(name)
         if found is None:

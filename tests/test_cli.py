@@ -187,7 +187,7 @@ def test_archive_of_a_version_that_exists(inside: FlyObj, run: Path, archive_pat
         ("models", "promote", "1.0"),
         ("models", "deploy", "a.mar"),
         ("models", "rollback"),
-        ("models", "scale", "1.0", 1),
+        ("models", "scale", "1.0", "1"),
         ("models", "retire", "1.0"),
         ("models", "diff"),
         ("models", "history"),

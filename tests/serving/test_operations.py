@@ -1,6 +1,7 @@
 """Promote, roll back, scale, retire, diff, apply on a real server, also after an interruption."""
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from model.errors import FlyobjError, InputError
 from serving import health, shadow
+from serving.bring_up import wait_ready
 from serving.client import Client
 from serving.deployment import locked, read_deployment, write_deployment
 from serving.history import read_history
@@ -179,6 +181,25 @@ def test_a_busy_version_is_neither_scaled_down_nor_retired(client: Client, home:
     ):
         retire(client, "2.0", timeout_s=0.5)
     assert (served(client), read_deployment(home.store)) == (BOTH, before)
+
+
+def test_a_handler_that_cannot_hold_still_says_so(client: Client, home: "Home") -> None:
+    """An archive of another handler, or packaged before ours could."""
+    archive = home.store / "other.mar"
+    model = {"modelName": "flying_objects", "modelVersion": "9.0", "handler": "other.py:handle"}
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": model}))
+        file.writestr("other.py", "def handle(data, context):\n    return [{} for _ in data or []]\n")
+    client.register(archive.name)
+    archive.unlink()  # TorchServe has unpacked it
+    client.scale("9.0", 1)
+    try:
+        wait_ready(client, "9.0")
+        message = r"version 9\.0 was packaged before its handler could hold still"
+        with pytest.raises(FlyobjError, match=message), paused(client, "9.0", 30):
+            pytest.fail("it holds")
+    finally:
+        client.unregister("9.0")
 
 
 def test_two_operators(client: Client, home: "Home") -> None:

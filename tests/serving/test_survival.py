@@ -6,6 +6,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from benchmarks.overload import flood
 from benchmarks.witness import Witness
 from serving import health
 from serving import server as life
@@ -138,6 +140,25 @@ def test_a_killed_server_comes_back_as_it_was(home: "Home", client: Client, phot
     assert tally.wrong == 0
     assert set(tally.statuses) <= {200, 0, 500, 503, 404}
     assert [a.status for a in load.answers[-3:]] == [200, 200, 200]
+
+
+def test_overload_is_refused_at_once_and_what_is_accepted_is_answered(
+    client: Client, photos: list[bytes]
+) -> None:
+    """While the workers hold still the queue takes what it can; model-config.yaml allows 200."""
+    with ThreadPoolExecutor(1) as pool:
+        with paused(client, "1.0", 30):
+            flooded = pool.submit(flood, client, photos[0], 200, 1.3)  # 260 requests
+            until = time.monotonic() + 8
+            while sum(v.waiting for v in list_versions(client)) < 200:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        answers = flooded.result(120).answers
+    statuses = Counter(answer.status for answer in answers)
+    assert set(statuses) == {200, 503}
+    assert sum(statuses.values()) == 260
+    assert statuses[200] >= 200
+    assert health.why_not_ready(Path(client.server.home)) is None
 
 
 def test_stop_waits_for_the_last_answers(home: "Home", client: Client, photos: list[bytes]) -> None:
