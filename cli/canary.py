@@ -23,7 +23,7 @@ Proxy = Annotated[Path, typer.Option(help="nginx's folder: its configuration, pi
 def start(
     version: Annotated[str, typer.Argument(help="A deployed version.")],
     percent: Annotated[float, typer.Option(help="Share of the requests that name no version.")] = 5,
-    listen: Annotated[int, typer.Option(help="nginx's port.")] = 8090,
+    listen: Annotated[int, typer.Option(help="nginx's port, where there is no nginx.conf yet.")] = 8090,
     proxy: Proxy = DEFAULT_PROXY,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -40,8 +40,8 @@ def start(
     if found is None or not found.is_ready:
         raise InputError(f"version {version!r} isn't there or not ready; see `flyobj models list`")
     runs = canary.start(proxy, running.port, version, percent, listen)
-    line = f"{percent:g} % of the traffic through port {listen} goes to version {version}"
-    begin = f"{proxy}/nginx.conf is written; start it: nginx -p {proxy} -c nginx.conf"
+    line = f"{percent:g} % of the traffic through nginx goes to version {version}"
+    begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {proxy} -c nginx.conf"
     document = {"version": version, "percent": percent, "listen": listen, "running": runs}
     emit(document, as_json, line if runs else begin)
 

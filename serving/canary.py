@@ -54,16 +54,20 @@ class Limits:
 
 
 def start(proxy: Path, server_port: int, version: str, percent: float, listen: int) -> bool:
-    """Send `percent` of the requests that name no version to `version`; True if nginx runs."""
+    """Send `percent` of the requests that name no version to `version`; True if nginx runs.
+
+    `nginx.conf` is written where there is none, with the ports given here.
+    """
     if not re.fullmatch(r"\d+(\.\d+){0,3}", version):
         raise InputError(f"version {version!r} must be numbers and dots, such as 2.0")
     if not 0 < percent <= 100:
         raise InputError(f"percent {percent:g} must be above 0 and at most 100")
     (proxy / "logs").mkdir(parents=True, exist_ok=True)
-    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
-    text = text.replace("server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
-    text = text.replace("listen 127.0.0.1:8090;", f"listen 127.0.0.1:{listen};")
-    (proxy / "nginx.conf").write_text(text, encoding="utf-8")
+    if not (proxy / "nginx.conf").exists():  # it may have been edited: a certificate, other limits
+        text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+        text = text.replace("server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
+        text = text.replace("listen 127.0.0.1:8090;", f"listen 127.0.0.1:{listen};")
+        (proxy / "nginx.conf").write_text(text, encoding="utf-8")
     return _split(proxy, version, percent)
 
 

@@ -117,6 +117,9 @@ def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
     canary.start(tmp_path, 8080, "2.0", 5, canary.DEFAULT_LISTEN)
     stock = canary.ROOT / "deploy" / "nginx" / "nginx.conf"
     assert (tmp_path / "nginx.conf").read_text() == stock.read_text()
+    (tmp_path / "nginx.conf").write_text(stock.read_text() + "# mine\n")
+    canary.start(tmp_path, 8080, "2.0", 10, canary.DEFAULT_LISTEN)
+    assert (tmp_path / "nginx.conf").read_text().endswith("# mine\n")
     command = [str(NGINX), "-t", "-p", str(tmp_path), "-c", "nginx.conf"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     assert tried.returncode == 0, tried.stderr

@@ -72,10 +72,9 @@ def test_no_planned_operation_loses_a_request(
         load.allow("1.0", "2.0")
         rollback(client)
         load.allow("1.0")
-        for _ in range(2):
-            scale(client, "1.0", 1)
-            ask_until(load, 50)
-            scale(client, "1.0", 2)
+        scale(client, "1.0", 1)
+        ask_until(load, 50)
+        scale(client, "1.0", 2)
         client.renew("inference")
         retire(client, "2.0")
         ask_until(load, 50)
