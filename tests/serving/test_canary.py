@@ -19,7 +19,7 @@ from serving import canary
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
-LIMITS = canary.Limits(error_rate=0.1, p99_ratio=2, least=20)
+LIMITS = canary.Limits(error_rate=0.1, p99_ratio=2, window_s=3600, least=20)
 REQUESTS = 1000
 
 
@@ -105,7 +105,9 @@ def test_a_canary_that_fails_is_switched_off(
 ) -> None:
     Upstream.status = 503
     counts = proxy(400)
-    result = flyobj("canary", "check", "--proxy", tmp_path / "proxy", "--least", 20, code=1)
+    result = flyobj(
+        "canary", "check", "--proxy", tmp_path / "proxy", "--least", 20, "--window", 3600, code=1
+    )
     said = str(getattr(result, "stderr", ""))
     assert f"{counts['/2.0']} of the canary's {counts['/2.0']} answers failed" in said
     wait_for(lambda: set(proxy(50)) == {""})
