@@ -18,7 +18,7 @@ PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format data train evaluate archive serve stop predict loadtest bench fuzz clean
+.PHONY: help install demo test lint format data train evaluate archive serve stop predict loadtest bench fuzz survive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench: install ## the demo's figures again, as JSON
 
 fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RUN --requests 1000"
 	@$(BIN)/python -m benchmarks.fuzz $(FUZZ)
+
+survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
+	@$(BIN)/python -m benchmarks.rollout $(SURVIVE)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache

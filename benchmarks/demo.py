@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.demo_report import write_report
-from model.bundle import write_json
 from model.errors import FlyobjError, InputError
+from model.files import write_json
 from serving import server
 from serving.client import Client
 

@@ -31,9 +31,9 @@ from rich.progress import Progress
 from benchmarks.corpus import Case, good_cases
 from benchmarks.demo import free_port
 from benchmarks.hostile import hostile_cases, mutations, truncations
-from model.bundle import Golden, as_probabilities, read_bundle
-from model.engines import REDUCED
-from model.golden import difference
+from model.answers import as_probabilities
+from model.bundle import read_bundle
+from model.golden import REDUCED, Golden, difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
 from serving import server

@@ -35,7 +35,8 @@ from ts.service import Service
 
 import handler
 from handler.flyobj_handler import FlyingObjectsHandler
-from model.bundle import as_probabilities, read_bundle
+from model.answers import as_probabilities
+from model.bundle import read_bundle
 from model.golden import self_check
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing

@@ -19,8 +19,10 @@ from typing import Any
 
 import httpx
 
-from model.bundle import as_probabilities, read_bundle, read_json
-from model.engines import REDUCED
+from model.answers import as_probabilities
+from model.bundle import read_bundle
+from model.files import read_json
+from model.golden import REDUCED
 from model.predictor import Predictor
 from serving import server
 from serving.client import Client

@@ -54,7 +54,7 @@ def evaluate(
     Draws a report with the mistakes. With --against it ends with 1 if the answers differ.
     """
     from cli.targets import open_target
-    from model.bundle import write_json
+    from model.files import write_json
     from training.evaluation.answers import require_agreement
     from training.evaluation.evaluate import evaluate
     from training.evaluation.publish import PAGE, About, check_folder, publish

@@ -2,14 +2,30 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import rich
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_HOME, Home, Json, emit, out
+from cli.options import DEFAULT_HOME, Home, Json, emit
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.shadow import Comparison
+
+SHOWN_FLIPS = 40
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
+
+Version = Annotated[str, typer.Argument(help="A deployed version.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
+]
+Photos = Annotated[Path | None, typer.Option(help="Folder of photos, searched through.")]
+Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are taken.")]
+DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 
 @app.command("list")
@@ -17,7 +33,7 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions, their workers, and which one is the default."""
     from serving import server
     from serving.client import Client
-    from serving.rollout import list_versions
+    from serving.versions import list_versions
 
     with Client(server.require(home)) as client:
         versions = [asdict(v) for v in list_versions(client)]
@@ -25,9 +41,33 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 
 @app.command()
+def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show a version: workers, batching, archive, what its model says of itself."""
+    from model.errors import InputError
+    from serving import server
+    from serving.client import Client
+    from serving.versions import find_version
+
+    with Client(server.require(home)) as client:
+        found = find_version(client, version)
+        if found is None:
+            raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
+        model = client.describe(version) if found.ready else None
+    document = {**asdict(found), "model": model}
+    table = Table(show_header=False)
+    for key, value in {**asdict(found), **(model or {})}.items():
+        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    emit(document, as_json, table)
+
+
+@app.command()
 def deploy(
     archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; what the archive says by default.")
+    ] = None,
     home: Home = DEFAULT_HOME,
+    wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
     """Register an archive, wait for its workers, check its answers. The first becomes the default."""
@@ -36,33 +76,219 @@ def deploy(
     from serving.rollout import deploy
 
     with Client(server.require(home)) as client:
-        version = deploy(client, archive)
+        version = deploy(client, archive, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)
 
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="A deployed version.")], home: Home = DEFAULT_HOME
+    version: Version,
+    photos: Photos = None,
+    data: Data = None,
+    if_agree: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
+    ] = None,
+    max_p99_ratio: Annotated[
+        float | None,
+        typer.Option(min=0, help="Only if its p99 is at most so many times the default's."),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
 ) -> None:
-    """Let requests that name no version go to this one."""
-    from serving import server
+    """Let requests that name no version go to this one; `rollback` undoes it."""
+    from model.errors import InputError
+    from serving import server, shadow
     from serving.client import Client
     from serving.rollout import promote
 
+    conditions = if_agree is not None or max_p99_ratio is not None
+    if conditions != bool(photos or data):
+        raise InputError(
+            "--if-agree and --max-p99-ratio need --photos or --data, and the other way round"
+        )
     with Client(server.require(home)) as client:
-        promote(client, version)
-    out.print(f"version {version} is the default")
+        if conditions and client.default_version() != version:
+            comparison = _compare(client, version, None, photos, data, None)
+            shadow.require(comparison, if_agree, max_p99_ratio)
+        promote(client, version, wait)
+    emit({"default": version}, as_json, f"version {version} is the default")
+
+
+@app.command()
+def shadow(
+    version: Version,
+    photos: Photos = None,
+    data: Data = None,
+    against: Annotated[
+        str | None, typer.Option(help="Version to compare with; the default one if not given.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Send so many photos, evenly spread over the folder.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Send the same photos to two versions: where do they differ, and which one is slower?"""
+    from serving import server, shadow
+    from serving.client import Client
+
+    with Client(server.require(home)) as client:
+        comparison = _compare(client, version, against, photos, data, limit)
+    if page:
+        shadow.write_page(comparison, page)
+    emit(asdict(comparison), as_json, *_show_comparison(comparison))
+
+
+@app.command()
+def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
+    """Make the version the default again that was it before the last `promote`."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import rollback
+
+    with Client(server.require(home)) as client:
+        version = rollback(client, wait)
+    emit({"default": version}, as_json, f"version {version} is the default again")
+
+
+@app.command()
+def scale(
+    version: Version,
+    workers: Annotated[int, typer.Argument(min=1, help="Processes.")],
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Give a version more or fewer workers; none is taken away while it has a request."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import scale
+
+    with Client(server.require(home)) as client:
+        found = scale(client, version, workers, timeout, wait)
+    emit(asdict(found), as_json, f"version {version} has {found.ready} workers")
+
+
+@app.command()
+def retire(
+    version: Version,
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
+    from serving import server
+    from serving.client import Client
+    from serving.rollout import retire
+
+    with Client(server.require(home)) as client:
+        retire(client, version, timeout, wait)
+    emit({"retired": version}, as_json, f"version {version} is gone; its archive stays in the store")
+
+
+@app.command()
+def diff(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show what `apply` would change on the server."""
+    from serving import server
+    from serving.client import Client
+    from serving.reconcile import diff
+
+    with Client(server.require(home)) as client:
+        changes = [asdict(change) for change in diff(client)]
+    same = "the server is as deployment.json says"
+    emit(changes, as_json, change_table(changes) if changes else same)
+
+
+@app.command()
+def apply(
+    home: Home = DEFAULT_HOME,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Bring the server to what model-store/deployment.json says, e.g. after you edited it."""
+    from serving import server
+    from serving.client import Client
+    from serving.reconcile import apply
+
+    with Client(server.require(home)) as client:
+        changes = [asdict(change) for change in apply(client, timeout, wait)]
+    same = "nothing to do: the server is as deployment.json says"
+    emit(changes, as_json, change_table(changes) if changes else same)
+
+
+@app.command()
+def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """List what was done to the versions, when and by whom."""
+    from serving import server
+    from serving.history import read_history
+
+    store = Path(server.require(home).model_store)
+    entries = [asdict(entry) for entry in read_history(store)]
+    table = Table("time (UTC)", "operation", "version", "outcome", "who")
+    for e in entries:
+        table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
+    emit(entries, as_json, table)
+
+
+def _compare(
+    client: "Client",
+    version: str,
+    against: str | None,
+    photos: Path | None,
+    data: Path | None,
+    limit: int | None,
+) -> "Comparison":
+    from rich.progress import Progress
+
+    from model.errors import InputError
+    from serving import shadow
+
+    if (photos is None) == (data is None):
+        raise InputError("give either --photos DIR or --data DIR")
+    found = shadow.find_photos(photos or Path(str(data)) / "test", limit)
+    with Progress(console=rich.get_console()) as progress:
+        task = progress.add_task("asking both", total=len(found))
+        return shadow.compare(client, version, against, found, lambda: progress.advance(task))
+
+
+def _show_comparison(c: "Comparison") -> list[Any]:
+    times = Table("version", "p50", "p99")
+    for name, t in ((c.version, c.times), (c.against, c.times_against)):
+        times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
+    flips = Table("photo", f"by {c.against}", f"by {c.version}")
+    for f in c.flips[:SHOWN_FLIPS]:
+        words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
+        flips.add_row(*map(rich.markup.escape, words))
+    line = f"{c.photos} photos, {c.agreement:.4f} called the same by both, {len(c.flips)} flips"
+    return [times, *([flips] if c.flips else []), line]
 
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
     """Lay out versions for people."""
-    table = Table("version", "default", "workers ready", "batch size", "batch delay", "archive")
+    table = Table(
+        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
+    )
     for v in versions:
         row = [
             f"{v['ready']}/{v['workers']}",
             str(v["batch_size"]),
             f"{v['max_batch_delay_ms']} ms",
+            str(v["waiting"]),
         ]
         table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
+    return table
+
+
+def change_table(changes: list[dict[str, Any]]) -> Table:
+    """Lay out the differences between file and server for people."""
+    table = Table("action", "version", "server", "deployment.json")
+    for change in changes:
+        table.add_row(change["action"], change["version"], change["server"], change["file"])
     return table

@@ -13,6 +13,11 @@ from cli.options import DEFAULT_HOME, DEFAULT_STORE, Home, Json, Store, emit, ou
 
 app = typer.Typer()
 
+Drain = Annotated[
+    float, typer.Option("--drain", min=0, help="Seconds to wait for the last answers before it ends.")
+]
+DEFAULT_DRAIN = 30.0
+
 
 @app.command()
 def archive(
@@ -42,66 +47,104 @@ def serve(
     port: Annotated[int, typer.Option(help="Inference port; management, metrics follow.")] = 8080,
     model_store: Store = DEFAULT_STORE,
     home: Home = DEFAULT_HOME,
+    config: Annotated[
+        Path | None, typer.Option(help="TorchServe's settings; config.properties by default.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
-    from serving import server
+    from serving import health, server
     from serving.client import Client
-    from serving.rollout import reconcile
+    from serving.reconcile import reconcile
 
     with rich.get_console().status("starting TorchServe"):
-        running = server.start(home, port, model_store)
-    keep = False
+        running = server.start(home, port, model_store, config)
+    keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
             versions = reconcile(client)
-        names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
-        served = f"serving {', '.join(names)}" if names else "nothing deployed yet: flyobj models deploy"
-        document = {**asdict(running), "versions": [asdict(v) for v in versions]}
-        emit(document, as_json, f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}")
-        if detach:
-            keep = True
-        else:
-            server.wait(running)
+            names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
+            nothing = "nothing deployed yet: flyobj models deploy"
+            served = f"serving {', '.join(names)}" if names else nothing
+            document = {**asdict(running), "versions": [asdict(v) for v in versions]}
+            line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
+            emit(document, as_json, line)
+            if detach:
+                keep = True
+            else:
+                drain_s = drain
+                server.wait(running, client.keep_tokens)
     finally:
         if not keep:
-            server.stop(home)
+            health.stop(home, drain_s)
 
 
 @app.command()
-def stop(home: Home = DEFAULT_HOME) -> None:
-    """End the server of this home, and its workers."""
-    from serving import server
+def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
+    """End the server of this home, and its workers, once nobody waits for an answer."""
+    from serving import health
 
-    ran = server.stop(home)
-    out.print("stopped" if ran else f"no server ran with home {home}")
+    with rich.get_console().status("waiting for the last answers"):
+        ran, waiting = health.stop(home, drain)
+    left = f"; {waiting} requests were still waiting after {drain:g} s" if waiting else ""
+    out.print(f"stopped{left}" if ran else f"no server ran with home {home}")
 
 
 @app.command()
-def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Say whether a server runs, on which ports, with which versions and how much memory."""
-    from serving import server
+def status(
+    home: Home = DEFAULT_HOME,
+    live: Annotated[
+        bool, typer.Option("--live", help="Only: exit code 0 if the server answers, else 1.")
+    ] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Only: exit code 0 if the default answers photos, else 1.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether a server runs, where, with which versions, queues, memory and tokens."""
+    from serving import health, server
     from serving.client import Client
-    from serving.rollout import list_versions
+    from serving.versions import list_versions
 
+    if live or ready:
+        _probe(health.why_not_ready(home) if ready else health.why_not_live(home))
+        return
     running = server.require(home)
     with Client(running) as client:
-        versions = list_versions(client)
+        versions = [asdict(v) for v in list_versions(client)]
+        tokens = {kind: round(client.token_lasts_s(kind)) for kind in client.KINDS}
     memory = {name: round(size) for name, size in server.memory_mib(running).items()}
-    document = {**asdict(running), "versions": [asdict(v) for v in versions], "memory_mib": memory}
+    document = {**asdict(running), "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
-    emit(document, as_json, line, version_table([asdict(v) for v in versions]))
+    minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
+    emit(document, as_json, line, version_table(versions), f"tokens last: {minutes}")
+
+
+def _probe(why_not: str | None) -> None:
+    from model.errors import FlyobjError
+
+    if why_not:
+        raise FlyobjError(why_not)
 
 
 @app.command()
-def token(home: Home = DEFAULT_HOME) -> None:
+def token(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and renew the tokens before they run out.")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
     """Print the inference token, for curl."""
     from serving import server
     from serving.client import Client
 
-    with Client(server.require(home)) as client:
-        print(client.token("inference"))
+    running = server.require(home)
+    with Client(running) as client:
+        print(client.token("inference"), flush=True)
+        if watch:
+            server.wait(running, client.keep_tokens)
 
 
 @app.command()

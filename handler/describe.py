@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from handler.settings import Settings
-from model.bundle import ModelSpec, read_json
+from model.bundle import ModelSpec
+from model.files import read_json
 from model.formats import FORMATS
 
 

@@ -8,20 +8,20 @@
 A bundle is written under a temporary name and renamed, so a crash leaves no half bundle.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors.torch import load_file, save_file
 
-from model.calibration import UNKNOWN, Calibration
+from model.answers import UNKNOWN
+from model.calibration import Calibration
 from model.errors import InputError
+from model.files import exact_keys, read_json, write_json
+from model.golden import Golden, read_golden
 from model.preprocessing import Preprocessing
 
 if TYPE_CHECKING:  # importing torchvision takes long, and an engine may do without it
@@ -47,7 +47,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, document: Any, where: str) -> "ModelSpec":
         """Check `document` key by key; `where` names it in errors."""
-        values = _exact_keys(document, [f.name for f in fields(cls)], where, optional=("calibration",))
+        values = exact_keys(document, [f.name for f in fields(cls)], where, optional=("calibration",))
         if values["format"] != FORMAT or values["architecture"] != ARCHITECTURE:
             raise InputError(
                 f"{where}: format {values['format']!r} of {values['architecture']!r} is not the one "
@@ -56,7 +56,7 @@ class ModelSpec:
         classes = values["classes"]
         if not isinstance(classes, list) or len(set(map(str, classes))) < max(2, len(classes)):
             raise InputError(f"{where}: classes {classes!r} must be two or more different names")
-        inner = _exact_keys(
+        inner = exact_keys(
             values["preprocessing"],
             [f.name for f in fields(Preprocessing)],
             f"{where}: preprocessing",
@@ -69,16 +69,6 @@ class ModelSpec:
         calibration = _calibration(values.get("calibration", {}), classes, f"{where}: calibration")
         checked = {"preprocessing": preprocessing, "calibration": calibration}
         return cls(**{**values, "classes": tuple(classes), **checked})
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A photo that a packaged model must answer as training did."""
-
-    name: str
-    photo: bytes
-    label: str
-    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -132,46 +122,6 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(spec, path, read_golden(path / "golden"))
 
 
-def read_golden(folder: Path) -> tuple[Golden, ...]:
-    """Read the golden photos of a bundle from its folder `golden/`."""
-    entries = read_json(folder / "golden.json")
-    keys = ["file", "label", "probabilities"]
-    golden = []
-    for entry in entries if isinstance(entries, list) else []:
-        values = _exact_keys(entry, keys, str(folder / "golden.json"))
-        photo = folder / Path(values["file"]).name
-        if not photo.is_file():
-            raise InputError(f"golden photo {str(photo)!r} is missing; train or package it again")
-        golden.append(Golden(photo.name, photo.read_bytes(), values["label"], values["probabilities"]))
-    if not golden:
-        raise InputError(f"{str(folder)!r} lists no golden photos; train or package it again")
-    return tuple(golden)
-
-
-def as_probabilities(classes: tuple[str, ...], row: "np.ndarray[Any, Any]") -> dict[str, float]:
-    """Name a (classes,) row of probabilities."""
-    return {name: float(p) for name, p in zip(classes, row, strict=True)}
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON document, or say what is wrong with the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} can't be read as JSON ({error})") from error
-
-
-def write_json(document: Any, path: Path) -> None:
-    """Write a JSON document under a temporary name and rename it into place.
-
-    Bytes of file names that are no UTF-8 are escaped, and come back as they were.
-    """
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
-
-
 def _read_network(folder: Path, spec: ModelSpec) -> "Network":
     from model.network import Network
 
@@ -188,7 +138,7 @@ def _read_network(folder: Path, spec: ModelSpec) -> "Network":
 
 def _calibration(document: Any, classes: list[str], where: str) -> Calibration:
     names = [f.name for f in fields(Calibration)]
-    values = _exact_keys(document, names, where, optional=names)
+    values = exact_keys(document, names, where, optional=names)
     try:
         below = values.get("reject_below")
         temperature = float(values.get("temperature", 1.0))
@@ -198,18 +148,3 @@ def _calibration(document: Any, classes: list[str], where: str) -> Calibration:
     if calibration.reject_below is not None and UNKNOWN in classes:
         raise InputError(f"{where}: reject_below needs the name {UNKNOWN!r}, which is a class")
     return calibration
-
-
-def _exact_keys(
-    document: Any, keys: Sequence[str], where: str, optional: Sequence[str] = ()
-) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise InputError(f"{where} must be a JSON object, it is {type(document).__name__}")
-    missing = sorted(set(keys) - set(document) - set(optional))
-    unknown = sorted(set(document) - set(keys))
-    if missing or unknown:
-        raise InputError(
-            f"{where}: missing keys {missing}, unknown keys {unknown}; exactly {sorted(keys)} are "
-            "allowed; train or package it again"
-        )
-    return document

@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.answers import UNKNOWN as UNKNOWN
 from model.errors import InputError
-
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,13 @@ from torch import Tensor
 
 from model.bundle import Bundle
 from model.errors import FlyobjError, InputError
+from model.golden import EXACT, REDUCED
 
 logger = logging.getLogger(__name__)
 
 ENGINES = ("torch", "openvino")
 VARIABLE = "FLYOBJ_ENGINE"
 FOLDER = "engines"  # in an archive
-
-# How far an engine's probabilities may be from training's. Eager PyTorch repeats them to about 1e-6 on
-# one machine and 1e-4 across CPUs; a change of preprocessing that matters moves them by more than 1e-2.
-EXACT = 1e-3
-# With 8 bits of mantissa instead of 24 (bfloat16, float16) they were up to 0.014 off.
-REDUCED = 5e-2
 
 Photos = npt.NDArray[np.uint8]
 

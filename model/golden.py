@@ -1,18 +1,54 @@
 """Whether a model answers its golden photos as training did: the one rule of gate, worker and rollout.
 
 The packaging gate asks it of an archive, each worker of itself at its start, a deployment of the
-running server.
+running server. The last of these shouldn't wait for PyTorch, so it isn't imported here.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from model.bundle import Golden, as_probabilities
-from model.calibration import UNKNOWN
-from model.engines import REDUCED
-from model.errors import FlyobjError
+from model.answers import UNKNOWN, as_probabilities
+from model.errors import FlyobjError, InputError
+from model.files import exact_keys, read_json
 from model.image import DEFAULT_LIMITS
-from model.predictor import Predictor
+
+if TYPE_CHECKING:
+    from model.predictor import Predictor
+
+
+# How far an engine's probabilities may be from training's. Eager PyTorch repeats them to about 1e-6 on
+# one machine and 1e-4 across CPUs; a change of preprocessing that matters moves them by more than 1e-2.
+EXACT = 1e-3
+# With 8 bits of mantissa instead of 24 (bfloat16, float16) they were up to 0.014 off.
+REDUCED = 5e-2
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A photo that a packaged model must answer as training did."""
+
+    name: str
+    photo: bytes
+    label: str
+    probabilities: Mapping[str, float]
+
+
+def read_golden(folder: Path) -> tuple[Golden, ...]:
+    """Read the golden photos of a bundle from its folder `golden/`."""
+    entries = read_json(folder / "golden.json")
+    keys = ["file", "label", "probabilities"]
+    golden = []
+    for entry in entries if isinstance(entries, list) else []:
+        values = exact_keys(entry, keys, str(folder / "golden.json"))
+        photo = folder / Path(values["file"]).name
+        if not photo.is_file():
+            raise InputError(f"golden photo {str(photo)!r} is missing; train or package it again")
+        golden.append(Golden(photo.name, photo.read_bytes(), values["label"], values["probabilities"]))
+    if not golden:
+        raise InputError(f"{str(folder)!r} lists no golden photos; train or package it again")
+    return tuple(golden)
 
 
 def difference(golden: Golden, answer: Mapping[str, Any], tolerance: float = REDUCED) -> str | None:
@@ -40,7 +76,7 @@ def difference(golden: Golden, answer: Mapping[str, Any], tolerance: float = RED
     return None
 
 
-def self_check(predictor: Predictor, golden: Sequence[Golden]) -> None:
+def self_check(predictor: "Predictor", golden: Sequence[Golden]) -> None:
     """Let `predictor` answer the golden photos one by one.
 
     Raises:

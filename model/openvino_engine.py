@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from model.bundle import Bundle
-from model.engines import EXACT, REDUCED, Photos, has_openvino
+from model.engines import Photos, has_openvino
 from model.errors import FlyobjError
+from model.golden import EXACT, REDUCED
 
 # As if it weren't installed: OpenVINO would report each conversion to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

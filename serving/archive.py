@@ -16,11 +16,16 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.bundle import Bundle, Golden, read_bundle, read_golden, write_json
-from model.engines import FOLDER, write_engines
+import yaml
+
 from model.errors import FlyobjError, InputError
-from serving.gate import check_archive
+from model.files import write_json
+from model.golden import Golden, read_golden
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
 
 MODEL_NAME = "flying_objects"
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +42,7 @@ class Archive:
     version: str
     sha256: str
     golden: tuple[Golden, ...]
+    workers: int  # processes that serve it, if nobody says otherwise
 
 
 def build_archive(run: Path, version: str, store: Path, engine: str = "auto") -> Path:
@@ -54,6 +60,11 @@ def build_archive(run: Path, version: str, store: Path, engine: str = "auto") ->
     target = store / f"{MODEL_NAME}-{version}.mar"
     if target.exists():
         raise InputError(f"{str(target)!r} exists already; give another --version or remove it")
+    # These load PyTorch; only packaging waits for it.
+    from model.bundle import read_bundle
+    from model.engines import FOLDER, write_engines
+    from serving.gate import check_archive
+
     bundle = read_bundle(run / "bundle")
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
@@ -81,7 +92,9 @@ def read_archive(path: Path) -> Archive:
             wanted = [n for n in files.namelist() if n.startswith("bundle/golden/")]
             files.extractall(folder, wanted)
             golden = read_golden(Path(folder) / "bundle" / "golden")
-            return Archive(path, manifest["modelName"], manifest["modelVersion"], sha256(path), golden)
+            workers = yaml.safe_load(files.read("model-config.yaml"))["minWorkers"]
+            names = manifest["modelName"], manifest["modelVersion"]
+            return Archive(path, *names, sha256(path), golden, workers)
     except Exception as error:  # zipfile raises whatever a damaged file leads it to
         raise InputError(
             f"{str(path)!r} is no archive of ours ({error}); `flyobj archive` makes one"
@@ -94,7 +107,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_archiver(source: Path, bundle: Bundle, version: str, staged: Path) -> Path:
+def _run_archiver(source: Path, bundle: "Bundle", version: str, staged: Path) -> Path:
     """Call torch-model-archiver on the folder `staged`; its top level becomes the archive's."""
     work, scratch = staged.parent, staged.parent / "tmp"
     shutil.copytree(source, staged / "bundle")

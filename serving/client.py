@@ -2,22 +2,27 @@
 
 TorchServe writes three tokens to `key_file.json`: one for inference, one for management, and one
 that only renews the other two. They run out after an hour; this client renews them before that.
+A renewed token replaces the one before at once, for everybody, and a moment later in the file. So a call
+that is refused because of its token is made once more with the token that the file then has.
 """
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
-from model.bundle import read_json
 from model.errors import FlyobjError, InputError, PhotoError
+from model.files import read_json
 from serving.archive import MODEL_NAME
 from serving.server import Server
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60.0
 _RENEW_BEFORE = timedelta(minutes=5)
+_NEW_TOKEN_S = 1.0  # until a renewed token is in the file
+_POLL_S = 0.02
 
 Kind = Literal["inference", "management"]
 
@@ -34,10 +39,17 @@ class ServerError(FlyobjError):
 class Client:
     """A connection to one server; close it, or use it in a `with`."""
 
-    def __init__(self, server: Server, transport: httpx.BaseTransport | None = None) -> None:
-        """Talk to `server`; another `transport` can be given."""
+    KINDS: tuple[Kind, ...] = ("inference", "management")
+
+    def __init__(
+        self,
+        server: Server,
+        transport: httpx.BaseTransport | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """Talk to `server`; another `transport` can be given, and how long an answer may take."""
         self.server = server
-        self._http = httpx.Client(timeout=_TIMEOUT_S, transport=transport)
+        self._http = httpx.Client(timeout=timeout_s, transport=transport)
 
     def __enter__(self) -> "Client":
         """Return itself."""
@@ -65,6 +77,15 @@ class Client:
         """Describe every registered version, by its name."""
         return {entry["modelVersion"]: entry for entry in self._describe("/all")}
 
+    def describe(self, version: str) -> dict[str, Any]:
+        """Ask a version's model what it says of itself."""
+        path = f"/models/{MODEL_NAME}/{version}"
+        query = {"customized": "true"}
+        response = self._call("GET", self._management, path, "management", params=query)
+        (entry,) = response.json()
+        described: dict[str, Any] = entry["customizedMetadata"]
+        return described
+
     def default_version(self) -> str | None:
         """Name the version that answers requests which name none; None if nothing is registered."""
         return next((str(entry["modelVersion"]) for entry in self._describe("")), None)
@@ -77,6 +98,12 @@ class Client:
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
         self._call("DELETE", self._management, f"/models/{MODEL_NAME}/{version}", "management")
+
+    def scale(self, version: str, workers: int) -> None:
+        """Start or kill workers until there are so many; those that start aren't waited for."""
+        query = {"min_worker": workers, "max_worker": workers, "synchronous": "false"}
+        path = f"/models/{MODEL_NAME}/{version}"
+        self._call("PUT", self._management, path, "management", params=query)
 
     def set_default(self, version: str) -> None:
         """Let requests that name no version go to this one."""
@@ -93,15 +120,27 @@ class Client:
                 sizes[size] = sizes.get(size, 0) + int(float(found[2]))
         return dict(sorted(sizes.items()))
 
+    def keep_tokens(self) -> None:
+        """Renew tokens that run out within minutes; called each minute, there is always a good one."""
+        for kind in self.KINDS:
+            self.token(kind)
+
     def token(self, kind: Kind) -> str:
         """Read a token, renewed if it runs out within minutes."""
-        keys = self._keys()
-        expires = datetime.fromisoformat(keys[kind]["expiration time"].replace("Z", "+00:00"))
-        if expires - datetime.now(UTC) < _RENEW_BEFORE:
-            self._send("GET", self._management, "/token", keys["API"]["key"], params={"type": kind})
-            keys = self._keys()
-        key: str = keys[kind]["key"]
+        if self.token_lasts_s(kind) < _RENEW_BEFORE.total_seconds():
+            self.renew(kind)
+        key: str = self._keys()[kind]["key"]
         return key
+
+    def token_lasts_s(self, kind: Kind) -> float:
+        """Say for how many seconds a token is good; negative if it ran out."""
+        expires = self._keys()[kind]["expiration time"].replace("Z", "+00:00")
+        return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
+
+    def renew(self, kind: Kind) -> None:
+        """Let TorchServe replace a token; the one before isn't accepted any more."""
+        keys = self._keys()
+        self._send("GET", self._management, "/token", keys["API"]["key"], params={"type": kind})
 
     def _describe(self, which: str) -> list[dict[str, Any]]:
         path = f"/models/{MODEL_NAME}{which}"
@@ -121,13 +160,23 @@ class Client:
 
     def _keys(self) -> Any:
         path = Path(self.server.home) / "key_file.json"
-        try:
-            return read_json(path)
-        except InputError as error:
-            raise FlyobjError(f"the server's tokens can't be read: {error}") from error
+        until = time.monotonic() + _NEW_TOKEN_S
+        while True:
+            try:
+                return read_json(path)
+            except InputError as error:  # TorchServe may be writing it
+                if not path.exists() or time.monotonic() > until:
+                    raise FlyobjError(f"the server's tokens can't be read: {error}") from error
+            time.sleep(_POLL_S)
 
     def _call(self, method: str, port: int, path: str, kind: Kind, **more: Any) -> httpx.Response:
-        response = self._send(method, port, path, self.token(kind), **more)
+        key = self.token(kind)
+        response = self._send(method, port, path, key, **more)
+        if _is_token_refused(response):
+            until = time.monotonic() + _NEW_TOKEN_S
+            while (new := self.token(kind)) == key and time.monotonic() < until:
+                time.sleep(_POLL_S)
+            response = self._send(method, port, path, new, **more)
         if response.status_code >= 400:
             raise ServerError(response.status_code, _message(response))
         return response
@@ -143,6 +192,10 @@ class Client:
                 f"see {self.server.home}/logs"
             ) from error
         return response
+
+
+def _is_token_refused(response: httpx.Response) -> bool:
+    return response.status_code == 400 and '"InvalidKeyException"' in response.text
 
 
 def _message(response: httpx.Response) -> str:

@@ -5,10 +5,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import Golden
-from model.engines import EXACT, REDUCED
 from model.errors import FlyobjError
-from model.golden import difference
+from model.golden import EXACT, REDUCED, Golden, difference
 from serving.packaged import open_archive
 
 

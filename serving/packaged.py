@@ -20,9 +20,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from model.bundle import ModelSpec, read_json
+from model.bundle import ModelSpec
 from model.engines import VARIABLE
 from model.errors import FlyobjError, InputError
+from model.files import read_json
 
 _TIMEOUT_S = 300  # of a batch
 _BATCH = 32

@@ -1,161 +1,244 @@
-"""Versions of the model on a running server: deploy, promote, and bring back after a restart.
+"""Changing which versions are served: deploy, promote, roll back, scale, retire.
 
-Readiness is never taken from `/ping`, which says Healthy while workers load or crash: a version is
-ready when all its workers are READY and it answers its archive's golden photos as training did.
+`deployment.json` says what should be served, and the server follows it. Each operation can be run again
+after it was interrupted at any point, by this rule: what can't be refused any more is written first and
+done then (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
+refused is written when it is done (deploy, retire), so that the file never names a version that
+hasn't shown that it works, and a second run begins again with what it finds on the server. Scale is
+written first and taken back if it is refused.
+
+One operation at a time changes a store (`deployment.locked`), and each leaves a line in the history.
 """
 
-import contextlib
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from rich import get_console
-
 from model.errors import FlyobjError, InputError
-from model.golden import difference
 from serving.archive import MODEL_NAME, Archive, read_archive, sha256
-from serving.client import Client, ServerError
-from serving.deployment import Deployed, read_deployment, write_deployment
+from serving.bring_up import bring_up, set_workers, wait_ready
+from serving.client import Client
+from serving.deployment import (
+    LOCK_WAIT_S,
+    Deployed,
+    Deployment,
+    locked,
+    read_deployment,
+    write_deployment,
+)
+from serving.history import recorded
+from serving.pause import NotPaused, paused
+from serving.versions import Version, find_version
 
-_READY_TIMEOUT_S = 180
-_POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version on the server."""
-
-    version: str
-    default: bool
-    ready: int  # workers that are READY
-    workers: int  # workers that should be
-    batch_size: int
-    max_batch_delay_ms: int
-    archive: str
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether every worker is READY."""
-        return self.workers > 0 and self.ready >= self.workers
+DRAIN_S = 30
+_SETTLE_S = 0.05  # until a request that was let in before the last worker went is in the queue
+_RETRY_S = 0.3
 
 
-def list_versions(client: Client) -> list[Version]:
-    """List the registered versions."""
-    default = client.default_version()
-    return [
-        Version(
-            name,
-            name == default,
-            sum(worker["status"] == "READY" for worker in entry["workers"]),
-            int(entry["minWorkers"]),
-            int(entry["batchSize"]),
-            int(entry["maxBatchDelay"]),
-            Path(entry["modelUrl"]).name,
-        )
-        for name, entry in sorted(client.versions().items())
-    ]
-
-
-def deploy(client: Client, path: Path) -> Version:
+def deploy(
+    client: Client,
+    path: Path,
+    workers: int | None = None,
+    wait_s: float = LOCK_WAIT_S,
+) -> Version:
     """Register an archive beside what is served, check its answers, and record it.
 
     The first version becomes the default, later ones wait for `promote`. A version that doesn't come
-    up or answers wrongly is removed again.
+    up or answers wrongly is removed again. The same archive again is no error.
+
+    Args:
+        client: of the server.
+        path: the archive; it is copied into the model store if it lies elsewhere.
+        workers: processes; None for what the archive says.
+        wait_s: for another operation to end.
     """
     store = Path(client.server.model_store)
     archive = read_archive(path)
     if archive.model != MODEL_NAME:
         raise InputError(f"{str(path)!r} holds model {archive.model!r}, not {MODEL_NAME!r}")
-    if archive.version in client.versions():
-        raise InputError(
-            f"version {archive.version} is deployed already; package the model under another --version"
-        )
-    deployment = read_deployment(store)  # now: a damaged one must not cost a deployed version
-    copied = _into_store(archive, store)
-    try:
-        version = bring_up(client, archive)
-    except BaseException:
-        if copied:
-            (store / path.name).unlink()
-        raise
-    record = Deployed(path.name, archive.sha256)
-    write_deployment(deployment.with_version(archive.version, record), store)
-    return version
-
-
-def promote(client: Client, version: str) -> None:
-    """Make a version that is ready the default, and record it."""
-    known = {v.version: v for v in list_versions(client)}
-    if version not in known:
-        raise InputError(
-            f"version {version!r} isn't deployed; deployed are {sorted(known)}, "
-            "`flyobj models deploy ARCHIVE` adds one"
-        )
-    if not known[version].is_ready:
-        raise FlyobjError(
-            f"version {version} isn't ready ({known[version].ready} of {known[version].workers} "
-            "workers); the default stays as it is"
-        )
-    client.set_default(version)
-    store = Path(client.server.model_store)
-    write_deployment(read_deployment(store).with_default(version), store)
-
-
-def reconcile(client: Client) -> list[Version]:
-    """Bring a server that was just started to what `deployment.json` says."""
-    store = Path(client.server.model_store)
-    deployment = read_deployment(store)
-    for name, deployed in deployment.versions.items():
-        archive = read_archive(store / deployed.archive)
-        if (archive.version, archive.sha256) != (name, deployed.sha256):
+    record = Deployed(path.name, archive.sha256, workers)
+    with _changing(client, "deploy", archive.version, wait_s) as deployment:
+        known = deployment.versions.get(archive.version)
+        if known and known.sha256 != archive.sha256:
             raise InputError(
-                f"{str(archive.path)!r} is not the archive that was deployed as version {name} "
-                "(its version or SHA-256 differs); put that one back or deploy this one anew"
+                f"version {archive.version} is deployed already, from another archive; package "
+                "the model under another --version"
             )
-        bring_up(client, archive)
-    if deployment.default:
-        client.set_default(deployment.default)
-    return list_versions(client)
-
-
-def bring_up(client: Client, archive: Archive) -> Version:
-    """Register an archive of the store, wait until it is ready, and check its golden answers."""
-    client.register(archive.path.name)
-    try:
-        with get_console().status(f"version {archive.version}: starting workers"):
-            version = _wait_ready(client, archive.version)
-        for golden in archive.golden:
-            if found := difference(golden, client.predict(golden.photo, archive.version)):
-                raise FlyobjError(f"version {archive.version} answers wrongly: {found}")
-    except BaseException:  # Ctrl-C too leaves no version behind
-        with contextlib.suppress(ServerError):
-            client.unregister(archive.version)
-        raise
+        if known:
+            record = replace(known, workers=workers or known.workers)
+        elif find_version(client, archive.version):
+            client.unregister(archive.version)  # left by a deploy that was interrupted
+        copied = _into_store(archive, store)
+        try:
+            version = _ready(client, archive, record)
+        except BaseException:
+            if copied:
+                (store / path.name).unlink()
+            raise
+        write_deployment(deployment.with_version(archive.version, record), store)
     return version
 
 
-def _wait_ready(client: Client, version: str) -> Version:
-    """Poll until all workers are READY; a worker whose process was replaced has crashed."""
-    until = time.monotonic() + _READY_TIMEOUT_S
-    pids: dict[str, int] = {}
-    while time.monotonic() < until:
-        entry = client.versions().get(version)
-        if entry is None:
-            raise FlyobjError(f"the server dropped version {version}{_where(client)}")
-        for worker in entry["workers"]:
-            pid = int(worker.get("pid") or -1)
-            if pid > 0 and pids.setdefault(worker["id"], pid) != pid:
-                raise FlyobjError(f"a worker of version {version} crashed at start{_where(client)}")
-        current = next(v for v in list_versions(client) if v.version == version)
-        if current.is_ready:
-            return current
-        time.sleep(_POLL_S)
-    raise FlyobjError(f"version {version} wasn't ready within {_READY_TIMEOUT_S} s{_where(client)}")
+def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
+    """Make a version that is ready the default, and remember the one before."""
+    with _changing(client, "promote", version, wait_s) as deployment:
+        _require_ready(client, deployment, version)
+        _make_default(client, deployment.with_default(version))
 
 
-def _where(client: Client) -> str:
-    return f"; see {client.server.home}/logs/workers.log"
+def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
+    """Make the previous default the default again; returns its name."""
+    with _changing(client, "rollback", None, wait_s) as deployment:
+        if deployment.previous:
+            _require_ready(client, deployment, deployment.previous)
+            deployment = deployment.rolled_back()
+        elif client.default_version() == deployment.default:
+            raise InputError(
+                f"no default from before {deployment.default!r} is known; `flyobj models promote` "
+                f"makes one of {list(deployment.versions)} the default"
+            )
+        _make_default(client, deployment)  # without a previous one: ends what was interrupted
+        return str(deployment.default)
+
+
+def scale(
+    client: Client, version: str, workers: int, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
+) -> Version:
+    """Give a version so many workers; they are taken away while none has a request.
+
+    Raises:
+        NotPaused: they didn't come to rest within `timeout_s`; nothing was changed.
+    """
+    store = Path(client.server.model_store)
+    with _changing(client, "scale", version, wait_s) as deployment:
+        if version not in deployment.versions:
+            raise _unknown(version, deployment)
+        before = find_version(client, version)
+        if before is None:
+            raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
+        after = deployment.with_version(version, replace(deployment.versions[version], workers=workers))
+        write_deployment(after, store)
+        try:
+            return set_workers(client, version, workers, timeout_s)
+        except FlyobjError as error:  # none of these can be finished by another run
+            write_deployment(deployment, store)
+            if not isinstance(error, NotPaused) and before.workers:
+                client.scale(version, before.workers)
+            raise
+
+
+def retire(
+    client: Client, version: str, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
+) -> None:
+    """Remove a version from the server once nobody waits for it; its archive stays in the store.
+
+    Requests that name the version are answered by it, or refused with 503 for a moment and 404 from then
+    on.
+
+    Raises:
+        NotPaused: it is asked all the time; nothing was changed.
+    """
+    with _changing(client, "retire", version, wait_s) as deployment:
+        if version == deployment.default:
+            raise InputError(
+                f"version {version} is the default; `flyobj models promote` another one first"
+            )
+        if version not in deployment.versions and find_version(client, version) is None:
+            raise _unknown(version, deployment)
+        if deployment.default and client.default_version() == version:
+            client.set_default(deployment.default)  # a promote was interrupted
+        remove(client, version, timeout_s)
+        write_deployment(deployment.without(version), Path(client.server.model_store))
+
+
+def remove(client: Client, version: str, timeout_s: float) -> None:
+    """Unregister a version that isn't the default without leaving a request behind.
+
+    TorchServe lets requests in as long as there is a worker, and forgets the queue of a version that it
+    unregisters. So: hold the workers while the queue is empty, scale to none (requests are refused from
+    then on), and unregister if still nothing is in the queue. A request that came in between is answered
+    by a worker that is started for it.
+    """
+    until = time.monotonic() + timeout_s
+    workers = 1
+    while (found := find_version(client, version)) is not None:
+        nobody = found.ready == 0 and found.workers > 0  # who could answer what waits
+        if nobody or found.workers == found.waiting == 0:
+            client.unregister(version)
+            return
+        if found.workers == 0:
+            client.scale(version, workers)
+            wait_ready(client, version)
+            continue
+        workers = found.workers
+        left = until - time.monotonic()
+        if left < 0:
+            raise NotPaused(
+                f"version {version} is asked all the time by clients that name it; move them first, or "
+                f"give a longer --timeout than {timeout_s:g} s; it stays"
+            )
+        if found.waiting or not _scale_to_none(client, version, left):
+            time.sleep(_RETRY_S)
+
+
+def _scale_to_none(client: Client, version: str, timeout_s: float) -> bool:
+    """Take all workers away if nothing waits; False if something does."""
+    with paused(client, version, timeout_s) as pause:
+        found = find_version(client, version)
+        if found and found.waiting:
+            return False
+        pause.scale_down(0)
+        time.sleep(_SETTLE_S)
+        found = find_version(client, version)
+        if found and found.waiting <= pause.unanswered():  # nothing but our own descriptions
+            client.unregister(version)
+    return True
+
+
+@contextmanager
+def _changing(
+    client: Client, operation: str, version: str | None, wait_s: float
+) -> Iterator[Deployment]:
+    """Lock the deployment, read it, and note how the operation ends."""
+    store = Path(client.server.model_store)
+    what = f"{operation} {version}" if version else operation
+    with locked(store, what, wait_s), recorded(store, operation, version):
+        yield read_deployment(store)
+
+
+def _ready(client: Client, archive: Archive, deployed: Deployed) -> Version:
+    """Make a version ready, which may be on the server already."""
+    found = find_version(client, archive.version)
+    if found is None:
+        return bring_up(client, archive, deployed)
+    if deployed.workers and deployed.workers != found.workers:
+        return set_workers(client, archive.version, deployed.workers)
+    return wait_ready(client, archive.version)
+
+
+def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
+    if version not in deployment.versions:
+        raise _unknown(version, deployment)
+    found = find_version(client, version)
+    if found is None or not found.is_ready:
+        state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
+        raise FlyobjError(f"version {version} isn't ready ({state}); the default stays as it is")
+
+
+def _make_default(client: Client, deployment: Deployment) -> None:
+    write_deployment(deployment, Path(client.server.model_store))
+    if deployment.default and client.default_version() != deployment.default:
+        client.set_default(deployment.default)
+
+
+def _unknown(version: str, deployment: Deployment) -> InputError:
+    return InputError(
+        f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
+        "`flyobj models deploy ARCHIVE` adds one"
+    )
 
 
 def _into_store(archive: Archive, store: Path) -> bool:
@@ -166,6 +249,10 @@ def _into_store(archive: Archive, store: Path) -> bool:
             raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
         return False
     partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(archive.path, partial)
-    partial.rename(target)
+    try:
+        shutil.copyfile(archive.path, partial)
+        partial.rename(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise FlyobjError(f"{str(target)!r} can't be written ({error.strerror})") from error
     return True

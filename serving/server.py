@@ -16,15 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 
-from model.bundle import read_json, write_json
 from model.errors import FlyobjError, InputError
+from model.files import read_json, write_json
 from serving.archive import ROOT
 
 DEFAULT_PORT = 8080
@@ -32,6 +32,7 @@ DEFAULT_HOME = Path("runs/server")
 DEFAULT_STORE = Path("model-store")
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
+_MINUTE_S = 60
 _MAIN_CLASS = "org.pytorch.serve.ModelServer"
 _PORT_KEYS = ("inference", "management", "metrics", "gRPC inference", "gRPC management")
 
@@ -79,8 +80,15 @@ def require(home: Path) -> Server:
     return server
 
 
-def start(home: Path, port: int, store: Path) -> Server:
+def start(home: Path, port: int, store: Path, config: Path | None = None) -> Server:
     """Start TorchServe in the background and wait until its ports answer.
+
+    Args:
+        home: folder of its pid, tokens and logs.
+        port: the first of five.
+        store: folder of the archives; the server only reads it.
+        config: settings; the checkout's `config.properties` by default. Addresses and ports in it don't
+            count.
 
     Raises:
         InputError: one runs with this home already, or a port is taken.
@@ -93,24 +101,30 @@ def start(home: Path, port: int, store: Path) -> Server:
         )
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
+    config = config or ROOT / "config.properties"
+    if not config.is_file():
+        raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
         _require_free(number, name)
     for folder in (home / "logs", store):
         folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
     (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
-    process = _launch(home, port, store)
+    process = _launch(home, port, store, config)
     server = Server(process.pid, process.create_time(), port, str(store), str(home))
     write_json(asdict(server), home / "server.json")
     _wait_until_listening(server)
     return server
 
 
-def wait(server: Server) -> None:
+def wait(server: Server, each_minute: Callable[[], object]) -> None:
     """Stay in the foreground until Ctrl-C; raises if the server ends by itself."""
     try:
-        if process := server.process():
-            process.wait()
+        while process := server.process():
+            try:
+                process.wait(_MINUTE_S)
+            except psutil.TimeoutExpired:
+                each_minute()
     except KeyboardInterrupt:
         return
     raise FlyobjError(f"the server ended by itself:\n{_last_words(Path(server.home))}")
@@ -129,7 +143,7 @@ def stop(home: Path) -> bool:
             member.kill()
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
-    shutil.rmtree(_scratch(home.resolve()), ignore_errors=True)
+    shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
     return server is not None
 
 
@@ -149,11 +163,11 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
         return [process]
 
 
-def _launch(home: Path, port: int, store: Path) -> psutil.Process:
+def _launch(home: Path, port: int, store: Path, settings: Path) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
-    config.write_text("\n".join(_configuration(port)) + "\n", encoding="utf-8")
-    scratch = _scratch(home)
+    config.write_text("\n".join(_configuration(port, settings)) + "\n", encoding="utf-8")
+    scratch = scratch_folder(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -190,8 +204,8 @@ def _environment(home: Path, scratch: Path) -> dict[str, str]:
     return environment
 
 
-def _configuration(port: int) -> Iterator[str]:
-    """Yield the lines of config.properties with this server's ports, and paths made absolute."""
+def _configuration(port: int, settings: Path) -> Iterator[str]:
+    """Yield the lines of `settings` with this server's ports, and paths made absolute."""
     own = {
         "inference_address": f"http://127.0.0.1:{port}",
         "management_address": f"http://127.0.0.1:{port + 1}",
@@ -200,14 +214,14 @@ def _configuration(port: int) -> Iterator[str]:
         "grpc_management_port": f"{port + 4}",
         "metrics_config": str(ROOT / "handler" / "metrics.yaml"),
     }
-    for line in (ROOT / "config.properties").read_text(encoding="utf-8").splitlines():
+    for line in settings.read_text(encoding="utf-8").splitlines():
         if line.split("=")[0].strip() not in own:
             yield line
     for key, value in own.items():
         yield f"{key}={value}"
 
 
-def _scratch(home: Path) -> Path:
+def scratch_folder(home: Path) -> Path:
     """Return the server's temporary folder; short, as a socket's path has at most 107 bytes."""
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"

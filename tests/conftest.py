@@ -29,7 +29,8 @@ from model.preprocessing import Preprocessing
 from serving import server as life
 from serving.archive import build_archive
 from serving.client import Client
-from serving.rollout import deploy, reconcile
+from serving.reconcile import reconcile
+from serving.rollout import deploy
 from training.photos import read_split
 from training.synthetic import synthesize
 from training.transforms import Normalize

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.conftest import Home
 
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[1]
 
 
 def names_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -255,6 +256,13 @@ def test_archive_of_a_version_that_exists(inside: FlyObj, run: Path, archive_pat
         ("models", "list"),
         ("models", "promote", "1.0"),
         ("models", "deploy", "a.mar"),
+        ("models", "rollback"),
+        ("models", "scale", "1.0", "1"),
+        ("models", "retire", "1.0"),
+        ("models", "diff"),
+        ("models", "history"),
+        ("models", "shadow", "1.0", "--photos", "."),
+        ("canary", "start", "1.0"),
         ("predict", __file__),
     ],
     ids=" ".join,
@@ -277,6 +285,7 @@ def test_status_and_models_list(inside: FlyObj, server: "Home") -> None:
     assert version["ready"] == version["workers"] > 0
     assert status["port"] == server.port
     assert len(status["memory_mib"]) == 1 + version["workers"]
+    assert all(0 < seconds <= 3600 for seconds in status["tokens_last_s"].values())
     table = inside("models", "list", "--home", server.path).stdout
     assert "1.0" in table
     assert "yes" in table
@@ -324,8 +333,26 @@ def test_deploy_what_is_no_archive(inside: FlyObj, server: "Home", tmp_path: Pat
 
 
 def test_deploy_what_is_deployed(inside: FlyObj, server: "Home", archive_path: Path) -> None:
-    result = inside("models", "deploy", archive_path, "--home", server.path, code=2)
-    assert "version 1.0 is deployed already" in complaint(result)
+    result = inside("models", "deploy", archive_path, "--home", server.path)
+    assert "version 1.0 is ready with 2 workers" in result.stdout
+
+
+def test_looking_at_versions(inside: FlyObj, server: "Home") -> None:
+    place = ("--home", server.path, "--json")
+    shown = json.loads(inside("models", "show", "1.0", *place).stdout)
+    assert (shown["version"], shown["model"]["input_size"]) == ("1.0", 64)
+    assert json.loads(inside("models", "diff", *place).stdout) == []
+    assert json.loads(inside("models", "apply", *place).stdout) == []
+    first = json.loads(inside("models", "history", *place).stdout)[0]
+    assert (first["operation"], first["version"], first["outcome"]) == ("deploy", "1.0", "done")
+    missing = inside("models", "show", "7.0", "--home", server.path, code=2)
+    assert "version '7.0' isn't on the server" in complaint(missing)
+
+
+def test_probes(inside: FlyObj, server: "Home", tmp_path: Path) -> None:
+    for probe in ("--live", "--ready"):
+        assert inside("status", probe, "--home", server.path).stdout == ""
+        assert "no server runs" in complaint(inside("status", probe, "--home", tmp_path, code=1))
 
 
 def test_promote_what_is_not_deployed(inside: FlyObj, server: "Home") -> None:
@@ -349,6 +376,25 @@ def test_serve_detached_and_stop(
     assert (document["port"], document["versions"]) == (home.port, [])
     assert home.path.is_dir()
     assert "stopped" in inside("stop", "--home", home.path).stdout
+    assert not (home.path / "server.json").exists()
+
+
+def test_serve_in_the_foreground_until_sigterm(
+    new_home: Callable[[str], "Home"], tmp_path: Path
+) -> None:
+    """As systemd runs it, with settings of one's own."""
+    home = new_home("foreground")
+    config = tmp_path / "mine.properties"
+    config.write_text((ROOT / "config.properties").read_text() + "\ntoken_expiration_min=30\n")
+    places = ["--home", str(home.path), "--model-store", str(home.store), "--port", str(home.port)]
+    command = [str(Path(sys.executable).with_name("flyobj")), "serve", *places, "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert "nothing deployed yet" in process.stdout.readline()
+        with home.client() as client:
+            assert 1700 < client.token_lasts_s("inference") <= 1800
+        process.terminate()
+        assert process.wait(60) == 0
     assert not (home.path / "server.json").exists()
 
 

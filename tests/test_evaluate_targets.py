@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cli.targets import open_target
-from model.engines import EXACT
 from model.errors import InputError
+from model.golden import EXACT
 
 if TYPE_CHECKING:
     from tests.conftest import Home

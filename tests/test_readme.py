@@ -10,14 +10,14 @@ SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S))
 
 
 def test_every_flyobj_command_exists(flyobj: Callable[..., object]) -> None:
-    commands = set(re.findall(r"flyobj ((?:(?:data|models) )?[a-z]+)", SHELL))
+    commands = set(re.findall(r"flyobj ((?:(?:data|models|canary) )?[a-z]+)", SHELL))
     assert {"train", "archive", "serve", "models deploy", "predict", "token"} <= commands
     for command in commands:
         flyobj(*command.split(), "--help")
 
 
 def test_every_option_exists(flyobj: Callable[..., object]) -> None:
-    for command, options in re.findall(r"flyobj ((?:(?:data|models) )?[a-z]+)([^#\n)]*)", SHELL):
+    for command, options in re.findall(r"flyobj ((?:(?:data|models|canary) )?[a-z]+)([^#\n)]*)", SHELL):
         text = str(getattr(flyobj(*command.split(), "--help"), "stdout", ""))
         for option in re.findall(r"--[a-z-]+", options):
             assert option in text, f"flyobj {command} has no {option}"

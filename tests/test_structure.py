@@ -1,6 +1,8 @@
 """Which room may import what, read from the imports themselves."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,14 @@ def test_directions(room: str, own: set[str], never: set[str]) -> None:
 def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
     knowing = {path.name for path in files_of("serving") if "ts" in imports(path)}
     assert knowing == {"clean_room.py"}
+
+
+def test_a_probe_does_not_wait_for_pytorch() -> None:
+    """It is run every few seconds, on cores that the model needs."""
+    script = "import sys, serving.health, serving.reconcile; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "False\n"
 
 
 def test_the_handlers_entry_point_has_one_class() -> None:

@@ -15,9 +15,12 @@ from rich.progress import track
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from model.bundle import Bundle, Golden, as_probabilities, read_bundle, read_json, write_bundle
-from model.calibration import UNKNOWN, Calibration
+from model.answers import UNKNOWN, as_probabilities
+from model.bundle import Bundle, read_bundle, write_bundle
+from model.calibration import Calibration
 from model.errors import InputError, PhotoError
+from model.files import read_json
+from model.golden import Golden
 from model.image import RGB
 from model.predictor import Predictor
 from training.evaluation.measure import Ints, reliability

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from model.bundle import read_json, write_json
 from model.errors import InputError
+from model.files import read_json, write_json
 from model.network import Network, load_pretrained
 from training.photos import Photo, Skipped, groups_of, hold_out, read_split
 from training.settings import Settings

@@ -20,8 +20,11 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from model.bundle import Bundle, Golden, ModelSpec, as_probabilities, write_bundle, write_json
+from model.answers import as_probabilities
+from model.bundle import Bundle, ModelSpec, write_bundle
 from model.errors import FlyobjError, InputError, Interrupted
+from model.files import write_json
+from model.golden import Golden
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing

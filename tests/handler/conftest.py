@@ -14,7 +14,8 @@ from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import Service
 
 from handler.flyobj_handler import FlyingObjectsHandler
-from model.bundle import as_probabilities, read_bundle
+from model.answers import as_probabilities
+from model.bundle import read_bundle
 from model.predictor import Predictor
 
 Request = dict[str, Any]  # as the front end sends it to a worker

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from model.engines import REDUCED
 from model.formats import FORMATS
+from model.golden import REDUCED
 from serving.archive import read_archive
 from serving.rollout import bring_up
 

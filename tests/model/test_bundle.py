@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import model.bundle
-from model.bundle import Bundle, Golden, ModelSpec, read_bundle, write_bundle
+from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
 from model.calibration import Calibration
 from model.errors import InputError
+from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.calibration import UNKNOWN, Calibration
+from model.answers import UNKNOWN
+from model.calibration import Calibration
 from model.errors import InputError
 
 SCORES = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]]).log()

@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle, read_bundle
-from model.engines import (
-    ENGINES,
-    EXACT,
-    FOLDER,
-    REDUCED,
-    VARIABLE,
-    TorchEngine,
-    choose_engine,
-    write_engines,
-)
+from model.engines import ENGINES, FOLDER, VARIABLE, TorchEngine, choose_engine, write_engines
 from model.errors import FlyobjError, InputError
+from model.golden import EXACT, REDUCED
 from model.openvino_engine import OpenVinoEngine
 from model.predictor import Predictor
 

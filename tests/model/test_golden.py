@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from model.bundle import Golden
-from model.engines import EXACT
-from model.golden import difference
+from model.golden import EXACT, Golden, difference
 
 GOLDEN = Golden("00.jpg", b"", "b", {"a": 0.1, "b": 0.7, "c": 0.2})
 TIE = Golden("01.jpg", b"", "a", {"a": 0.5, "b": 0.5 - EXACT / 2, "c": EXACT / 2})

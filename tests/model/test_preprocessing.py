@@ -12,6 +12,7 @@ from albumentations.pytorch import ToTensorV2
 
 from model.errors import InputError
 from model.preprocessing import Preprocessing
+from training.transforms import Normalize
 from training.transforms import test_transform as eval_transform
 
 SIZES = [(1, 1), (7, 300), (32, 32), (63, 65), (480, 640), (901, 333)]
@@ -32,7 +33,9 @@ def test_resize_equals_albumentations_to_the_bit(shape: tuple[int, int], size: i
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_whole_transform_equals_albumentations(shape: tuple[int, int]) -> None:
-    ours = eval_transform(Preprocessing(64))(photo(*shape), 0)
+    preprocessing = Preprocessing(64)
+    resized = torch.from_numpy(eval_transform(preprocessing)(photo(*shape), 0))
+    (ours,) = Normalize(preprocessing)(resized[None])
     theirs = A.Compose([A.Resize(64, 64), A.Normalize(), ToTensorV2()])(image=photo(*shape))["image"]
     assert (ours.shape, ours.dtype) == ((3, 64, 64), torch.float32)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)

@@ -82,7 +82,7 @@ def test_a_failure_on_the_way_leaves_nothing_in_the_store(
     def refuse(*_: object) -> None:
         raise FlyobjError("refused")
 
-    monkeypatch.setattr("serving.archive.check_archive", refuse)
+    monkeypatch.setattr("serving.gate.check_archive", refuse)
     with pytest.raises(FlyobjError, match="refused"):
         build_archive(run, "1.0", tmp_path)
     assert list(tmp_path.iterdir()) == []

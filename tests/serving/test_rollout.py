@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from model.bundle import as_probabilities, read_bundle
+from model.answers import as_probabilities
+from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, PhotoError
 from model.predictor import Predictor
 from serving.client import Client
-from serving.deployment import read_deployment, write_deployment
-from serving.rollout import deploy, list_versions, promote, reconcile
+from serving.deployment import Deployed, read_deployment, write_deployment
+from serving.reconcile import reconcile
+from serving.rollout import deploy, promote
+from serving.versions import list_versions
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -142,9 +145,11 @@ def test_concurrent_requests_form_batches(
     assert max(formed) <= 8
 
 
-def test_the_same_version_twice_is_refused(client: Client, archive_path: Path) -> None:
-    with pytest.raises(InputError, match=r"version 1.0 is deployed already; package .*--version"):
-        deploy(client, archive_path)
+def test_another_archive_of_a_version_is_refused(client: Client, repack: Repack, tmp_path: Path) -> None:
+    path = repack(tmp_path / "flying_objects-1.0.mar", {"bundle/golden/golden.json": swap})
+    message = r"version 1\.0 is deployed already, from another archive; package .*--version"
+    with pytest.raises(InputError, match=message):
+        deploy(client, path)
 
 
 def test_promoting_what_is_not_deployed_is_refused(client: Client, server: "Home") -> None:
@@ -250,14 +255,15 @@ def test_deploy_promote_restart_and_back(server: "Home", second: Path, photos: l
 
 
 def test_an_archive_that_was_exchanged_is_not_brought_back(
-    client: Client, server: "Home", repack: Repack, tmp_path: Path
+    client: Client, server: "Home", as_version: Callable[[Path, str], Path], tmp_path: Path
 ) -> None:
     """A store whose archive isn't the deployed one, given to a server that runs."""
     store = shutil.copytree(server.store, tmp_path / "store")
-    repack(store / "flying_objects-1.0.mar", {"bundle/golden/golden.json": swap})
+    other = Deployed(as_version(store, "2.0").name, "0" * 64)
+    write_deployment(read_deployment(store).with_version("2.0", other), store)
     with (
-        Client(replace(client.server, model_store=str(store))) as other,
-        pytest.raises(InputError, match=r"is not the archive that was deployed as version 1.0"),
+        Client(replace(client.server, model_store=str(store))) as exchanged,
+        pytest.raises(InputError, match=r"is not the archive that was deployed as version 2\.0"),
     ):
-        reconcile(other)
+        reconcile(exchanged)
     assert served(server) == ({"1.0"}, "1.0")

@@ -41,7 +41,7 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     with pytest.raises(InputError, match=rf"port {home.port} .*in use by 'java' \(pid {java.pid}\)"):
         life.start(tmp_path / "other", home.port, tmp_path / "store")
 
-    scratch = life._scratch(home.path)
+    scratch = life.scratch_folder(home.path)
     assert scratch.is_dir()
     assert home.stop() is True
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -97,7 +97,11 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
     theirs = (life.ROOT / "config.properties").read_text().splitlines()
-    pairs = [line.split("=", 1) for line in life._configuration(9000) if "=" in line]
+    pairs = [
+        line.split("=", 1)
+        for line in life._configuration(9000, life.ROOT / "config.properties")
+        if "=" in line
+    ]
     settings = dict(pairs)
     assert len(settings) == len(pairs)
     for key, value in (line.split("=", 1) for line in theirs if line and line[0] != "#"):

@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.bundle import read_bundle, read_json, write_json
+from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
+from model.files import read_json, write_json
 from training import checkpoint
 from training.fit import Fitting
 from training.photos import read_split

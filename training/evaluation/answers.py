@@ -8,8 +8,8 @@ import numpy as np
 from rich.markup import escape
 from rich.progress import track
 
-from model.engines import REDUCED
 from model.errors import FlyobjError, InputError
+from model.golden import REDUCED
 from training.evaluation.measure import Floats
 from training.evaluation.target import Target
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.bundle import read_json
+from model.files import read_json
 
 
 @dataclass(frozen=True)

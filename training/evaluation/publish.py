@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich import get_console
 
-from model.bundle import write_json
 from model.errors import FlyobjError, InputError
+from model.files import write_json
 from training.evaluation.card import render_card
 from training.evaluation.charts import charts_of
 from training.evaluation.evaluate import Evaluation

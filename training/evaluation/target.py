@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.bundle import ModelSpec, as_probabilities, read_bundle
+from model.answers import as_probabilities
+from model.bundle import ModelSpec, read_bundle
 from model.explain import overlay_png
 from model.predictor import Predictor
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from model.bundle import as_probabilities, read_bundle
+from model.answers import as_probabilities
+from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
 from training.evaluation.card import render_card
 from training.evaluation.evaluate import Evaluation, evaluate

@@ -1,0 +1,67 @@
+"""What the clients of `benchmarks.rollout` saw, added up and as a table."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.witness import Tally
+
+
+def added(tallies: list[Tally]) -> dict[str, Any]:
+    """Add up what several clients saw of one event."""
+    statuses: dict[str, int] = {}
+    for tally in tallies:
+        for status, count in tally.statuses.items():
+            statuses[str(status)] = statuses.get(str(status), 0) + count
+    return {
+        "requests": sum(t.requests for t in tallies),
+        "failed": sum(t.failed for t in tallies),
+        "wrong": sum(t.wrong for t in tallies),
+        "longest_s": round(max(t.longest_s for t in tallies), 3),
+        "statuses": statuses,
+    }
+
+
+def planned_sums(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the planned operations."""
+    own = [row for row in rows if row["kind"] == "planned"]
+    return {key: sum(row[key] for row in own) for key in ("requests", "failed", "wrong")}
+
+
+def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add up the events of one name."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        zeros = dict.fromkeys(("times", "requests", "failed", "wrong"), 0)
+        known = found.setdefault(row["event"], {**row, **zeros})
+        known["times"] += 1
+        for key in ("requests", "failed", "wrong"):
+            known[key] += row[key]
+        known["longest_s"] = max(known["longest_s"], row["longest_s"])
+        for flag in ("as_before", "as_wanted"):
+            if flag in row:
+                known[flag] = known[flag] and row[flag]
+    return list(found.values())
+
+
+def quantiles(times_ms: list[float]) -> dict[str, float]:
+    """Median, 99 % and highest of sorted times."""
+    if not times_ms:
+        return {}
+    return {f"p{q}": round(times_ms[int(q / 100 * (len(times_ms) - 1))], 1) for q in (50, 99, 100)}
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Print what happened, one line an event."""
+    table = Table(
+        "event", "times", "requests", "failed", "wrong version", "longest answer", "afterwards"
+    )
+    for row in report["events"]:
+        state = row.get("as_before", row.get("as_wanted"))
+        counts = [str(row[key]) for key in ("times", "requests", "failed", "wrong")]
+        after = {None: "", True: "as it should be", False: "NOT as it should be"}[state]
+        table.add_row(row["event"], *counts, f"{row['longest_s']:.2f} s", after)
+    console = Console(stderr=True, highlight=False)
+    console.print(table)
+    console.print(report["overload"])

@@ -1,0 +1,87 @@
+"""`flyobj canary`: a share of the traffic for another version, through nginx."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.options import DEFAULT_HOME, Home, Json, emit, out
+
+app = typer.Typer(
+    no_args_is_help=True, help="A share of the traffic for another version, through nginx."
+)
+
+DEFAULT_PROXY = Path("runs/proxy")
+_WATCH_S = 5
+Proxy = Annotated[Path, typer.Option(help="nginx's folder: its configuration, pid and logs.")]
+
+
+@app.command()
+def start(
+    version: Annotated[str, typer.Argument(help="A deployed version.")],
+    percent: Annotated[float, typer.Option(help="Share of the requests that name no version.")] = 5,
+    listen: Annotated[int, typer.Option(help="nginx's port, where there is no nginx.conf yet.")] = 8090,
+    proxy: Proxy = DEFAULT_PROXY,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Send a share of the traffic to a version, or change the share."""
+    from model.errors import InputError
+    from serving import canary, server
+    from serving.client import Client
+    from serving.versions import find_version
+
+    running = server.require(home)
+    with Client(running) as client:
+        found = find_version(client, version)
+    if found is None or not found.is_ready:
+        raise InputError(f"version {version!r} isn't there or not ready; see `flyobj models list`")
+    runs = canary.start(proxy, running.port, version, percent, listen)
+    line = f"{percent:g} % of the traffic through nginx goes to version {version}"
+    begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {proxy} -c nginx.conf"
+    document = {"version": version, "percent": percent, "listen": listen, "running": runs}
+    emit(document, as_json, line if runs else begin)
+
+
+@app.command()
+def off(proxy: Proxy = DEFAULT_PROXY) -> None:
+    """Send all traffic to the default version again."""
+    from serving import canary
+
+    runs = canary.off(proxy)
+    out.print("all traffic goes to the default version" + ("" if runs else "; nginx doesn't run"))
+
+
+@app.command()
+def check(
+    max_error_rate: Annotated[float, typer.Option(help="Share of answers that may be 5xx.")] = 0.01,
+    max_p99_ratio: Annotated[float, typer.Option(help="Of the canary's p99 to the others'.")] = 1.5,
+    window: Annotated[float, typer.Option(help="Seconds to look back.")] = 60,
+    least: Annotated[int, typer.Option(help="Answers below which nothing is said.")] = 50,
+    watch: Annotated[bool, typer.Option("--watch", help="Look every 5 seconds, until Ctrl-C.")] = False,
+    proxy: Proxy = DEFAULT_PROXY,
+    as_json: Json = False,
+) -> None:
+    """Look at the canary's answers; switch it off, with exit code 1, if they are over a limit."""
+    from model.errors import FlyobjError
+    from serving import canary
+
+    limits = canary.Limits(max_error_rate, max_p99_ratio, window, least)
+    while True:
+        mine, others, why = canary.judge(proxy, limits)
+        if why:
+            canary.off(proxy)
+        if why or not watch:
+            break
+        time.sleep(_WATCH_S)
+    sides = {"canary": mine, "default": others}
+    table = Table("side", "answers", "failed", "p99")
+    for name, side in sides.items():
+        table.add_row(name, str(side.answers), str(side.failed), f"{1000 * side.p99_s:.0f} ms")
+    document = {name: asdict(side) for name, side in sides.items()} | {"switched_back": why}
+    emit(document, as_json, table)
+    if why:
+        raise FlyobjError(f"switched back to the default version: {why}")

@@ -1,0 +1,39 @@
+"""Another batch size than the archive's own.
+
+TorchServe takes batching from the archive's `model-config.yaml` and nothing else once it is there. So an
+archive that should be served otherwise is unpacked, and the folder registered with that file changed.
+"""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import yaml
+
+from serving.archive import Archive
+from serving.deployment import Deployed
+
+SUFFIX = ".as-deployed"
+_CONFIG = "model-config.yaml"
+
+
+def registrable(archive: Archive, deployed: Deployed, scratch: Path) -> str:
+    """Name what to register: the archive in the store, or a folder with another configuration."""
+    changes = {
+        key: value
+        for key, value in (
+            ("batchSize", deployed.batch_size),
+            ("maxBatchDelay", deployed.max_batch_delay_ms),
+        )
+        if value is not None
+    }
+    if not changes:
+        return archive.path.name
+    # Not the archive's own name: TorchServe would take the file of that name from its store.
+    folder = scratch / f"{archive.path.name}{SUFFIX}"
+    shutil.rmtree(folder, ignore_errors=True)
+    with zipfile.ZipFile(archive.path) as files:
+        files.extractall(folder)
+    config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8")) | changes
+    (folder / _CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
+    return str(folder)
