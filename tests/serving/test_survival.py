@@ -111,7 +111,8 @@ def test_a_killed_worker_fails_its_own_batch_alone(client: Client, photos: list[
     tally = load.tally()
     assert tally.wrong == 0
     assert tally.failed <= 8  # a batch
-    assert set(tally.statuses) <= {200, 500, 503}
+    # 507 is what TorchServe makes of exit code 137: it takes kill -9 for a lack of memory.
+    assert set(tally.statuses) <= {200, 500, 503, 507}
 
 
 def pids(client: Client) -> set[int]:
@@ -137,7 +138,7 @@ def test_a_killed_server_comes_back_as_it_was(home: "Home", client: Client, phot
         assert health.why_not_ready(home.path) is None
     tally = load.tally()
     assert tally.wrong == 0
-    assert set(tally.statuses) <= {200, 0, 500, 503, 404}
+    assert set(tally.statuses) <= {200, 0, 500, 503, 507, 404}
     assert [a.status for a in load.answers[-3:]] == [200, 200, 200]
 
 
