@@ -410,7 +410,7 @@ def test_serve_refuses_a_store_that_it_cannot_bring_back(
     assert not (home.path / "server.json").exists()  # and the server is ended
 
 
-@pytest.mark.parametrize("bad", [("train",), ("nonsense",), ("serve", "--port", "many")])
+@pytest.mark.parametrize("bad", [("train", "--size", "big"), ("nonsense",), ("serve", "--port", "many")])
 def test_wrong_usage(flyobj: FlyObj, bad: tuple[str, ...]) -> None:
     result = flyobj(*bad, code=2)
     assert result.stdout == ""

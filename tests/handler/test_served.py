@@ -16,7 +16,8 @@ from PIL import Image
 from model.formats import FORMATS
 from model.golden import REDUCED
 from serving.archive import read_archive
-from serving.rollout import bring_up
+from serving.bring_up import bring_up
+from serving.deployment import Deployed
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -125,10 +126,11 @@ def test_metrics_carry_the_models_version(server: "Home", url: str, photos: list
 
 
 def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[bytes]) -> None:
-    archive = Path(shutil.copy(openvino_archive, server.store))
+    copied = Path(shutil.copy(openvino_archive, server.store))
+    archive = read_archive(copied)
     with server.client() as client:
-        bring_up(client, read_archive(archive))
         try:
+            bring_up(client, archive, Deployed(copied.name, archive.sha256, workers=1))
             reference = [client.predict(photo) for photo in photos]
             with ThreadPoolExecutor(8) as pool:
                 answers = list(pool.map(lambda photo: client.predict(photo, "9.0"), photos))
@@ -137,7 +139,7 @@ def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[by
             described = httpx.get(address, headers=headers, timeout=60).json()
         finally:
             client.unregister("9.0")
-            archive.unlink()
+            copied.unlink()
     assert described[0]["customizedMetadata"]["engine"].startswith("OpenVINO")
     for answer, expected in zip(answers, reference, strict=True):
         assert answer["model_version"] == "9.0"
