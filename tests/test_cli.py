@@ -211,7 +211,7 @@ def test_evaluate_elsewhere(inside: FlyObj, run_copy: Path, dataset: Path, tmp_p
     [
         (("--split", "nothing"), "nothing': no such folder"),
         (("--group-regex", "("), "is no regular expression"),
-        (("--group-regex", "clip"), "finds nothing in the 8 file names"),
+        (("--group-regex", "clip"), "finds nothing in any file name"),
         (("--unknown", "nowhere"), "has no readable photo"),
         (("--against", "nowhere"), "is nothing to evaluate"),
         (("--out", __file__), "is a file; name a folder"),

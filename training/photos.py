@@ -94,7 +94,7 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
         found = [finder.group_of(photo.path.name) for photo in photos]
         if not any(found):
             raise InputError(
-                f"group_regex {group_regex!r} finds nothing in any file name, such as "
+                f"--group-regex {group_regex!r} finds nothing in any file name, such as "
                 f"{photos[0].path.name!r}; give another, or none"
             )
     elif (data / NAME).is_file():

@@ -10,11 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model.errors import InputError
-from training.photos import Photo
+from training.photos import Photo, groups_of
 from training.prepare import manifest
-from training.prepare.folder import target
-from training.prepare.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -31,31 +28,14 @@ class Groups:
 
 
 def group(photos: Sequence[Photo], data: Path, regex: str | None) -> Groups:
-    """Group photos by what `regex` finds in their names, or as `manifest.csv` in `data` has it.
+    """Group photos as training does (`training.photos.groups_of`).
 
     Raises:
         InputError: `regex` is none, or finds nothing in any name.
     """
-    if regex is not None:
-        settings = Settings(group_regex=regex)
-        names = [settings.group_of(photo.path.name) for photo in photos]
-        if not any(names):
-            raise InputError(
-                f"--group-regex {regex!r} finds nothing in the {len(photos)} file names, such as "
-                f"{photos[0].path.name!r}; give one that finds what photos of a group share"
-            )
-        return _numbered(photos, names, f"groups by {regex}")
-    if (data / manifest.NAME).is_file():
-        rows = manifest.read_manifest(data / manifest.NAME)
-        known = {target(row): row.group for row in rows if row.kept}
-        names = [known.get(photo.path.relative_to(data).as_posix(), "") for photo in photos]
-        if any(names):
-            return _numbered(photos, names, f"groups of {manifest.NAME}")
-    return _numbered(photos, [""] * len(photos), "photos, as no groups are known")
-
-
-def _numbered(photos: Sequence[Photo], names: Sequence[str], how: str) -> Groups:
-    # A group is named; a photo of none is keyed by its path, which no name can equal.
-    keys = [name or photo.path for name, photo in zip(names, photos, strict=True)]
-    order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return Groups(np.array([order[key] for key in keys], np.int64), f"{len(order)} {how}")
+    names = groups_of(data, photos, regex)
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    how = f"groups by {regex}" if regex is not None else f"groups of {manifest.NAME}"
+    if regex is None and len(order) == len(photos):
+        how = "photos, as no groups are known"
+    return Groups(np.array([order[name] for name in names], np.int64), f"{len(order)} {how}")
