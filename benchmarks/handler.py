@@ -37,7 +37,6 @@ import handler
 from handler.flyobj_handler import FlyingObjectsHandler
 from model.answers import as_probabilities
 from model.bundle import read_bundle
-from model.golden import self_check
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
 
@@ -125,7 +124,7 @@ def main() -> None:
         bundle = read_bundle(folder / "bundle")
         predictor = Predictor(bundle)
         started = time.process_time()
-        self_check(predictor, bundle.golden)
+        predictor.check(bundle.golden)
         self_check_s = time.process_time() - started
         ways = {
             "bare": bare(predictor, bundle.spec.preprocessing),

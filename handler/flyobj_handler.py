@@ -26,7 +26,6 @@ from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError
 from model.formats import format_of
-from model.golden import self_check
 from model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class FlyingObjectsHandler:
         engine = choose_engine(bundle, folder.parent / FOLDER, device, self._settings.threads)
         self._predictor = Predictor(bundle, engine, self._settings.limits)
         try:
-            self_check(self._predictor, bundle.golden)
+            self._predictor.check(bundle.golden)
         except FlyobjError as error:
             logger.error("this worker doesn't start: %s", error)
             raise

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 ENGINES = ("torch", "openvino")
 VARIABLE = "FLYOBJ_ENGINE"
 FOLDER = "engines"  # in an archive
+_GRAPH = "openvino.xml"  # in that folder; its weights are in openvino.bin
 
 Photos = npt.NDArray[np.uint8]
 
@@ -87,9 +88,11 @@ def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: in
         raise InputError(f"{VARIABLE} is {wanted!r}; allowed are auto, {', '.join(ENGINES)}")
     if wanted == "openvino" or (wanted == "auto" and device == "cpu" and has_openvino(folder)):
         try:
+            if not has_openvino(folder):
+                raise FlyobjError("the archive has no graph for OpenVINO")
             from model.openvino_engine import OpenVinoEngine
 
-            return OpenVinoEngine(folder, threads)
+            return OpenVinoEngine(folder / _GRAPH, threads)
         except (ImportError, RuntimeError, FlyobjError) as error:  # RuntimeError: OpenVINO's own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if wanted == "openvino":
@@ -127,10 +130,10 @@ def write_engines(bundle: Bundle, folder: Path, wanted: str) -> tuple[str, ...]:
             f"engine 'openvino' can't be packaged ({error}); `pip install openvino`, or --engine torch"
         ) from error
     folder.mkdir(parents=True)
-    write_graph(bundle, folder)
+    write_graph(bundle, folder / _GRAPH)
     return ENGINES
 
 
 def has_openvino(folder: Path) -> bool:
     """Whether an archive's folder of engines has a graph for OpenVINO."""
-    return (folder / "openvino.xml").is_file()
+    return (folder / _GRAPH).is_file()

@@ -4,19 +4,14 @@ The packaging gate asks it of an archive, each worker of itself at its start, a 
 running server. The last of these shouldn't wait for PyTorch, so it isn't imported here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from model.answers import UNKNOWN, as_probabilities
-from model.errors import FlyobjError, InputError
+from model.answers import UNKNOWN
+from model.errors import InputError
 from model.files import exact_keys, read_json
-from model.image import DEFAULT_LIMITS
-
-if TYPE_CHECKING:
-    from model.predictor import Predictor
-
 
 # How far an engine's probabilities may be from training's. Eager PyTorch repeats them to about 1e-6 on
 # one machine and 1e-4 across CPUs; a change of preprocessing that matters moves them by more than 1e-2.
@@ -74,23 +69,3 @@ def difference(golden: Golden, answer: Mapping[str, Any], tolerance: float = RED
             f"differ by up to {gap:.2g}, {tolerance:g} is allowed"
         )
     return None
-
-
-def self_check(predictor: "Predictor", golden: Sequence[Golden]) -> None:
-    """Let `predictor` answer the golden photos one by one.
-
-    Raises:
-        FlyobjError: an answer differs from training's; the message is one line.
-    """
-    found = []
-    for photo in golden:
-        row = predictor.predict([predictor.prepare(photo.photo, DEFAULT_LIMITS)])[0]
-        probabilities = as_probabilities(predictor.classes, row)
-        answer = {"predicted": predictor.name(row), "probabilities": probabilities}
-        found.append(difference(photo, answer, predictor.engine.tolerance))
-    wrong = [line for line in found if line]
-    if wrong:
-        raise FlyobjError(
-            f"the model answers {len(wrong)} of {len(golden)} golden photos otherwise than training "
-            f"did, so it is not served: {'; '.join(wrong)}"
-        )

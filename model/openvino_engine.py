@@ -8,12 +8,12 @@ are instructions for it (AVX512-BF16, AMX), which halves the time, float32 elsew
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from model.bundle import Bundle
-from model.engines import Photos, has_openvino
-from model.errors import FlyobjError
 from model.golden import EXACT, REDUCED
 
 # As if it weren't installed: OpenVINO would report each conversion to Google Analytics.
@@ -21,50 +21,41 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
-_FILE = "openvino.xml"  # the weights lie beside it in openvino.bin
-
 
 class OpenVinoEngine:
     """A graph of `write_graph`, compiled for this CPU."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        """Read and compile the graph in `folder`.
-
-        Raises:
-            FlyobjError: there is none.
-            RuntimeError: OpenVINO can't compile it for this CPU.
-        """
-        if not has_openvino(folder):
-            raise FlyobjError("the archive has no graph for OpenVINO")
+    def __init__(self, graph: Path, threads: int = 1) -> None:
+        """Read and compile a graph; raises `RuntimeError` if OpenVINO can't on this CPU."""
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # With one thread OpenVINO pins every process to the first core, and they share it.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = ov.Core().compile_model(folder / _FILE, "CPU", settings)
+        compiled = ov.Core().compile_model(graph, "CPU", settings)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._request = compiled.create_infer_request()
         self.description = f"OpenVINO {ov.__version__.split('-')[0]} on cpu, {precision}"
         self.tolerance = EXACT if precision == "f32" else REDUCED
 
-    def __call__(self, photos: Photos) -> Tensor:
+    def __call__(self, photos: npt.NDArray[np.uint8]) -> Tensor:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
         return torch.from_numpy(self._request.infer([photos], share_inputs=True)[0])
 
 
-def write_graph(bundle: Bundle, folder: Path) -> None:
-    """Convert the bundle's network and write it to `folder`."""
+def write_graph(bundle: Bundle, path: Path) -> None:
+    """Convert the bundle's network and write it to `path`, an `.xml`, and its weights beside it."""
     preprocessing = bundle.spec.preprocessing
     size = preprocessing.size
     # OpenVINO leaves the batch size open whatever the example's is; with a symbolic one, exporting and
     # converting take three times as long.
     exported = torch.export.export(bundle.network.eval(), (torch.zeros(2, 3, size, size),))
-    graph = PrePostProcessor(ov.convert_model(exported))
-    photos = graph.input()
+    whole = PrePostProcessor(ov.convert_model(exported))
+    photos = whole.input()
     photos.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     photos.model().set_layout(ov.Layout("NCHW"))
     steps = photos.preprocess().convert_element_type(ov.Type.f32)
     steps.mean([255 * mean for mean in preprocessing.mean])
     steps.scale([255 * std for std in preprocessing.std])
-    ov.save_model(graph.build(), folder / _FILE, compress_to_fp16=False)
+    ov.save_model(whole.build(), path, compress_to_fp16=False)

@@ -11,9 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.answers import as_probabilities
 from model.bundle import Bundle
 from model.engines import Engine, TorchEngine
+from model.errors import FlyobjError
 from model.explain import Heatmap, grad_cam
+from model.golden import Golden, difference
 from model.image import DEFAULT_LIMITS, RGB, Limits
 
 
@@ -57,6 +60,25 @@ class Predictor:
         device = next(network.parameters()).device
         batch = torch.from_numpy(self._preprocessing.normalize(np.stack(photos)))  # (N, S, S, 3)
         return list(grad_cam(network, batch.permute(0, 3, 1, 2).to(device)).cpu().numpy())
+
+    def check(self, golden: Sequence[Golden]) -> None:
+        """Answer the golden photos one by one.
+
+        Raises:
+            FlyobjError: an answer differs from training's; the message is one line.
+        """
+        wrong = []
+        for photo in golden:
+            row = self.predict([self.prepare(photo.photo, DEFAULT_LIMITS)])[0]
+            probabilities = as_probabilities(self.classes, row)
+            answer = {"predicted": self.name(row), "probabilities": probabilities}
+            if found := difference(photo, answer, self.engine.tolerance):
+                wrong.append(found)
+        if wrong:
+            raise FlyobjError(
+                f"the model answers {len(wrong)} of {len(golden)} golden photos otherwise than training "
+                f"did, so it is not served: {'; '.join(wrong)}"
+            )
 
     def warm_up(self, batch_size: int) -> None:
         """Answer grey photos in batches of every size, so that no request pays for lazy set-up."""

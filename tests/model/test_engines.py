@@ -35,7 +35,7 @@ def engines(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_openvino_answers_as_the_reference_does(
     bundle: Bundle, engines: Path, photos: list[bytes], n: int
 ) -> None:
-    reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines))
+    reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     prepared = [reference.prepare(photo) for photo in photos[:n]]
     expected, answers = reference.predict(prepared), other.predict(prepared)
     assert (answers.shape, answers.dtype) == (expected.shape, np.float32)
@@ -46,7 +46,7 @@ def test_openvino_answers_as_the_reference_does(
 def test_an_answer_stays_when_the_next_is_computed(
     bundle: Bundle, engines: Path, photos: list[bytes]
 ) -> None:
-    predictor = Predictor(bundle, OpenVinoEngine(engines))
+    predictor = Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     one, other = (predictor.prepare(photo) for photo in photos[:2])
     scores = predictor.engine(np.stack([one]))
     before = scores.clone()
@@ -57,7 +57,7 @@ def test_an_answer_stays_when_the_next_is_computed(
 def test_openvino_explains_with_the_reference(
     bundle: Bundle, engines: Path, photos: list[bytes]
 ) -> None:
-    reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines))
+    reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     prepared = [reference.prepare(photos[0])]
     np.testing.assert_array_equal(other.explain(prepared), reference.explain(prepared))
 

@@ -11,7 +11,6 @@ import torch
 from model.bundle import Bundle, read_bundle
 from model.calibration import Calibration
 from model.errors import InputError
-from model.golden import self_check
 from model.predictor import Predictor
 from serving.archive import build_archive
 from training import calibrate as module
@@ -78,7 +77,7 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
     assert after.spec.calibration == Calibration(fitted.temperature, fitted.reject_below)
     assert (fitted.photos, fitted.rejected, fitted.note) == (4, 1, "")
     assert fitted.temperature == 2
-    self_check(Predictor(after), after.golden)
+    Predictor(after).check(after.golden)
     np.testing.assert_array_equal(answers(after).argmax(1), answers(before).argmax(1))
     for name, value in before.network.state_dict().items():
         assert torch.equal(value, after.network.state_dict()[name])
