@@ -209,11 +209,11 @@ def write_table(kinds: Mapping[str, Any], path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def small_run(folder: Path, size: int = 64) -> Path:
+def small_run(folder: Path) -> Path:
     """Train for a minute on drawn photos: what it knows doesn't matter here."""
     flyobj = [sys.executable, "-m", "cli"]
     data, run = folder / "data", folder / "run"
-    options = ["--weights", "none", "--size", str(size), "--epochs", "2", "--workers", "0"]
+    options = ["--weights", "none", "--size", "64", "--epochs", "2", "--workers", "0"]
     for command in (
         ["data", "synthesize", str(data), "--per-class", "20"],
         ["train", str(data), "--out", str(run), *options],

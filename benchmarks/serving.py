@@ -30,7 +30,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.inputs import draw_photos, expected_answers, prepare
+from benchmarks.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
 from benchmarks.measure import Expected, cpu_s, pss_mib, put_load
 from benchmarks.peers import (
     Contender,
@@ -44,7 +44,7 @@ from benchmarks.serving_picture import draw_picture
 from model.bundle import write_json
 from model.errors import FlyobjError, InputError
 
-MAIN_WIDTH, MAIN_CLIENTS = 640, 32
+MAIN_CLIENTS = 32
 FIRST_S = 10
 MOST_IN_A_BATCH = 8
 Photos = dict[int, list[bytes]]
@@ -244,7 +244,7 @@ def print_table(document: dict[str, Any]) -> None:
         "CPU-ms",
         "first 10 s",
         "ready s",
-        "PSS MiB",
+        "MiB",
     ]
     title = f"{MAIN_WIDTH} px, {MAIN_CLIENTS} clients"
     table = Table(*columns, "errors", title=title, title_justify="left")
@@ -265,7 +265,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = list(contenders())
     parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
-    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+    parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
     parser.add_argument("--seconds", type=float, default=6, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of the main load")
     parser.add_argument("--widths", type=int, nargs="*", default=[320, 1024, 1920], help="px")
