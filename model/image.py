@@ -50,10 +50,12 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> RGB:
+def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS, at_least: int = 0) -> RGB:
     """Decode the photo in `data` upright, as (H, W, 3) uint8 RGB.
 
-    The first frame of an animation is taken, and transparency is laid over white.
+    The first frame of an animation is taken, and transparency is laid over white. A JPEG whose
+    sides are at least twice `at_least` pixels comes at a half, a quarter or an eighth of its size, which
+    takes less time and averages more pixels than a bilinear resize does.
 
     Raises:
         UnsupportedFormat: the bytes are no photo in one of `FORMATS`.
@@ -63,7 +65,7 @@ def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> RG
     image = _open(data, limits)
     try:
         is_jpeg = image.format in ("JPEG", "MPO")
-        pixels = _decode_jpeg(data, image) if is_jpeg else _decode_with_pillow(image)
+        pixels = _decode_jpeg(data, image, at_least) if is_jpeg else _decode_with_pillow(image)
     except (UnsupportedFormat, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -135,13 +137,16 @@ def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedForma
     )
 
 
-def _decode_jpeg(data: bytes | bytearray, image: Image.Image) -> RGB:
+def _decode_jpeg(data: bytes | bytearray, image: Image.Image, at_least: int) -> RGB:
     """Decode strictly, at the size that was held against the limits."""
     height, width = simplejpeg.decode_jpeg_header(data)[:2]
     if (width, height) != image.size:
         raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")
     if image.mode != "CMYK":
-        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
+        # Halves only: libjpeg-turbo has no fast code for the eighths between, they take longer.
+        shrink = next((n for n in (8, 4, 2) if at_least and min(width, height) >= n * at_least), None)
+        sides = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)} if shrink else {}
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **sides))
     inverted = 255 - simplejpeg.decode_jpeg(data, colorspace="CMYK")  # as Adobe writes it
     return np.asarray(Image.fromarray(inverted, "CMYK").convert("RGB"))
 

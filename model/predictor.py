@@ -1,7 +1,7 @@
 """A bundle ready to answer: bytes of photos in, probabilities out.
 
 Evaluation, the golden answers and the handler all go through here; it is the whole path of promise 1:
-`decode_photo -> resize -> normalize -> network -> calibration`.
+`decode_photo -> resize -> engine (normalize -> network) -> calibration`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 from model.bundle import Bundle
 from model.engines import Engine, TorchEngine
 from model.explain import Heatmap, grad_cam
-from model.image import DEFAULT_LIMITS, RGB, Limits, decode_photo
+from model.image import DEFAULT_LIMITS, RGB, Limits
 
 
 class Predictor:
@@ -32,7 +32,7 @@ class Predictor:
 
     def prepare(self, photo: bytes | bytearray, limits: Limits | None = None) -> RGB:
         """Decode and resize one photo to (S, S, 3) uint8; raises `PhotoError`."""
-        return self._preprocessing.resize(decode_photo(photo, limits or self.limits))
+        return self._preprocessing.load(photo, limits or self.limits)
 
     def predict(self, photos: Sequence[RGB]) -> npt.NDArray[np.float32]:
         """Answer N prepared photos with (N, classes) float32 probabilities."""

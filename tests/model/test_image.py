@@ -57,6 +57,26 @@ def test_kinds_of_jpeg(options: dict[str, object]) -> None:
     assert np.abs(difference).mean() < 3
 
 
+@pytest.mark.parametrize(
+    ("at_least", "height"),
+    [(0, 509), (509, 509), (255, 509), (254, 255), (128, 255), (127, 128), (20, 64)],
+)
+def test_a_jpeg_of_twice_the_size_is_decoded_smaller(at_least: int, height: int) -> None:
+    photo = smooth().resize((770, 509), Image.Resampling.BICUBIC)
+    decoded = decode_photo(encode(photo, "JPEG", quality=95), at_least=at_least)
+    width = -(-770 // round(509 / height))
+    assert decoded.shape == (height, width, 3)
+    expected = np.asarray(photo.resize((width, height), Image.Resampling.BOX))
+    assert np.abs(decoded.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("lost", [1, 100, 10_000])
+def test_a_jpeg_decoded_smaller_must_be_whole_too(lost: int) -> None:
+    data = encode(pattern("RGB", 400, 400), "JPEG")
+    with pytest.raises(UnreadableImage):
+        decode_photo(data[:-lost], at_least=100)
+
+
 @pytest.mark.parametrize("name", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_formats_give_the_exact_pixels(name: str) -> None:
     options = {"lossless": True} if name == "WEBP" else {}
