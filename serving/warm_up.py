@@ -1,8 +1,8 @@
 """Requests that a server answers before it is called ready, so that its first clients find Java warm.
 
-Java compiles what is often called while it runs; until it has, an answer costs it several times the CPU.
-The requests are real ones, with a photo of one pixel: they take the whole way, and cost the network alone.
-They count in the server's metrics.
+Java compiles what is often called while it runs; until it has, an answer costs it several times the
+CPU. The requests are real ones with a photo of one pixel: they take the whole way and cost little more
+than the network. They count in the server's metrics.
 """
 
 import io
