@@ -126,10 +126,12 @@ def _spawn(contender: Contender, given: Site, command: list[str], **more: str) -
     environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine}
     environment |= {"PYTHONPATH": str(ROOT), "BENTOML_DO_NOT_TRACK": "1", **more}
     environment = {name: value for name, value in environment.items() if value}
+    folder = given.folder / contender.label  # for what it writes where it runs
+    folder.mkdir(exist_ok=True)
     with (given.folder / f"{contender.label}.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=given.folder,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -220,7 +222,9 @@ def start_mlserver(contender: Contender, given: Site) -> Running:
     endpoint = Endpoint(
         port, "/v2/models/bench/infer", _base64_input, {"Content-Type": "application/json"}
     )
-    return _run(contender, given, endpoint, ["-m", "mlserver.cli.main", "start", str(folder)])
+    return _run(
+        contender, given, endpoint, ["-c", "from mlserver.cli import main; main()", "start", str(folder)]
+    )
 
 
 _FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
@@ -244,7 +248,7 @@ def start_in_process(contender: Contender, given: Site) -> Running:
 
 
 def in_process(contender: Contender, given: Site) -> list["subprocess.Popen[str]"]:
-    """Start as many processes as we have workers, each with the classifier in a loop."""
+    """Start as many processes as we have workers, each with the classifier in a loop, one thread each."""
     threads = {THREADS: "1"}
     environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, **threads}
     command = [sys.executable, "-m", "benchmarks.peer_apps.in_process"]

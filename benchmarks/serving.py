@@ -16,6 +16,7 @@ which share the cores. Every answer is checked. The last line on standard output
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -250,14 +251,18 @@ def print_table(document: dict[str, Any]) -> None:
     table = Table(*columns, "errors", title=title, title_justify="left")
     for name, row in document["contenders"].items():
         if "failed" in row:
-            table.add_row(name, row["failed"])
+            table.add_row(name, "failed")
             continue
         cell = row["cells"][title]
         figures = [cell.get(key, "") for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms")]
         figures += [row.get("first_10_s", {}).get("per_s", ""), row["ready_s"]]
         figures += [round(sum(row["pss_mib"].values())) if "pss_mib" in row else "", cell["errors"]]
         table.add_row(name, *map(str, figures))
-    Console(highlight=False).print(table)
+    screen = Console(highlight=False)
+    screen.print(table)
+    for name, row in document["contenders"].items():
+        if "failed" in row:
+            screen.print(f"{name} {row['failed']}", markup=False)
 
 
 def parse() -> argparse.Namespace:
@@ -285,6 +290,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Prepare, compare, report; exit codes as in `cli`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     try:
         arguments = parse()
         with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of load at each width")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     try:
         if min(arguments.widths) < 32 or arguments.seconds <= 0:
             raise InputError("widths must be 32 px or more, seconds above 0")

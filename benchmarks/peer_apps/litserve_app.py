@@ -20,7 +20,7 @@ class One(litserve.LitAPI):
         del device
         self.classify = load_classifier()
 
-    def decode_request(self, request: Any) -> bytes:
+    def decode_request(self, request: litserve.Request) -> bytes:
         """Take the photo out of the form."""
         content: bytes = request["file"].file.read()
         return content
