@@ -248,9 +248,8 @@ def start_in_process(contender: Contender, given: Site) -> Running:
 
 
 def in_process(contender: Contender, given: Site) -> list["subprocess.Popen[str]"]:
-    """Start as many processes as we have workers, each with the classifier in a loop, one thread each."""
-    threads = {THREADS: "1"}
-    environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, **threads}
+    """Start as many processes as we have workers, each a loop around the classifier in one thread."""
+    environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, THREADS: "1"}
     command = [sys.executable, "-m", "benchmarks.peer_apps.in_process"]
     return [
         subprocess.Popen(

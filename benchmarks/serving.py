@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
 from benchmarks.measure import Expected, cpu_s, pss_mib, put_load
@@ -41,11 +40,10 @@ from benchmarks.peers import (
     in_process,
     wait_until_it_answers,
 )
-from benchmarks.serving_picture import draw_picture
+from benchmarks.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
 from model.bundle import write_json
 from model.errors import FlyobjError, InputError
 
-MAIN_CLIENTS = 32
 FIRST_S = 10
 MOST_IN_A_BATCH = 8
 Photos = dict[int, list[bytes]]
@@ -220,49 +218,6 @@ def report(comparison: Comparison) -> dict[str, Any]:
         cells = {name: median(rounds) for name, rounds in row.cells.items()}
         document["contenders"][row.contender.name] = {**row.figures, "cells": cells}
     return document
-
-
-def median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Take the median of each figure; errors are added up."""
-    merged: dict[str, Any] = {"errors": sum(figures["errors"] for figures in rounds)}
-    merged["examples"] = [e for figures in rounds for e in figures.get("examples", [])][:3]
-    for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms"):
-        values = [figures[key] for figures in rounds if key in figures]
-        if values:
-            merged[key] = round(statistics.median(values), 2)
-            merged[f"{key}_all"] = values
-    merged["cpu_ms_of"] = rounds[-1].get("cpu_ms_of", {})
-    return merged
-
-
-def print_table(document: dict[str, Any]) -> None:
-    """Print the main load, one row a contender."""
-    columns = [
-        "contender",
-        "answers/s",
-        "p50 ms",
-        "p99 ms",
-        "CPU-ms",
-        "first 10 s",
-        "ready s",
-        "MiB",
-    ]
-    title = f"{MAIN_WIDTH} px, {MAIN_CLIENTS} clients"
-    table = Table(*columns, "errors", title=title, title_justify="left")
-    for name, row in document["contenders"].items():
-        if "failed" in row:
-            table.add_row(name, "failed")
-            continue
-        cell = row["cells"][title]
-        figures = [cell.get(key, "") for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms")]
-        figures += [row.get("first_10_s", {}).get("per_s", ""), row["ready_s"]]
-        figures += [round(sum(row["pss_mib"].values())) if "pss_mib" in row else "", cell["errors"]]
-        table.add_row(name, *map(str, figures))
-    screen = Console(highlight=False)
-    screen.print(table)
-    for name, row in document["contenders"].items():
-        if "failed" in row:
-            screen.print(f"{name} {row['failed']}", markup=False)
 
 
 def parse() -> argparse.Namespace:

@@ -10,7 +10,8 @@ import pytest
 import benchmarks.peers
 from benchmarks.inputs import draw_photos
 from benchmarks.peers import Site, contenders
-from benchmarks.serving import Comparison, Row, median, print_table, report
+from benchmarks.serving import Comparison, Row, report
+from benchmarks.serving_report import median, print_table
 from benchmarks.stages import Clock
 from model.image import decode_photo
 
