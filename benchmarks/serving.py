@@ -6,11 +6,11 @@ that the first rows differ by the server alone. "in-process" has no server: as m
 workers answer batches in a loop, the limit of what any server can reach.
 
 Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
-the first ten seconds of load, for our engine other widths and numbers of clients, and last, when all are
-warm, the main load in rounds of alternating order. What holds on a machine with neighbours is
-CPU-milliseconds an answer of all the server's processes; rates and latencies suffer from neighbours and
-from the clients, which share the cores. Every answer is checked. The last line on standard output is one
-JSON document.
+the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
+load in rounds of alternating order; of the manuals' only the main load, once. What holds on a machine
+with neighbours is CPU-milliseconds an answer of all the server's processes; rates and latencies suffer
+from neighbours and from the clients, which share the cores. Every answer is checked. The last line on
+standard output is one JSON document, which is also OUT/serving.json.
 
     python -m benchmarks.serving [--contenders NAME ...] [--seconds 6] [--rounds 3] [--quick]
 """
@@ -89,23 +89,30 @@ class Comparison:
         self.rows = [Row(contenders()[name]) for name in arguments.contenders]
 
     def run(self) -> None:
-        """Start all, measure in turn, stop all."""
-        try:
-            for row in self.rows:
-                self.start(row)
+        """Measure the rows with our engine, then those of the manuals; figures are kept after each."""
+        for engine in ("ours", "manual"):
+            rows = [row for row in self.rows if row.contender.engine == engine]
+            try:
+                self.compare(rows, engine)
+            finally:
+                for row in rows:
+                    stop(row)
+            write_json(report(self), self.arguments.out / "serving.json")
+
+    def compare(self, rows: list[Row], engine: str) -> None:
+        """Start all, measure in turn; the manuals' are slow, and get one round of the main load."""
+        for row in rows:
+            self.start(row)
+        if engine == "ours":
             for width, clients in self.other_cells():
-                for row in self.rows:
-                    if row.contender.engine == "ours":  # the manuals' take long, and say less there
-                        self.measure(row, width, clients)
-            for turn in range(self.arguments.rounds):
-                for row in self.rows[:: -1 if turn % 2 else 1]:
-                    self.measure(row, MAIN_WIDTH, MAIN_CLIENTS)
-            for row in self.rows:
-                if row.running and row.alive:
-                    row.figures["pss_mib"] = pss_mib(row.running.root)
-        finally:
-            for row in self.rows:
-                stop(row)
+                for row in rows:
+                    self.measure(row, width, clients)
+        for turn in range(self.arguments.rounds if engine == "ours" else 1):
+            for row in rows[:: -1 if turn % 2 else 1]:
+                self.measure(row, MAIN_WIDTH, MAIN_CLIENTS)
+        for row in rows:
+            if row.running and row.alive:
+                row.figures["pss_mib"] = pss_mib(row.running.root)
 
     def other_cells(self) -> list[tuple[int, int]]:
         """Widths at the main number of clients, then numbers of clients at the main width."""
@@ -135,7 +142,7 @@ class Comparison:
             console.print(f"[red]{contender.name}[/] {error}", markup=True)
             return
         console.print(f"{contender.name}: ready after {row.figures['ready_s']} s")
-        if row.running and not self.arguments.quick:
+        if row.running and contender.engine == "ours" and not self.arguments.quick:
             row.figures["pss_start_mib"] = pss_mib(row.running.root)
             first = self.load(row, MAIN_WIDTH, MAIN_CLIENTS, FIRST_S)
             row.figures["first_10_s"] = first
@@ -250,6 +257,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     try:
         arguments = parse()
+        arguments.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:
             console.print("preparing model and photos")
             comparison = Comparison(prepare(Path(name), arguments.run), arguments)
@@ -258,8 +266,6 @@ def main() -> None:
     except FlyobjError as error:
         console.print(f"[red]error:[/] {error}")
         sys.exit(error.exit_code)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(document, arguments.out / "serving.json")
     print_table(document)
     draw_picture(document, arguments.out / "serving.png")
     print(json.dumps(document))
