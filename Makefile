@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 DATA ?=
 WEIGHTS ?= none
 SIZE ?= 128
-EPOCHS ?= $(if $(DATA),6,20)
+EPOCHS ?= $(if $(DATA),6,26)
 RUN ?= runs/first
 VERSION ?= 1.0
 STORE ?= model-store
@@ -75,8 +75,8 @@ loadtest: install ## 20 s of Locust against the running server
 	@$(BIN)/locust -f loadtest/locustfile.py --headless --users 8 --spawn-rate 8 --run-time 20s \
 	  --host http://127.0.0.1:$(PORT) --key-file $(SERVER)/key_file.json --photos $(PHOTOS)/test
 
-bench: install ## the demo's figures again, as JSON
-	@$(BIN)/python -m benchmarks.demo --out runs/bench | tail -n 1
+bench: install ## our server against its peers, in turn; BENCH="--quick --contenders flying-objects fastapi"
+	@$(BIN)/python -m benchmarks.serving $(BENCH)
 
 fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RUN --requests 1000"
 	@$(BIN)/python -m benchmarks.fuzz $(FUZZ)

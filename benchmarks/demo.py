@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with train/CLASS and test/CLASS photos")
     parser.add_argument("--weights", default="none", help="imagenet, none or a path")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="replaced each time")
     demo = Demo(parser.parse_args())
     try:

@@ -31,6 +31,7 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     assert ping.json() == {"status": "Healthy"}
     assert (home.path / "key_file.json").stat().st_mode & 0o777 == 0o600
     java = psutil.Process(started.pid)
+    assert {"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"} <= set(java.cmdline())  # config.properties
     family = [java, *java.children(recursive=True)]
     memory = life.memory_mib(started)
     assert f"java {started.pid}" in memory
