@@ -5,7 +5,7 @@ class, forms batches, packages and promotes version 2.0, runs 20 s of Locust, st
 done by the commands that a user has. Results: OUT/summary.json and OUT/report.html; the last line on
 standard output is the summary as JSON.
 
-    python -m benchmarks.demo [--data DIR] [--weights imagenet|none|PATH] [--size 128] [--epochs 20]
+    python -m benchmarks.demo [--data DIR] [--weights imagenet|none|PATH] [--size 128] [--epochs 26]
 """
 
 import argparse

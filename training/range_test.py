@@ -1,10 +1,9 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
-Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. The rate taken is
-a third of the one at which the smoothed loss was lowest, and where the loss falls most steeply is noted
-too. fast.ai's `lr_find` suggests a tenth or the steepest place (Howard and Gugger, "fastai: A Layered
-API for Deep Learning", 2020); a tenth was too careful here, with AdamW and a rate that falls to nothing.
-Lightning's `Tuner.lr_find` restores weights, but not the state of the random number generators.
+Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. fast.ai's `lr_find`
+suggests a tenth of the rate at which the smoothed loss was lowest, or the rate at which it falls most
+steeply (Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020). On curves of few steps both
+are unsteady, so the one taken is in the middle: their geometric mean (docs/experiments.md). Lightning's `Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
 
 import csv
@@ -28,7 +27,7 @@ STEPS = 36  # eight a decade
 FEWEST = 8  # steps from which a rate is told
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
-BELOW_LOWEST = 3.0  # see docs/experiments.md
+BELOW_LOWEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,9 @@ class Curve:
 
     @property
     def suggestion(self) -> float:
-        """A third of the rate at the lowest smoothed loss, to two digits."""
-        return float(f"{self.rates[int(np.argmin(self.smooth))] / BELOW_LOWEST:.1e}")
+        """Between a tenth of the rate at the lowest smoothed loss and the steepest, to two digits."""
+        tenth = self.rates[int(np.argmin(self.smooth))] / BELOW_LOWEST
+        return float(f"{math.sqrt(tenth * self.steepest):.1e}")
 
     @property
     def steepest(self) -> float:
