@@ -1,9 +1,10 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
-Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. fast.ai's `lr_find`
-suggests a tenth of the rate at which the smoothed loss was lowest, or the rate at which it falls most
-steeply (Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020). On curves of few steps both
-are unsteady, so the one taken is in the middle: their geometric mean (docs/experiments.md). Lightning's `Tuner.lr_find` restores weights, but not the state of the random number generators.
+Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. fast.ai's
+`lr_find` suggests a tenth of the rate at which the smoothed loss was lowest, or the rate at which it
+falls most steeply (Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020). On curves of few
+steps both are unsteady, so their geometric mean is taken (docs/experiments.md). Lightning's
+`Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
 
 import csv
