@@ -5,7 +5,7 @@ class, forms batches, packages and promotes version 2.0, runs 20 s of Locust, st
 done by the commands that a user has. Results: OUT/summary.json and OUT/report.html; the last line on
 standard output is the summary as JSON.
 
-    python -m benchmarks.demo [--data DIR] [--weights imagenet|none|PATH] [--size 128] [--epochs 26]
+    python -m benchmarks.demo [--data DIR] [--weights imagenet|none|PATH] [--size 128] [--epochs 24]
 """
 
 import argparse
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with train/CLASS and test/CLASS photos")
     parser.add_argument("--weights", default="none", help="imagenet, none or a path")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=26)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="replaced each time")
     demo = Demo(parser.parse_args())
     try:
