@@ -33,7 +33,7 @@ from benchmarks.demo import free_port
 from benchmarks.hostile import hostile_cases, mutations, truncations
 from model.answers import as_probabilities
 from model.bundle import read_bundle
-from model.golden import REDUCED, Golden, difference
+from model.golden import TOLERANCE, Golden, difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
 from serving import server
@@ -110,7 +110,7 @@ class Judge:
             return f"{answer['predicted']!r}, the original photo is {self._best!r}"
         if len(answer["probabilities"]) < len(expected.probabilities):  # top_k
             gaps = [abs(p - expected.probabilities[c]) for c, p in answer["probabilities"].items()]
-            return f"differs by {max(gaps):.2g}" if max(gaps) > REDUCED else None
+            return f"differs by {max(gaps):.2g}" if max(gaps) > TOLERANCE else None
         return difference(expected, answer)
 
     def _answer(self, case: Case) -> Golden:

@@ -21,7 +21,7 @@ from benchmarks.peers import Site
 from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
 from model.errors import FlyobjError
-from model.golden import REDUCED, Golden
+from model.golden import TOLERANCE, Golden
 from model.image import RGB, decode_photo
 from model.network import Network
 from model.predictor import Predictor
@@ -125,5 +125,5 @@ def expected_answers(model: Path, engine: str, photos: Sequence[bytes]) -> list[
 
 def _expected(probabilities: dict[str, float]) -> Expected:
     most = max(probabilities.values())
-    level = frozenset(name for name, p in probabilities.items() if p >= most - REDUCED)
+    level = frozenset(name for name, p in probabilities.items() if p >= most - TOLERANCE)
     return Expected(level, most)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from model.golden import REDUCED
+from model.golden import TOLERANCE
 
 TIMEOUT_S = 120
 
@@ -55,7 +55,7 @@ class Expected:
     def wrong(self, answer: Any) -> str | None:
         """Say what is wrong with a server's answer, or None."""
         name, confidence = best(answer)
-        if name in self.names and abs(confidence - self.confidence) <= REDUCED:
+        if name in self.names and abs(confidence - self.confidence) <= TOLERANCE:
             return None
         return f"{name!r} ({confidence:.3f}), not {sorted(self.names)} ({self.confidence:.3f})"
 

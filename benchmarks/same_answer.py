@@ -2,7 +2,7 @@
 
 Sends each photo of a split to a running server as a raw body, a form, JSON and KServe V1, several at a
 time, and compares every probability with the bundle's own. Exit code 1 if one differs by more
-than an engine may, or the accuracy by more than 0.2 points from that of `flyobj evaluate`. The last line
+than 0.001, or the accuracy by more than 0.2 points from that of `flyobj evaluate`. The last line
 on standard output is one JSON document.
 
     python -m benchmarks.same_answer RUN DATA [--split test] [--home runs/server]
@@ -22,7 +22,7 @@ import httpx
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.files import read_json
-from model.golden import REDUCED
+from model.golden import TOLERANCE
 from model.predictor import Predictor
 from serving import server
 from serving.client import Client
@@ -83,7 +83,7 @@ def main() -> int:
     evaluated = read_json(arguments.run / "evaluation" / "evaluation.json")
     report["evaluated_accuracy"] = evaluated["accuracy"]
     report["passed"] = all(
-        way["largest_difference"] <= REDUCED
+        way["largest_difference"] <= TOLERANCE
         and abs(way["accuracy"] - evaluated["accuracy"]) <= ACCURACY_TOLERANCE
         for way in report["ways"].values()
     )

@@ -1,10 +1,12 @@
 """What runs the network: uint8 photos in, log-probabilities out.
 
     torch     eager PyTorch, the reference that every other engine is held against; also on GPUs
-    openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), two to eight times as fast
+    openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), more than twice as fast
 
-An archive always holds the weights, so `torch` works everywhere; the graph for OpenVINO lies beside them
-in the folder `engines/`. `choose_engine` has the rule which one a worker runs.
+All compute in float32: in bfloat16 OpenVINO takes half the time again, but gave other answers to 2 % of
+real photos (docs/experiments.md). An archive always holds the weights, so `torch` works everywhere; the
+graph for OpenVINO lies beside them in the folder `engines/`. `choose_engine` has the rule which one a
+worker runs.
 """
 
 import logging
@@ -20,7 +22,6 @@ from torch import Tensor
 
 from model.bundle import Bundle
 from model.errors import FlyobjError, InputError
-from model.golden import EXACT, REDUCED
 
 logger = logging.getLogger(__name__)
 
@@ -35,34 +36,29 @@ Photos = npt.NDArray[np.uint8]
 class Engine(Protocol):
     """One way to run a bundle's network, its normalisation included."""
 
-    description: str  # for people: name, version, device, precision
-    tolerance: float  # of its probabilities against training's
+    description: str  # for people: name, version, device
 
     def __call__(self, photos: Photos) -> Tensor:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
 
 
 class TorchEngine:
-    """Eager PyTorch, channels last; half precision on a GPU."""
+    """Eager PyTorch, channels last."""
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         """Move the bundle's network to `device`."""
         self._preprocessing = bundle.spec.preprocessing
         self._device = torch.device(device)
-        self._half = self._device.type == "cuda"
         self._network = bundle.network.eval().to(self._device).to(memory_format=torch.channels_last)
-        precision = "float16" if self._half else "float32"
-        self.description = f"PyTorch {torch.__version__} on {device}, {precision}"
-        self.tolerance = REDUCED if self._half else EXACT
+        self.description = f"PyTorch {torch.__version__} on {device}"
 
     @torch.inference_mode()
     def __call__(self, photos: Photos) -> Tensor:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
         batch = torch.from_numpy(self._preprocessing.normalize(photos))  # (N, S, S, 3)
         batch = batch.permute(0, 3, 1, 2).to(self._device)  # (N, 3, S, S), channels last in memory
-        with torch.autocast(self._device.type, torch.float16, enabled=self._half):
-            scores: Tensor = self._network(batch)
-        return scores.float().cpu()
+        scores: Tensor = self._network(batch)
+        return scores.cpu()
 
 
 def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1) -> Engine:

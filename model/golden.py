@@ -13,11 +13,9 @@ from model.answers import UNKNOWN
 from model.errors import InputError
 from model.files import exact_keys, read_json
 
-# How far an engine's probabilities may be from training's. Eager PyTorch repeats them to about 1e-6 on
-# one machine and 1e-4 across CPUs; a change of preprocessing that matters moves them by more than 1e-2.
-EXACT = 1e-3
-# With 8 bits of mantissa instead of 24 (bfloat16, float16) they were up to 0.014 off.
-REDUCED = 5e-2
+# Of probabilities, for every engine. They repeat to about 1e-6 on one machine and 1e-4 across CPUs; a
+# change of preprocessing that matters moves them by more than 1e-2, and so does computing in 16 bits.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,8 @@ def read_golden(folder: Path) -> tuple[Golden, ...]:
     return tuple(golden)
 
 
-def difference(golden: Golden, answer: Mapping[str, Any], tolerance: float = REDUCED) -> str | None:
-    """Say how `answer` differs from training's beyond `tolerance`, or None.
-
-    That is the engine's; by default the widest, for answers of a server, whose workers have held
-    themselves against their own.
+def difference(golden: Golden, answer: Mapping[str, Any]) -> str | None:
+    """Say how `answer` differs from training's beyond the tolerance, or None.
 
     "unknown" differs from no name: the probabilities that led to it are compared.
     """
@@ -63,9 +58,9 @@ def difference(golden: Golden, answer: Mapping[str, Any], tolerance: float = RED
     predicted = str(answer.get("predicted"))
     # Another top class is right only where training had the two level.
     behind = 0.0 if predicted == UNKNOWN else expected[top] - expected.get(predicted, 0.0)
-    if gap > tolerance or behind > tolerance:
+    if gap > TOLERANCE or behind > TOLERANCE:
         return (
             f"{golden.name}: {answer.get('predicted')!r}, training answered {top!r}; probabilities "
-            f"differ by up to {gap:.2g}, {tolerance:g} is allowed"
+            f"differ by up to {gap:.2g}, {TOLERANCE:g} is allowed"
         )
     return None

@@ -72,7 +72,7 @@ class Predictor:
             row = self.predict([self.prepare(photo.photo, DEFAULT_LIMITS)])[0]
             probabilities = as_probabilities(self.classes, row)
             answer = {"predicted": self.name(row), "probabilities": probabilities}
-            if found := difference(photo, answer, self.engine.tolerance):
+            if found := difference(photo, answer):
                 wrong.append(found)
         if wrong:
             raise FlyobjError(

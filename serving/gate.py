@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import FlyobjError
-from model.golden import EXACT, REDUCED, Golden, difference
+from model.golden import Golden, difference
 from serving.packaged import open_archive
 
 
 def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str] = ("torch",)) -> None:
     """Answer `golden` with the archive in a clean interpreter and compare with training's answers.
 
-    Each of `engines` answers for itself and is held against its own tolerance.
+    Each of `engines` answers for itself.
 
     Raises:
         FlyobjError: an answer differs, or the archive's handler doesn't run; the message says how.
@@ -25,11 +25,10 @@ def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str
     for engine in engines:
         with open_archive(archive, engine) as model:
             answers = model.answer([photo.photo for photo in golden])
-        tolerance = EXACT if engine == "torch" else REDUCED
         differences = [
             found
             for photo, answer in zip(golden, answers, strict=True)
-            if (found := difference(photo, answer, tolerance))
+            if (found := difference(photo, answer))
         ]
         if differences:
             raise FlyobjError(

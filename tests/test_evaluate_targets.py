@@ -11,7 +11,7 @@ import pytest
 
 from cli.targets import open_target
 from model.errors import InputError
-from model.golden import EXACT
+from model.golden import TOLERANCE
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -33,7 +33,7 @@ def test_bundle_archive_and_server_agree(
     assert [a["target"] for a in result["agreement"]] == [f"archive {archive_path}", f"server {url}"]
     for agreement in result["agreement"]:
         assert agreement["agrees"]
-        assert agreement["largest_difference"] <= EXACT
+        assert agreement["largest_difference"] <= TOLERANCE
         assert agreement["flips"] == []
     for name, target in (("archive", archive_path), ("server", url)):
         own = json.loads(flyobj("evaluate", target, *options, "--out", tmp_path / name).stdout)

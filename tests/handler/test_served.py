@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from model.formats import FORMATS
-from model.golden import REDUCED
+from model.golden import TOLERANCE
 from serving.archive import read_archive
 from serving.bring_up import bring_up
 from serving.deployment import Deployed
@@ -143,4 +143,4 @@ def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[by
     assert described[0]["customizedMetadata"]["engine"].startswith("OpenVINO")
     for answer, expected in zip(answers, reference, strict=True):
         assert answer["model_version"] == "9.0"
-        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=REDUCED)
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=TOLERANCE)

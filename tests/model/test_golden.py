@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from model.golden import EXACT, Golden, difference
+from model.golden import TOLERANCE, Golden, difference
 
 GOLDEN = Golden("00.jpg", b"", "b", {"a": 0.1, "b": 0.7, "c": 0.2})
-TIE = Golden("01.jpg", b"", "a", {"a": 0.5, "b": 0.5 - EXACT / 2, "c": EXACT / 2})
+TIE = Golden("01.jpg", b"", "a", {"a": 0.5, "b": 0.5 - TOLERANCE / 2, "c": TOLERANCE / 2})
 
 
 def answer(predicted: str, *probabilities: float) -> dict[str, Any]:
@@ -19,18 +19,18 @@ def answer(predicted: str, *probabilities: float) -> dict[str, Any]:
     ("golden", "given"),
     [
         (GOLDEN, answer("b", 0.1, 0.7, 0.2)),
-        (GOLDEN, answer("b", 0.1 + EXACT / 2, 0.7 - EXACT / 2, 0.2)),
-        (TIE, answer("b", 0.5 - EXACT / 2, 0.5, EXACT / 2)),
+        (GOLDEN, answer("b", 0.1 + TOLERANCE / 2, 0.7 - TOLERANCE / 2, 0.2)),
+        (TIE, answer("b", 0.5 - TOLERANCE / 2, 0.5, TOLERANCE / 2)),
     ],
 )
 def test_as_training(golden: Golden, given: dict[str, Any]) -> None:
-    assert difference(golden, given, EXACT) is None
+    assert difference(golden, given) is None
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (answer("b", 0.1 + 2 * EXACT, 0.7 - 2 * EXACT, 0.2), "differ by up to 0.002"),
+        (answer("b", 0.1 + 2 * TOLERANCE, 0.7 - 2 * TOLERANCE, 0.2), "differ by up to 0.002"),
         (answer("a", 0.1, 0.7, 0.2), "'a', training answered 'b'"),
         ({"predicted": "b", "probabilities": {"a": 0.3, "b": 0.7}}, r"classes \['a', 'b'\]"),
         ({"code": 400, "type": "UnreadableImage"}, "no answer but .*UnreadableImage"),
@@ -38,7 +38,7 @@ def test_as_training(golden: Golden, given: dict[str, Any]) -> None:
     ],
 )
 def test_otherwise(given: dict[str, Any], message: str) -> None:
-    found = difference(GOLDEN, given, EXACT)
+    found = difference(GOLDEN, given)
     assert found is not None
     assert found.startswith("00.jpg: ")
     assert re.search(message, found), found

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from model.errors import FlyobjError, InputError
-from model.golden import REDUCED
+from model.golden import TOLERANCE
 from training.evaluation.measure import Floats
 from training.evaluation.target import Target
 
@@ -37,15 +37,15 @@ class Flip:
 class Agreement:
     """How far two targets are apart over the same photos.
 
-    They agree if no probability differs by more than an engine's may, `model.engines.REDUCED`; a flip
-    among level classes is then none.
+    They agree if no probability differs by more than the tolerance that packaging and serving hold
+    golden photos to, `model.golden.TOLERANCE`; a flip among level classes is then none.
     """
 
     target: str
     largest_difference: float
     flips: tuple[Flip, ...]
     agrees: bool
-    tolerance: float = REDUCED
+    tolerance: float = TOLERANCE
 
 
 def ask(target: Target, photos: Sequence[Path], what: str) -> Answers:
@@ -87,7 +87,7 @@ def compare(
         for i in np.flatnonzero(best != others).tolist()
     )
     largest = float(np.abs(ours.probabilities - matched).max())
-    return Agreement(other.description, largest, flips, largest <= REDUCED)
+    return Agreement(other.description, largest, flips, largest <= TOLERANCE)
 
 
 def require_classes(one: Target, other: Target) -> None:
