@@ -32,6 +32,7 @@ from serving import server
 from serving.client import Client
 
 PER_CLASS = 600
+RATE = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
 LOAD_USERS, LOAD_S = 8, 20
 BURST = 64  # requests at once, to see batches form
 BIN = Path(sys.executable).parent
@@ -94,6 +95,8 @@ class Demo:
         """Train; from scratch the synthetic photos need more passes than fine-tuning does."""
         a = self.arguments
         options = ["--weights", a.weights, "--size", a.size, "--epochs", a.epochs, "--batch-size", 16]
+        if a.weights != "none":
+            options += ["--rate", RATE]
         self.flyobj("train", self.data, "--out", self.run_folder, *options)
 
     def archive(self, version: str) -> Path:
