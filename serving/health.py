@@ -7,6 +7,7 @@ crash at start wouldn't be mended by another start of the server, and other vers
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from model.errors import FlyobjError
@@ -25,25 +26,26 @@ _IDLE_POLL_S = 0.2
 
 def why_not_live(home: Path) -> str | None:
     """Say why the server of this home doesn't live, or None."""
-    server = find(home)
-    if server is None:
-        return f"no server runs with home {str(home)!r}"
-    try:
-        with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
-            client.versions()
-    except FlyobjError as error:
-        return str(error)
-    return None
+
+    def answers(client: Client) -> None:
+        client.versions()
+
+    return _asked(home, answers)
 
 
 def why_not_ready(home: Path) -> str | None:
     """Say why the server of this home can't answer photos, or None."""
+    return _asked(home, _why_not_answering)
+
+
+def _asked(home: Path, question: Callable[[Client], str | None]) -> str | None:
+    """Put a question to the server of this home; what keeps it from answering is an answer too."""
     server = find(home)
     if server is None:
         return f"no server runs with home {str(home)!r}"
     try:
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
-            return _why_not_answering(client)
+            return question(client)
     except FlyobjError as error:
         return str(error)
 
