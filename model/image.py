@@ -24,6 +24,7 @@ _PILLOW_FORMATS = (*FORMATS, "MPO")  # MPO: a JPEG followed by more pictures, as
 _ORIENTATION = 0x0112  # the tag's number in the Exif 2.3 standard, section 4.6.4
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers, ITU-T T.81, table B.1
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # frames whose components can all come in one scan, the only one then
 # A marker with a length after it. Compressed data never looks like one: there 0xFF is followed by
 # 0x00 or a restart marker (section B.1.1.5).
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
@@ -111,16 +112,24 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
 
 
 def _check_scans(data: bytes | bytearray, most: int) -> None:
-    """Refuse a JPEG of more than `most` scans; all but hostile ones take the first, quick way out."""
-    if data.count(bytes([0xFF, _START_OF_SCAN])) <= most:
-        return
-    at, scans = 2, 0
+    """Refuse a JPEG of more than `most` scans.
+
+    Nearly all have one, which the decoder stops after: the first scan of a sequential frame with all its
+    components. Only for others the whole file is looked at.
+    """
+    at, scans, components = 2, 0, b""
     while scans <= most and (found := _MARKER.search(data, at)):
-        marker = data[found.start() + 1]
+        marker, at = data[found.start() + 1], found.end()  # at the segment's length, two bytes
         if marker == _END_OF_IMAGE:  # what follows may be anything, such as a video
             return
-        scans += marker == _START_OF_SCAN
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        if marker in _SEQUENTIAL:
+            components = data[at + 7 : at + 8]
+        if marker == _START_OF_SCAN:
+            alone = data[at + 2 : at + 3] == components
+            if not scans and (alone or data.count(bytes([0xFF, _START_OF_SCAN])) <= most):
+                return
+            scans += 1
+        at += int.from_bytes(data[at : at + 2])
     if scans > most:
         raise PhotoTooLarge(
             f"the JPEG photo has more than {most} scans, {most} are allowed; save it anew"

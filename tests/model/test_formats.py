@@ -87,6 +87,14 @@ def test_scans_are_counted_to_the_pictures_end(jpeg: Callable[..., bytes]) -> No
     assert decode_photo(photo, Limits(max_scans=photo.count(b"\xff\xda"))).any()
 
 
+def test_a_sequential_photo_cannot_smuggle_scans(jpeg: Callable[..., bytes]) -> None:
+    """They aren't counted where all components come in one scan, as the decoder takes no further one."""
+    photo = jpeg()
+    scan = photo[photo.index(b"\xff\xda") : -2]
+    with pytest.raises(UnreadableImage, match="more than one scan"):
+        decode_photo(photo[:-2] + 30 * scan + photo[-2:])
+
+
 def test_scans_cannot_be_hidden_behind_a_marker_without_a_length() -> None:
     bomb = scan_bomb()
     start = bomb.index(b"\xff\xda")
