@@ -8,9 +8,10 @@ Over DATA/train, in turns within one run, photos/s of each:
 - plain: a loop as in torchvision's reference script (references/classification): Pillow, torchvision's
   transforms, normalised tensors from the loaders, contiguous fp32, everything open, SGD.
 
-`--accuracy A` also runs both to a validation accuracy of A, each epoch validated on the same photos, and
-gives the seconds each needed, range tests included. The highest resident memory of all the product's
-processes is sampled ten times a second. The last line on standard output is one JSON document.
+They are given for each stage, and for a run of all of them. `--accuracy A` also runs both to a validation
+accuracy of A, each epoch validated on the same photos, and gives the seconds each needed, range tests
+included. The highest memory (PSS: pages that processes share count once) of this process and its
+loaders is sampled once a second. The last line on standard output is one JSON document.
 
     python -m benchmarks.training DATA --weights PATH [--size 128] [--turns 3] [--accuracy 0.8]
 """
@@ -35,6 +36,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.measure import pss_mib
 from model.network import Network, load_pretrained
 from model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from training.checkpoint import Running
@@ -79,6 +81,7 @@ def main() -> None:
     with peak_memory(result):
         short = replace(plan, train=plan.train[:: max(1, len(plan.train) // (32 * a.steps))])
         result["stages"] = {name: rates(short, name, blocks, a.turns) for name, blocks, _ in LADDER}
+        result["run"] = whole_run(result["stages"])
     if a.accuracy:
         result["seconds_to_accuracy"] = to_accuracy(plan, a.accuracy)
     print(json.dumps(result))
@@ -109,6 +112,18 @@ def rates(plan: Plan, name: str, open_blocks: int, turns: int) -> dict[str, floa
         **medians,
         "share_of_memory": _ratio(found["train"], found["memory"]),
         "times_plain": _ratio(found["train"], found["plain"]),
+    }
+
+
+def whole_run(stages: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The two ratios over a run of all stages, each with its share of the epochs."""
+    seconds = {
+        kind: sum(share / stages[name][kind] for name, _, share in LADDER)
+        for kind in ("train", "memory", "plain")
+    }
+    return {
+        "share_of_memory": round(seconds["memory"] / seconds["train"], 3),
+        "times_plain": round(seconds["plain"] / seconds["train"], 3),
     }
 
 
@@ -241,20 +256,14 @@ class Plain:
 
 @contextmanager
 def peak_memory(result: dict[str, Any]) -> Iterator[None]:
-    """Note the highest sum of this process's and its children's resident memory, MiB."""
+    """Note the highest memory of this process and its children together, MiB."""
     done, own = threading.Event(), psutil.Process()
 
     def watch() -> None:
         highest = 0
-        while not done.wait(0.1):
-            total = 0
-            for process in (own, *own.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            highest = max(highest, total)
-            result["peak_rss_mib"] = round(highest / 2**20)
+        while not done.wait(1):
+            highest = max(highest, round(sum(pss_mib(own).values())))
+            result["peak_pss_mib"] = highest
 
     thread = threading.Thread(target=watch)
     thread.start()
