@@ -8,10 +8,10 @@ Over DATA/train, in turns within one run, photos/s of each:
 - plain: a loop as in torchvision's reference script (references/classification): Pillow, torchvision's
   transforms, normalised tensors from the loaders, contiguous fp32, everything open, SGD.
 
-They are given for each stage, and for a run of all of them. `--accuracy A` also runs both to a validation
-accuracy of A, each epoch validated on the same photos, and gives the seconds each needed, range tests
-included. The highest memory (PSS: pages that processes share count once) of this process and its
-loaders is sampled once a second. The last line on standard output is one JSON document.
+They are given for each stage, and for a run of all of them. `--accuracy A` also runs both to a
+validation accuracy of A, each epoch validated on the same photos, and gives the seconds each needed,
+range tests included. The highest memory (PSS: pages that processes share count once) of this process and
+its loaders is sampled once a second. The last line on standard output is one JSON document.
 
     python -m benchmarks.training DATA --weights PATH [--size 128] [--turns 3] [--accuracy 0.8]
 """

@@ -117,15 +117,15 @@ def _check_scans(data: bytes | bytearray, most: int) -> None:
     Nearly all have one, which the decoder stops after: the first scan of a sequential frame with all its
     components. Only for others the whole file is looked at.
     """
-    at, scans, components = 2, 0, b""
+    at, scans, components = 2, 0, 0
     while scans <= most and (found := _MARKER.search(data, at)):
         marker, at = data[found.start() + 1], found.end()  # at the segment's length, two bytes
         if marker == _END_OF_IMAGE:  # what follows may be anything, such as a video
             return
         if marker in _SEQUENTIAL:
-            components = data[at + 7 : at + 8]
+            components = int.from_bytes(data[at + 7 : at + 8])
         if marker == _START_OF_SCAN:
-            alone = data[at + 2 : at + 3] == components
+            alone = int.from_bytes(data[at + 2 : at + 3]) == components
             if not scans and (alone or data.count(bytes([0xFF, _START_OF_SCAN])) <= most):
                 return
             scans += 1
