@@ -33,7 +33,10 @@ def evaluate(
     ] = None,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it finds the same are one group: '^(.+)_f\d+'."),
+        typer.Option(
+            help=r"Files in whose names it finds the same are one group: '^(.+)_f\d+'; of a run, what "
+            "it was trained with."
+        ),
     ] = None,
     unknown: Annotated[
         Path | None, typer.Option(help="Folder of photos that belong to none of the classes.")
@@ -57,6 +60,7 @@ def evaluate(
     from model.files import write_json
     from training.evaluation.answers import require_agreement
     from training.evaluation.evaluate import evaluate
+    from training.evaluation.history import read_history
     from training.evaluation.publish import PAGE, About, check_folder, publish
 
     run = Path(target) if (Path(target) / "bundle" / "model.json").is_file() else None
@@ -65,6 +69,8 @@ def evaluate(
     elif run:
         out = run / ("evaluation" if split == "test" else f"evaluation-{split}")
         check_folder(out, force=True)
+    if run and group_regex is None:
+        group_regex = read_history(run).group_regex
     with ExitStack() as stack:
         opened = stack.enter_context(open_target(target, home))
         others = [stack.enter_context(open_target(name, home)) for name in against or []]

@@ -195,6 +195,10 @@ def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
     assert "accuracy" in shown
     assert (run_copy / "evaluation-train" / "report.html").is_file()
     assert json.loads((run_copy / "bundle" / "metrics.json").read_text()) == figures
+    document = json.loads((run_copy / "run.json").read_text())  # as if it had been trained with groups
+    document["settings"]["group_regex"] = r"(\d)\."
+    (run_copy / "run.json").write_text(json.dumps(document))
+    assert r"groups by (\d)\." in json.loads(inside(*command, "--json").stdout)["intervals_over"]
 
 
 def test_evaluate_elsewhere(inside: FlyObj, run_copy: Path, dataset: Path, tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ class History:
         value = self.run.get("settings", {}).get("target")
         return float(value) if isinstance(value, int | float) else None
 
+    @property
+    def group_regex(self) -> str | None:
+        """What told the groups of photos when the validation split was made."""
+        value = self.run.get("settings", {}).get("group_regex")
+        return value if isinstance(value, str) else None
+
 
 def read_history(run: Path) -> History:
     """Read the folder of a run."""
