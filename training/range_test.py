@@ -1,10 +1,10 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
-Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. fast.ai's
-`lr_find` suggests a tenth of the rate at which the smoothed loss was lowest, or the rate at which it
-falls most steeply (Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020). On curves of few
-steps both are unsteady, so their geometric mean is taken (docs/experiments.md). Lightning's
-`Tuner.lr_find` restores weights, but not the state of the random number generators.
+Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take a rate below
+the one at which training gets worse again. Where exactly the loss was lowest, or fell most steeply, is
+a matter of chance on a curve of few steps; where it leaves its lowest for good isn't. A tenth of that
+rate is taken (docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find`
+restores weights, but not the state of the random number generators.
 """
 
 import csv
@@ -28,7 +28,8 @@ STEPS = 36  # eight a decade
 FEWEST = 8  # steps from which a rate is told
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
-BELOW_LOWEST = 10.0
+WORSE = 1.5  # times the lowest loss: the rate is too high
+BELOW = 10.0  # the rate taken is that one divided by so much
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Curve:
 
     @property
     def suggestion(self) -> float:
-        """Between a tenth of the rate at the lowest smoothed loss and the steepest, to two digits."""
-        tenth = self.rates[int(np.argmin(self.smooth))] / BELOW_LOWEST
-        return float(f"{math.sqrt(tenth * self.steepest):.1e}")
+        """A tenth of the rate from which on the smoothed loss is too high, to two digits."""
+        return float(f"{self.highest / BELOW:.1e}")
 
     @property
-    def steepest(self) -> float:
-        """The rate at which the smoothed loss falls most on a logarithmic axis, before its lowest."""
-        slope = np.gradient(np.array(self.smooth), np.log(self.rates))
-        slope[: FEWEST // 2] = 0  # few losses were averaged there
-        before = max(1, int(np.argmin(self.smooth)))
-        return float(f"{self.rates[int(np.argmin(slope[:before]))]:.1e}")
+    def highest(self) -> float:
+        """The last rate before the smoothed loss, once past its lowest, was half as high again."""
+        lowest = int(np.argmin(self.smooth))
+        worse = (
+            i for i in range(lowest, len(self.smooth)) if self.smooth[i] > WORSE * self.smooth[lowest]
+        )
+        return self.rates[next(worse, len(self.rates)) - 1]
 
 
 def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) -> Curve:
@@ -97,7 +98,7 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
     axes.plot(curve.rates, curve.losses, color="0.75", label="each step")
     axes.plot(curve.rates, curve.smooth, label="smoothed")
     axes.axvline(curve.suggestion, color="tab:green", label=f"taken: {curve.suggestion:g}")
-    axes.axvline(curve.steepest, color="0.5", ls=":", label=f"steepest: {curve.steepest:g}")
+    axes.axvline(curve.highest, color="0.5", ls=":", label=f"worse from here on: {curve.highest:.1e}")
     top = max(curve.smooth[0], min(curve.smooth)) * 1.6
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, top))
     axes.set_title(f"range test of stage {stage!r}", fontsize=10)

@@ -79,7 +79,7 @@ class Training:
             folder.mkdir(parents=True, exist_ok=True)
             write_curve(curve, stage.name, folder)
         self.tracker.say(
-            f"{stage.name:<9} range test: rate {curve.suggestion:.1e} (steepest at {curve.steepest:.1e})"
+            f"{stage.name:<9} range test: rate {curve.suggestion:.1e}, a tenth of where it gets worse"
         )
         return curve.suggestion
 
