@@ -2,9 +2,10 @@
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take a rate below
 the one at which training gets worse again. Where exactly the loss was lowest, or fell most steeply, is
-a matter of chance on a curve of few steps; where it leaves its lowest for good isn't. A tenth of that
-rate is taken (docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find`
-restores weights, but not the state of the random number generators.
+a matter of chance on a curve of few steps; where it leaves its lowest for good is less so. A thirtieth
+of that rate is taken: the usual order of magnitude, and half of one more by which smoothing is late
+(docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find` restores weights,
+but not the state of the random number generators.
 """
 
 import csv
@@ -29,7 +30,7 @@ FEWEST = 8  # steps from which a rate is told
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
 WORSE = 1.5  # times the lowest loss: the rate is too high
-BELOW = 10.0  # the rate taken is that one divided by so much
+BELOW = 30.0  # the rate taken is that one divided by so much
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Curve:
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the rate from which on the smoothed loss is too high, to two digits."""
+        """A thirtieth of the rate from which on the smoothed loss is too high, to two digits."""
         return float(f"{self.highest / BELOW:.1e}")
 
     @property

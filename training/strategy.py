@@ -78,9 +78,8 @@ class Training:
             folder = self._run / "logs"
             folder.mkdir(parents=True, exist_ok=True)
             write_curve(curve, stage.name, folder)
-        self.tracker.say(
-            f"{stage.name:<9} range test: rate {curve.suggestion:.1e}, a tenth of where it gets worse"
-        )
+        words = f"rate {curve.suggestion:.1e}, the loss gets worse from {curve.highest:.1e} on"
+        self.tracker.say(f"{stage.name:<9} range test: {words}")
         return curve.suggestion
 
     def _stage(self, stage: Stage, number: int, why: str) -> None:

@@ -19,7 +19,7 @@ def valley(_: Batch, rate: float) -> float:
     return 1 + (math.log10(rate) + 2) ** 2 / 4 if rate < 1e-2 else 1 + 500 * (rate - 1e-2)
 
 
-def test_the_rate_is_a_tenth_of_where_the_loss_gets_worse() -> None:
+def test_the_rate_is_a_thirtieth_of_where_the_loss_gets_worse() -> None:
     curve = range_test(valley, BATCHES)
     assert curve.rates[0] == LOWEST
     assert len(curve.rates) < STEPS  # it has stopped where the loss diverged
@@ -27,7 +27,7 @@ def test_the_rate_is_a_tenth_of_where_the_loss_gets_worse() -> None:
     lowest = min(curve.smooth)
     assert curve.smooth[at] <= 1.5 * lowest < curve.smooth[at + 1]
     assert 1e-2 < curve.highest < 3e-2
-    assert curve.suggestion == pytest.approx(curve.highest / 10, rel=0.05)
+    assert curve.suggestion == pytest.approx(curve.highest / 30, rel=0.05)
 
 
 def test_a_bump_on_the_way_down_is_not_where_it_gets_worse() -> None:
@@ -40,7 +40,7 @@ def test_all_steps_are_taken_if_nothing_diverges() -> None:
     curve = range_test(lambda _, rate: 1 - rate / 10, BATCHES)
     assert len(curve.rates) == STEPS
     assert curve.rates[-1] == curve.highest == pytest.approx(HIGHEST)
-    assert curve.suggestion == 0.1
+    assert curve.suggestion == 0.033
 
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
