@@ -85,7 +85,7 @@ def code_of(error: Any) -> str:
 
 def _client(boto3: Any) -> Any:
     try:
-        return boto3.client("s3")
+        return boto3.Session().client("s3")  # one of its own: the shared one keeps old credentials
     except ValueError as error:
         raise InputError(f"AWS settings: {error}; check AWS_ENDPOINT_URL") from error
 
