@@ -118,9 +118,9 @@ def http_event(body: bytes, content_type: str, version: str = "2.0") -> dict[str
     """Make the event that API Gateway makes of a POST request, in payload format 1.0 or 2.0."""
     event = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
     if version == "1.0":
-        both = {"headers": {"Content-Type": content_type}}
-        both["multiValueHeaders"] = {"Content-Type": [content_type]}  # type: ignore[dict-item]
-        return {"resource": "/", "path": "/", "httpMethod": "POST", **both, **event}
+        lists = {"multiValueHeaders": {"Content-Type": [content_type]}}
+        headers: dict[str, Any] = {"headers": {"Content-Type": content_type}, **lists}
+        return {"resource": "/", "path": "/", "httpMethod": "POST", **headers, **event}
     http = {"method": "POST", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
     headers = {"headers": {"content-type": content_type}, "requestContext": {"http": http}}
     return {"version": "2.0", "routeKey": "POST /", "rawPath": "/", **headers, **event}
@@ -144,6 +144,11 @@ class _Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Request)
         self.events: queue.Queue[bytes | None] = queue.Queue()
         self.said: queue.Queue[_Said] = queue.Queue()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that end with the function."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Request(BaseHTTPRequestHandler):

@@ -42,7 +42,7 @@ class Calibration:
     def probabilities(self, log_probabilities: Rows) -> Rows:
         """(N, classes) log-probabilities -> (N, classes) probabilities."""
         if self.temperature == 1:
-            return np.exp(log_probabilities)
+            return np.asarray(np.exp(log_probabilities), np.float32)
         scaled = log_probabilities / np.float32(self.temperature)
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))  # the softmax, without overflow
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
