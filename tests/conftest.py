@@ -299,13 +299,15 @@ def s3_server() -> Iterator[str]:
     port = free_ports(1)
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 60
-        while not listens(port):
-            assert process.poll() is None, "moto_server ended"
-            assert time.monotonic() < until, "moto_server doesn't listen"
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+        try:
+            until = time.monotonic() + 60
+            while not listens(port):
+                assert process.poll() is None, "moto_server ended"
+                assert time.monotonic() < until, "moto_server doesn't listen"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
