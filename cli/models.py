@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.s3 import as_file
 
 if TYPE_CHECKING:
     from serving.client import Client
@@ -62,7 +63,7 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
 
 @app.command()
 def deploy(
-    archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`.")],
+    archive: Annotated[str, typer.Argument(help=".mar of `flyobj archive`, or s3://BUCKET/KEY.mar.")],
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; what the archive says by default.")
     ] = None,
@@ -70,13 +71,17 @@ def deploy(
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
-    """Register an archive, wait for its workers, check its answers. The first becomes the default."""
+    """Register an archive, wait for its workers, check its answers. The first becomes the default.
+
+    One in S3 is downloaded into the model store; a download that was cut off goes on where it ended.
+    """
     from serving import server
     from serving.client import Client
     from serving.rollout import deploy
 
     with Client(server.require(home)) as client:
-        version = deploy(client, archive, workers, wait)
+        path = as_file(archive, Path(client.server.model_store))
+        version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)
 

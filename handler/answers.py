@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.uploads import Shape
+from model.answers import as_error
 from model.errors import PhotoError
 from model.explain import Heatmap, overlay_png
 from model.image import RGB
@@ -29,11 +30,9 @@ class Item:
         """Answer with an error; what isn't the sender's fault is described in the server's log only."""
         self.pixels = None
         self.status, self.phrase = 500, "Internal Server Error"
-        kind, message = "InternalError", "see the server's log"
         if isinstance(error, PhotoError):
             self.status, self.phrase = error.status, error.phrase
-            kind, message = type(error).__name__, str(error)
-        self.answer = self._named({"code": self.status, "type": kind, "message": message})
+        self.answer = self._named(as_error(error))
 
     def succeed(self, name: str, classes: Sequence[str], row: Any, version: str) -> None:
         """Answer with `name` and the `top_k` best of a (classes,) row of probabilities."""

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from reprlib import repr as short  # however long and deep a client's value is
 from typing import Any
 
-from handler.errors import RequestError, WrongJson, WrongOption
+from handler.errors import WrongJson, WrongOption
 from handler.uploads import Photos, Shape, Upload
+from model.errors import RequestError
 
 _PHOTO_KEYS = ("image", "b64")
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")

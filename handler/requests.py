@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handler.errors import DuplicateField, EmptyRequest, TooManyPhotos, UnsupportedBody
+from handler.errors import DuplicateField
 from handler.json_bodies import parse, read_json, read_top_k
 from handler.uploads import Photos, Upload
-from model.errors import PhotoError, PhotoTooLarge
+from model.errors import EmptyRequest, PhotoError, PhotoTooLarge, TooManyPhotos, UnsupportedBody
 from model.formats import format_of
 from model.image import Limits, count_pixels
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from handler.errors import RequestError
+from model.errors import RequestError
 
 # How the answer looks: one object, a list, or KServe's {"predictions": [...]}.
 Shape = Literal["object", "list", "predictions"]

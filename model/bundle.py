@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save_file
-
 from model.answers import UNKNOWN
 from model.calibration import Calibration
 from model.errors import InputError
@@ -24,7 +22,7 @@ from model.files import exact_keys, read_json, write_json
 from model.golden import Golden, read_golden
 from model.preprocessing import Preprocessing
 
-if TYPE_CHECKING:  # importing torchvision takes long, and an engine may do without it
+if TYPE_CHECKING:  # importing PyTorch takes long, and an engine may do without it
     from model.network import Network
 
 FORMAT = 1
@@ -96,6 +94,8 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
     """Write `bundle` to the folder `path`, which must not exist yet."""
     if path.exists():
         raise InputError(f"{str(path)!r} exists already; give another folder or remove it")
+    from safetensors.torch import save_file
+
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     (partial / "golden").mkdir(parents=True)
     try:
@@ -123,6 +123,8 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def _read_network(folder: Path, spec: ModelSpec) -> "Network":
+    from safetensors.torch import load_file
+
     from model.network import Network
 
     network = Network(len(spec.classes))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from model.answers import UNKNOWN as UNKNOWN
 from model.errors import InputError
+
+Rows = npt.NDArray[np.float32]  # (N, classes)
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Calibration:
         if self.reject_below is not None and not 0 <= self.reject_below <= 1:
             raise InputError(f"reject_below {self.reject_below} must be from 0 to 1, or null")
 
-    def probabilities(self, log_probabilities: Tensor) -> Tensor:
+    def probabilities(self, log_probabilities: Rows) -> Rows:
         """(N, classes) log-probabilities -> (N, classes) probabilities."""
         if self.temperature == 1:
-            return log_probabilities.exp()
-        return torch.softmax(log_probabilities / self.temperature, dim=1)
+            return np.asarray(np.exp(log_probabilities), np.float32)
+        scaled = log_probabilities / np.float32(self.temperature)
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))  # the softmax, without overflow
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
     def name(self, classes: Sequence[str], row: npt.NDArray[np.float32]) -> str:
         """Name the best of a (classes,) row of probabilities, or "unknown"."""

@@ -6,7 +6,7 @@
 All compute in float32: in bfloat16 OpenVINO takes half the time again, but gave other answers to 2 % of
 real photos (docs/experiments.md). An archive always holds the weights, so `torch` works everywhere; the
 graph for OpenVINO lies beside them in the folder `engines/`. `choose_engine` has the rule which one a
-worker runs.
+worker runs. PyTorch is imported by its own engine alone: where OpenVINO answers it needn't be installed.
 """
 
 import logging
@@ -17,10 +17,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from model.bundle import Bundle
+from model.calibration import Rows
 from model.errors import FlyobjError, InputError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Engine(Protocol):
 
     description: str  # for people: name, version, device
 
-    def __call__(self, photos: Photos) -> Tensor:
+    def __call__(self, photos: Photos) -> Rows:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
 
 
@@ -47,18 +46,21 @@ class TorchEngine:
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         """Move the bundle's network to `device`."""
+        import torch
+
         self._preprocessing = bundle.spec.preprocessing
         self._device = torch.device(device)
         self._network = bundle.network.eval().to(self._device).to(memory_format=torch.channels_last)
         self.description = f"PyTorch {torch.__version__} on {device}"
 
-    @torch.inference_mode()
-    def __call__(self, photos: Photos) -> Tensor:
+    def __call__(self, photos: Photos) -> Rows:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
+        import torch
+
         batch = torch.from_numpy(self._preprocessing.normalize(photos))  # (N, S, S, 3)
         batch = batch.permute(0, 3, 1, 2).to(self._device)  # (N, 3, S, S), channels last in memory
-        scores: Tensor = self._network(batch)
-        return scores.cpu()
+        with torch.inference_mode():
+            return np.asarray(self._network(batch).cpu().numpy(), np.float32)
 
 
 def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1) -> Engine:

@@ -1,7 +1,7 @@
 """The errors that users meet, base class first.
 
 A message names the value, what is allowed and the remedy. The command line turns these into exit
-codes (`cli.main`), the handler turns a `PhotoError` into an HTTP status; nothing else does.
+codes (`cli.main`); what answers photos turns a `PhotoError` into an HTTP status; nothing else does.
 """
 
 
@@ -43,6 +43,28 @@ class PhotoTooLarge(PhotoError):
 
 class UnsupportedFormat(PhotoError):
     """The bytes are no photo in a supported format. HTTP 415."""
+
+    status = 415
+    phrase = "Unsupported Media Type"
+
+
+class RequestError(PhotoError):
+    """A request, or one of its photos, isn't sent in a way that can be read. HTTP 400."""
+
+
+class EmptyRequest(RequestError):
+    """No photo in the request. HTTP 400."""
+
+
+class TooManyPhotos(RequestError):
+    """More photos than one request may hold. HTTP 413."""
+
+    status = 413
+    phrase = "Payload Too Large"
+
+
+class UnsupportedBody(RequestError):
+    """A body that can't be turned back into what was sent. HTTP 415."""
 
     status = 415
     phrase = "Unsupported Media Type"

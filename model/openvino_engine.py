@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from model.bundle import Bundle
+from model.calibration import Rows
 
 # As if it weren't installed: OpenVINO would report each conversion to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
-from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 # Photos that go through the network at a time, for each thread: what lies between two layers for more of
 # them fits no core's cache, and batches of 8 cost a fifth more a photo (docs/experiments.md).
@@ -41,16 +39,19 @@ class OpenVinoEngine:
         self._at_a_time = _AT_A_TIME * threads
         self.description = f"OpenVINO {ov.__version__.split('-')[0]} on cpu"
 
-    def __call__(self, photos: npt.NDArray[np.uint8]) -> Tensor:
+    def __call__(self, photos: npt.NDArray[np.uint8]) -> Rows:
         """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
         step = self._at_a_time
         parts = [photos[start : start + step] for start in range(0, len(photos), step)]
         scores = [self._request.infer([part], share_inputs=True)[0] for part in parts]
-        return torch.from_numpy(np.concatenate(scores))
+        return np.asarray(np.concatenate(scores), np.float32)
 
 
 def write_graph(bundle: Bundle, path: Path) -> None:
     """Convert the bundle's network and write it to `path`, an `.xml`, and its weights beside it."""
+    import torch
+    from openvino.preprocess import PrePostProcessor
+
     preprocessing = bundle.spec.preprocessing
     size = preprocessing.size
     # OpenVINO leaves the batch size open whatever the example's is; with a symbolic one, exporting and

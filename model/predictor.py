@@ -5,19 +5,21 @@ Evaluation, the golden answers and the handler all go through here; it is the wh
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from model.answers import as_probabilities
 from model.bundle import Bundle
+from model.calibration import Rows
 from model.engines import Engine, TorchEngine
 from model.errors import FlyobjError
-from model.explain import Heatmap, grad_cam
 from model.golden import Golden, difference
 from model.image import DEFAULT_LIMITS, RGB, Limits
+
+if TYPE_CHECKING:  # as in `model.bundle`
+    from model.explain import Heatmap
 
 
 class Predictor:
@@ -38,12 +40,11 @@ class Predictor:
         """Decode and resize one photo to (S, S, 3) uint8; raises `PhotoError`."""
         return self._preprocessing.load(photo, limits or self.limits)
 
-    def predict(self, photos: Sequence[RGB]) -> npt.NDArray[np.float32]:
-        """Answer N prepared photos with (N, classes) float32 probabilities."""
-        probabilities = self._calibration.probabilities(self.scores(photos))
-        return np.asarray(probabilities.numpy(), np.float32)
+    def predict(self, photos: Sequence[RGB]) -> Rows:
+        """Answer N prepared photos with (N, classes) probabilities."""
+        return self._calibration.probabilities(self.scores(photos))
 
-    def scores(self, photos: Sequence[RGB]) -> Tensor:
+    def scores(self, photos: Sequence[RGB]) -> Rows:
         """Answer N prepared photos with (N, classes) log-probabilities, before calibration."""
         return self.engine(np.stack(photos))
 
@@ -51,11 +52,15 @@ class Predictor:
         """Name the best class of a (classes,) row of probabilities, or "unknown"."""
         return self._calibration.name(self.classes, row)
 
-    def explain(self, photos: Sequence[RGB]) -> list[Heatmap]:
+    def explain(self, photos: Sequence[RGB]) -> "list[Heatmap]":
         """Answer N prepared photos with the (S/32, S/32) heat of each one's best class.
 
         PyTorch does it, whatever the engine: it takes gradients.
         """
+        import torch
+
+        from model.explain import grad_cam
+
         network = self._bundle.network
         device = next(network.parameters()).device
         batch = torch.from_numpy(self._preprocessing.normalize(np.stack(photos)))  # (N, S, S, 3)

@@ -10,14 +10,18 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
 
+import boto3
 import numpy as np
 import pytest
 import torch
@@ -76,6 +80,24 @@ class Home:
             return {"Authorization": f"Bearer {client.token('inference')}"}
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket on a server of our own, and a client to look into it."""
+
+    name: str
+    client: Any
+
+    def url(self, key: str = "") -> str:
+        return f"s3://{self.name}/{key}"
+
+    def head(self, key: str) -> dict[str, Any]:
+        place = {"Bucket": self.name, "Key": key}
+        return dict(self.client.head_object(**place, ChecksumMode="ENABLED"))
+
+    def put(self, key: str, content: bytes, sha256: str) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=content, Metadata={"sha256": sha256})
+
+
 def free_ports(n: int = 5) -> int:
     """Find `n` consecutive ports that nobody listens on; return the first."""
     for first in random.SystemRandom().sample(range(20_000, 32_000, n), 100):
@@ -87,6 +109,11 @@ def free_ports(n: int = 5) -> int:
                 continue
             return first
     raise RuntimeError("no free ports")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -264,6 +291,39 @@ def server(new_home: MakeHome, archive_path: Path) -> Home:
     with home.client() as client:
         deploy(client, archive_path)
     return home
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Moto's S3 and IAM in a process of their own; returns the address."""
+    port = free_ports(1)
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + 60
+            while not listens(port):
+                assert process.poll() is None, "moto_server ended"
+                assert time.monotonic() < until, "moto_server doesn't listen"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
+    """An empty bucket, reached as users do, by environment variables; child processes inherit them."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    values = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
+    values |= {"CONFIG_FILE": "/dev/null", "SHARED_CREDENTIALS_FILE": "/dev/null"}
+    values |= {"EC2_METADATA_DISABLED": "true", "DEFAULT_REGION": "us-east-1"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with closing(boto3.client("s3")) as client:
+        name = f"test-{tmp_path.name.lower().replace('_', '-')[-50:]}"
+        client.create_bucket(Bucket=name)
+        yield Bucket(name, client)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("model", "training", "handler", "serving", "loadtest", "benchmarks", "cli")
+ROOMS = ("model", "training", "handler", "serving", "loadtest", "benchmarks", "cli", "deploy")
 FITTING = ("lightning", "albumentations", "sklearn", "matplotlib")
 
 
@@ -38,6 +38,7 @@ def files_of(room: str) -> list[Path]:
         ("loadtest", {"loadtest"}, {"torch", "ts", *FITTING}),
         ("benchmarks", set(ROOMS), set()),
         ("cli", set(ROOMS), set()),
+        ("deploy", {"model", "deploy"}, {"torch", "torchvision", "ts", "httpx", *FITTING}),
     ],
 )
 def test_directions(room: str, own: set[str], never: set[str]) -> None:

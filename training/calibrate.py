@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from rich.progress import track
 from scipy.optimize import minimize_scalar
-from torch import Tensor
 
 from model.answers import UNKNOWN, as_probabilities
 from model.bundle import Bundle, read_bundle, write_bundle
-from model.calibration import Calibration
+from model.calibration import Calibration, Rows
 from model.errors import InputError, PhotoError
 from model.files import read_json
 from model.golden import Golden
@@ -84,7 +83,7 @@ def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float 
     scores = _scores(Predictor(raw), photos)  # (N, classes)
     labels = np.array([photo.label for photo in photos], np.int64)
     temperature, note = fit_temperature(scores, labels)
-    probabilities = Calibration(temperature).probabilities(scores).double().numpy()
+    probabilities = Calibration(temperature).probabilities(scores).astype(np.float64)
     best = probabilities.max(axis=1)
     below = None if reject_rate is None else threshold(best, reject_rate)
     return Fitted(
@@ -92,7 +91,7 @@ def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float 
         below,
         len(photos),
         0 if below is None else int((best < below).sum()),
-        reliability(scores.double().exp().numpy(), labels).ece,
+        reliability(np.exp(scores.astype(np.float64)), labels).ece,
         reliability(probabilities, labels).ece,
         note,
     )
@@ -129,7 +128,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Fitt
     return calibrate(bundle, photos, reject_rate)
 
 
-def fit_temperature(scores: Tensor, labels: Ints) -> tuple[float, str]:
+def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
     """Find the temperature from 1 on with the least negative log-likelihood (Guo et al., ICML 2017).
 
     One below 1 would raise confidences, on the word of photos that are at best as hard as those to come;
@@ -144,10 +143,9 @@ def fit_temperature(scores: Tensor, labels: Ints) -> tuple[float, str]:
     """
     if len(labels) < MIN_PHOTOS:
         return 1.0, f"not fitted: {len(labels)} validation photos are fewer than {MIN_PHOTOS}"
-    targets = torch.from_numpy(labels)
-    if bool((scores.argmax(dim=1) == targets).all()):
+    if bool((scores.argmax(axis=1) == labels).all()):
         return 1.0, "not fitted: every validation photo is right, so no confidence would be too high"
-    exact = scores.double()
+    exact, targets = torch.from_numpy(scores).double(), torch.from_numpy(labels)
 
     def loss(log_temperature: float) -> float:
         cooled = torch.log_softmax(exact / np.exp(log_temperature), dim=1)
@@ -171,12 +169,12 @@ def _check_rate(rate: float | None) -> None:
         raise InputError(f"--reject-rate {rate} must be a share from 0 to less than 1, such as 0.02")
 
 
-def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Tensor:
+def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
     """(N, classes) log-probabilities, without any temperature."""
     batches = [photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH)]
-    return torch.cat(
+    return np.concatenate(
         [
-            predictor.scores([_prepared(predictor, photo.path) for photo in batch]).cpu()
+            predictor.scores([_prepared(predictor, photo.path) for photo in batch])
             for batch in track(batches, "calibrating")
         ]
     )

@@ -10,8 +10,14 @@ from PIL import Image
 from ts.context import Context, RequestProcessor
 
 from handler.answers import Item, Reply, explanation, respond
-from handler.errors import RequestError, WrongJson
-from model.errors import PhotoError, PhotoTooLarge, UnreadableImage, UnsupportedFormat
+from handler.errors import WrongJson
+from model.errors import (
+    PhotoError,
+    PhotoTooLarge,
+    RequestError,
+    UnreadableImage,
+    UnsupportedFormat,
+)
 
 PROBABILITIES = np.array([0.125, 0.75, 0.125], np.float32)
 RIGHT = {

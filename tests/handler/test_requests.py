@@ -9,18 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ts.service import Service
 
-from handler.errors import (
-    DuplicateField,
-    EmptyRequest,
-    RequestError,
-    TooManyPhotos,
-    UnsupportedBody,
-    WrongJson,
-    WrongOption,
-)
+from handler.errors import DuplicateField, WrongJson, WrongOption
 from handler.requests import check_pixels, is_describe, is_explain, read_request
 from handler.uploads import Photos, Upload
-from model.errors import PhotoTooLarge
+from model.errors import EmptyRequest, PhotoTooLarge, RequestError, TooManyPhotos, UnsupportedBody
 from model.image import Limits
 
 FILE, FIELD = {"content-type": "image/jpeg"}, {"content-type": ""}

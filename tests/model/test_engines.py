@@ -48,7 +48,7 @@ def test_an_answer_stays_when_the_next_is_computed(
     predictor = Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     one, other = (predictor.prepare(photo) for photo in photos[:2])
     scores = predictor.engine(np.stack([one]))
-    before = scores.clone()
+    before = scores.copy()
     predictor.engine(np.stack([other]))
     assert np.array_equal(scores, before)
 

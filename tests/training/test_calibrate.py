@@ -20,16 +20,18 @@ from training.calibrate import fit_temperature, recalibrate, threshold
 @pytest.mark.parametrize("temperature", [1.2, 2.5])
 def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    scores = torch.log_softmax(2 * torch.randn(20_000, 4, generator=generator), dim=1)
-    drawn = torch.multinomial(Calibration(temperature).probabilities(scores), 1, generator=generator)
+    scores = torch.log_softmax(2 * torch.randn(20_000, 4, generator=generator), dim=1).numpy()
+    probabilities = torch.from_numpy(Calibration(temperature).probabilities(scores))
+    drawn = torch.multinomial(probabilities, 1, generator=generator)
     found, note = fit_temperature(scores, drawn[:, 0].numpy())
     assert (found, note) == (pytest.approx(temperature, rel=0.05), "")
 
 
 def test_confidences_are_not_raised() -> None:
     generator = torch.Generator().manual_seed(0)
-    scores = torch.log_softmax(torch.randn(2000, 4, generator=generator), dim=1)
-    drawn = torch.multinomial(Calibration(0.5).probabilities(scores), 1, generator=generator)
+    scores = torch.log_softmax(torch.randn(2000, 4, generator=generator), dim=1).numpy()
+    probabilities = torch.from_numpy(Calibration(0.5).probabilities(scores))
+    drawn = torch.multinomial(probabilities, 1, generator=generator)
     found, note = fit_temperature(scores, drawn[:, 0].numpy())
     assert found == 1
     assert note.startswith("not below 1")
@@ -40,7 +42,7 @@ def test_confidences_are_not_raised() -> None:
     [(99, "99 validation photos are fewer than 100"), (200, "every validation photo")],
 )
 def test_photos_that_cannot_tell_leave_it_at_one(photos: int, note: str) -> None:
-    scores = torch.tensor([[0.9, 0.1]]).log().repeat(photos, 1)
+    scores = np.log(np.array([[0.9, 0.1]] * photos, np.float32))
     found, why = fit_temperature(scores, np.zeros(photos, np.int64))
     assert found == 1
     assert note in why

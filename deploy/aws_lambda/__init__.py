@@ -1,0 +1,1 @@
+"""The classifier as an AWS Lambda function behind API Gateway: `model/` alone, without TorchServe."""

@@ -1,0 +1,70 @@
+"""What Lambda calls: one photo in, one answer out, from the archive that TorchServe serves too.
+
+    {"file": "file1", "predicted": "That seems to be Flying Birds", "confidence": 0.97,
+     "probabilities": {"Flying Birds": 0.97, ...}, "model_version": "1.0"}
+
+The model is loaded and held against its golden photos when the module is imported: Lambda counts that as
+initialisation, and starts no instance that would answer otherwise than training did.
+"""
+
+import logging
+import os
+import time
+from typing import Any
+
+from deploy.aws_lambda.archive import VARIABLE, open_archive, read_version
+from deploy.aws_lambda.events import Event, read_event, respond
+from model.answers import as_error, as_probabilities
+from model.bundle import read_bundle
+from model.engines import FOLDER, choose_engine
+from model.errors import PhotoError
+from model.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)  # the runtime client has given the root logger its handler
+
+
+class Model:
+    """The archive's model, ready to answer."""
+
+    def __init__(self, place: str) -> None:
+        """Load the archive at `place` and check it.
+
+        Raises:
+            FlyobjError: there is no archive, or it would answer otherwise than training did.
+        """
+        started = time.monotonic()
+        folder = open_archive(place)
+        bundle = read_bundle(folder / "bundle")
+        engine = choose_engine(bundle, folder / FOLDER)
+        self._predictor = Predictor(bundle, engine)
+        self._predictor.check(bundle.golden)
+        self._version = read_version(folder)
+        took = time.monotonic() - started
+        logger.info("version %s loaded in %.2f s on %s", self._version, took, engine.description)
+
+    def answer(self, event: Event) -> dict[str, Any]:
+        """Answer the photo of an event; raises `PhotoError`."""
+        upload = read_event(event)
+        row = self._predictor.predict([self._predictor.prepare(upload.content)])[0]
+        return {
+            **({"file": upload.file} if upload.file is not None else {}),
+            "predicted": f"That seems to be {self._predictor.name(row)}",
+            "confidence": float(row.max()),
+            "probabilities": as_probabilities(self._predictor.classes, row),
+            "model_version": self._version,
+        }
+
+
+def handler(event: Event, _context: object) -> dict[str, Any]:
+    """Answer one request of API Gateway; an error of ours is in the log with its traceback."""
+    try:
+        return respond(200, _model.answer(event))
+    except PhotoError as error:
+        return respond(error.status, as_error(error))
+    except Exception as error:
+        logger.exception("a request failed")
+        return respond(500, as_error(error))
+
+
+_model = Model(os.environ.get(VARIABLE, ""))
