@@ -56,12 +56,12 @@ def diff(
     """Show what `apply` would change on the server, or on each of several."""
     from serving import server as life
     from serving.client import Client
-    from serving.fleet import plan
+    from serving.fleet import differences
     from serving.reconcile import diff
 
     if server or servers:
         with rich.get_console().status("looking at the servers"):
-            _show_fleet(plan(_members(server, servers, model_store, drained=False)), as_json)
+            _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
         return
     with Client(life.require(home)) as client:
         _show(diff(client), as_json, "the server is as deployment.json says")
@@ -100,6 +100,9 @@ def apply(
             _show_fleet(error.outcomes, as_json)
             raise
     _show_fleet(outcomes, as_json)
+    if balancer and not balancer.runs:
+        begin = f"nginx doesn't run; start it: nginx -p {proxy} -c nginx.conf"
+        rich.get_console().print(begin, soft_wrap=True)
 
 
 def _members(names: list[str] | None, file: Path | None, store: Path, drained: bool) -> "list[Member]":

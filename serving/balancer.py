@@ -57,6 +57,11 @@ class Balancer:
                 "addresses (`upstream` in the file of servers)"
             )
 
+    @property
+    def runs(self) -> bool:
+        """Whether nginx runs."""
+        return bool(nginx.workers(self.proxy))
+
     @contextmanager
     def without(self, server: str) -> Iterator[None]:
         """Take a server out, wait for its last answers, and put it back if the body succeeds."""

@@ -148,8 +148,12 @@ class Client:
     def software(self) -> str:
         """Name the server's version of TorchServe."""
         response = self._call("OPTIONS", self.server.inference, "/", "inference")
-        version: str = response.json()["info"]["version"]
-        return version
+        try:
+            return str(response.json()["info"]["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.server.inference} is no TorchServe; give another address"
+            ) from error
 
     def renew(self, kind: Kind) -> None:
         """Let TorchServe replace a token; the one before isn't accepted any more."""

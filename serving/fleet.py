@@ -104,7 +104,7 @@ def apply(
     return outcomes
 
 
-def plan(members: Sequence[Member]) -> list[Outcome]:
+def differences(members: Sequence[Member]) -> list[Outcome]:
     """List what `apply` would do; nothing is changed."""
     return [Outcome(m.name, "not tried", _look(m)) for m in members]
 

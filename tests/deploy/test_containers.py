@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -22,6 +23,9 @@ from packaging.utils import canonicalize_name
 from serving import server as life
 from serving.archive import ROOT, sha256
 from serving.deployment import Deployed, Deployment, write_deployment
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
 
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
@@ -222,17 +226,16 @@ def test_the_entry_point_as_the_image_runs_it(
 
 @needs_nginx
 def test_the_gate_lets_in_who_has_a_key(
-    tmp_path: Path, server: object, photos: list[bytes], free_port: int
+    tmp_path: Path, server: "Home", photos: list[bytes], free_port: int
 ) -> None:
     """gate.conf as it stands, but for its ports and folders, before the real server."""
-    port = getattr(server, "port", 0)
     (tmp_path / "keys.conf").write_text('"Bearer ours" 1;\n')
     text = (DOCKER / ".." / "kubernetes" / "base" / "gate.conf").read_text()
     for old, new in {
         "/etc/gate/keys/": f"{tmp_path}/",
         "/tmp/": f"{tmp_path}/",
-        "127.0.0.1:8080": f"127.0.0.1:{port}",
-        "127.0.0.1:8082": f"127.0.0.1:{port + 2}",
+        "127.0.0.1:8080": f"127.0.0.1:{server.port}",
+        "127.0.0.1:8082": f"127.0.0.1:{server.port + 2}",
         "listen 8090": f"listen 127.0.0.1:{free_port}",
         "listen 8091": f"listen 127.0.0.1:{free_port + 1}",
     }.items():

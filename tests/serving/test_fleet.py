@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -26,6 +27,9 @@ from serving.client import Client
 from serving.elsewhere import Elsewhere
 from serving.history import read_history
 from serving.members import named, read_members
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
@@ -146,10 +150,12 @@ def test_a_killed_server_is_passed_over(case: Fleet, front: Client) -> None:
 
 
 class OtherSoftware(BaseHTTPRequestHandler):
-    """Says that it is an older TorchServe."""
+    """Describes itself in its own way."""
+
+    says: object = None
 
     def do_OPTIONS(self) -> None:
-        body = json.dumps({"info": {"version": "0.11.1"}}).encode()
+        body = json.dumps(self.says).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -159,18 +165,29 @@ class OtherSoftware(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_with_other_software_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (
+            {"info": {"version": "0.11.1"}},
+            rf"it runs TorchServe 0\.11\.1, here is {version('torchserve')}; install the same on both",
+        ),
+        ({"hello": "world"}, "is no TorchServe; give another address; nothing was changed"),
+        ([], "is no TorchServe"),
+    ],
+)
+def test_a_server_with_other_software_is_refused(says: object, why: str, tmp_path: Path) -> None:
+    OtherSoftware.says = says
     with ThreadingHTTPServer(("127.0.0.1", 0), OtherSoftware) as web:
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
-        members = named([f"http://127.0.0.1:{web.server_port}"], tmp_path, drained=False)
-        expected = (
-            rf"runs TorchServe 0\.11\.1, here is {version('torchserve')}; install the same .*changed"
-        )
-        with pytest.raises(InputError, match=expected):
-            fleet.apply(members, tmp_path)
-        web.shutdown()
-        thread.join()
+        try:
+            members = named([f"http://127.0.0.1:{web.server_port}"], tmp_path, drained=False)
+            with pytest.raises(InputError, match=why):
+                fleet.apply(members, tmp_path)
+        finally:
+            web.shutdown()
+            thread.join()
 
 
 def test_a_server_that_is_down(tmp_path: Path, free_port: int) -> None:
@@ -241,8 +258,13 @@ def test_a_file_that_is_wrong(document: object, why: str, tmp_path: Path) -> Non
         read_members(path, tmp_path, drained=False)
 
 
-def test_a_home_of_another_store(server: object, tmp_path: Path) -> None:
-    home = str(getattr(server, "path", ""))
+def test_a_server_with_tokens_tells_its_version_too(server: "Home") -> None:
+    with server.client() as client:
+        assert client.software() == version("torchserve")
+
+
+def test_a_home_of_another_store(server: "Home", tmp_path: Path) -> None:
+    home = str(server.path)
     with pytest.raises(InputError, match=r"give the --model-store that all of them serve"):
         named([home], tmp_path, drained=False)
 
