@@ -160,13 +160,14 @@ def workers(client: Client) -> dict[int, float]:
     """Read the proportional set size of each worker process, MiB by pid."""
     entry = client.versions()["1.0"]
     pids = {int(worker["pid"]) for worker in entry["workers"]}
-    sizes = {int(name.split()[-1]): mib for name, mib in server.memory_mib(client.server).items()}
+    running = server.require(Path(client.server.home or ""))
+    sizes = {int(name.split()[-1]): mib for name, mib in server.memory_mib(running).items()}
     return {pid: round(sizes.get(pid, 0), 1) for pid in sorted(pids)}
 
 
 def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run both parts against a running server and report."""
-    url = f"http://127.0.0.1:{client.server.port}"
+    url = client.server.inference
     trained = arguments.run is not None
     judge = Judge(url, client.token("inference"), bundle, photo, trained)
     corpus, random_ones = Tally(), Tally()

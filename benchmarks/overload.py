@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from benchmarks.witness import Answer
 from serving.archive import MODEL_NAME
@@ -38,16 +39,17 @@ async def _flood(client: Client, photo: bytes, rate: float, seconds: float) -> F
     tasks = []
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
-        tasks.append(asyncio.create_task(_ask(client.server.port, head.encode() + photo)))
+        tasks.append(asyncio.create_task(_ask(client.server.inference, head.encode() + photo)))
     return Flood(tuple(await asyncio.gather(*tasks)))
 
 
-async def _ask(port: int, request: bytes) -> Answer:
+async def _ask(address: str, request: bytes) -> Answer:
     sent = time.monotonic()
     status = 0
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            place = urlsplit(address)
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
             try:
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")

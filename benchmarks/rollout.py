@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from benchmarks.archives import as_version, crash_on_load, other_answers
 from benchmarks.demo import free_port
 from benchmarks.fuzz import small_run
 from benchmarks.overload import flood
-from benchmarks.rollout_report import added, merged, planned_sums, print_table, quantiles
+from benchmarks.rollout_report import Events, merged, planned_sums, print_table, quantiles
 from benchmarks.witness import Witness
 from model.bundle import read_bundle
 from model.errors import FlyobjError
@@ -41,40 +41,26 @@ from serving.reconcile import reconcile
 from serving.rollout import deploy, promote, retire, rollback, scale
 from serving.versions import list_versions
 
-_AFTER_S = 1.0  # requests of an event are also those of a moment after it
 _PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
 console = Console(stderr=True, highlight=False)
 
 
-class Survival:
+class Survival(Events):
     """A server, its clients, and what happened to them."""
 
     def __init__(self, run: Path, folder: Path, users: int) -> None:
         """Package the run; nothing is started yet."""
+        super().__init__()
         self.folder, self.users = folder, users
         self.store, self.home, self.port = folder / "store", folder / "home", free_port()
         self.archive = build_archive(run, "1.0", self.store)
         self.photo = read_bundle(run / "bundle").golden[0].photo
-        self.rows: list[dict[str, Any]] = []
 
     def start(self) -> Client:
         """Start the server as `flyobj serve` does."""
         client = Client(server.start(self.home, self.port, self.store))
         reconcile(client)
         return client
-
-    @contextmanager
-    def event(self, name: str, kind: str, *witnesses: Witness) -> Iterator[dict[str, Any]]:
-        """Count the requests that were under way during an event and shortly after."""
-        console.print(f"{name} ...")
-        row: dict[str, Any] = {"event": name, "kind": kind}
-        since = time.monotonic()
-        yield row
-        row["seconds"] = round(time.monotonic() - since, 2)
-        time.sleep(_AFTER_S)
-        tallies = [w.tally(since, time.monotonic()) for w in witnesses]
-        self.rows.append(row | added(tallies))
-        console.print(self.rows[-1], soft_wrap=True)
 
     def planned(self, client: Client, turn: int, load: Witness, named: Witness) -> None:
         """Deploy, promote, scale, roll back and retire one version beside 1.0."""
@@ -277,7 +263,8 @@ def main() -> int:
         folder = Path(name)
         case = Survival(arguments.run or small_run(folder), folder, arguments.users)
         report = survive(case, arguments.requests, arguments.overload_s)
-    print_table(report)
+    print_table(report["events"])
+    console.print(report["overload"])
     print(json.dumps(report))
     return 0 if report["passed"] else 1
 

@@ -1,11 +1,38 @@
-"""What the clients of `benchmarks.rollout` saw, added up and as a table."""
+"""What clients saw of each event of a benchmark under load, added up and as a table."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.witness import Tally
+from benchmarks.witness import Tally, Witness
+
+_AFTER_S = 1.0  # requests of an event are also those of a moment after it
+console = Console(stderr=True, highlight=False)
+
+
+class Events:
+    """What was done under load, a row for each."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.rows: list[dict[str, Any]] = []
+
+    @contextmanager
+    def event(self, name: str, kind: str, *witnesses: Witness) -> Iterator[dict[str, Any]]:
+        """Count the requests that were under way during an event and shortly after."""
+        console.print(f"{name} ...")
+        row: dict[str, Any] = {"event": name, "kind": kind}
+        since = time.monotonic()
+        yield row
+        row["seconds"] = round(time.monotonic() - since, 2)
+        time.sleep(_AFTER_S)
+        tallies = [w.tally(since, time.monotonic()) for w in witnesses]
+        self.rows.append(row | added(tallies))
+        console.print(self.rows[-1], soft_wrap=True)
 
 
 def added(tallies: list[Tally]) -> dict[str, Any]:
@@ -52,16 +79,14 @@ def quantiles(times_ms: list[float]) -> dict[str, float]:
     return {f"p{q}": round(times_ms[int(q / 100 * (len(times_ms) - 1))], 1) for q in (50, 99, 100)}
 
 
-def print_table(report: dict[str, Any]) -> None:
+def print_table(events: list[dict[str, Any]]) -> None:
     """Print what happened, one line an event."""
     table = Table(
         "event", "times", "requests", "failed", "wrong version", "longest answer", "afterwards"
     )
-    for row in report["events"]:
+    for row in events:
         state = row.get("as_before", row.get("as_wanted"))
         counts = [str(row[key]) for key in ("times", "requests", "failed", "wrong")]
         after = {None: "", True: "as it should be", False: "NOT as it should be"}[state]
         table.add_row(row["event"], *counts, f"{row['longest_s']:.2f} s", after)
-    console = Console(stderr=True, highlight=False)
     console.print(table)
-    console.print(report["overload"])

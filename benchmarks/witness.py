@@ -157,4 +157,5 @@ class Witness:
         return 200, answer["model_version"]
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._client.server.port, timeout=_TIMEOUT_S)
+        address = self._client.server.inference.removeprefix("http://")
+        return http.client.HTTPConnection(address, timeout=_TIMEOUT_S)

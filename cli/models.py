@@ -8,7 +8,17 @@ import rich
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli import fleet
+from cli.options import (
+    DEFAULT_HOME,
+    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT,
+    Home,
+    Json,
+    Timeout,
+    Wait,
+    emit,
+)
 from cli.s3 import as_file
 
 if TYPE_CHECKING:
@@ -20,13 +30,8 @@ SHOWN_FLIPS = 40
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
 
 Version = Annotated[str, typer.Argument(help="A deployed version.")]
-Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
-Timeout = Annotated[
-    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
-]
 Photos = Annotated[Path | None, typer.Option(help="Folder of photos, searched through.")]
 Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are taken.")]
-DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 
 @app.command("list")
@@ -197,35 +202,8 @@ def retire(
     emit({"retired": version}, as_json, f"version {version} is gone; its archive stays in the store")
 
 
-@app.command()
-def diff(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Show what `apply` would change on the server."""
-    from serving import server
-    from serving.client import Client
-    from serving.reconcile import diff
-
-    with Client(server.require(home)) as client:
-        changes = [asdict(change) for change in diff(client)]
-    same = "the server is as deployment.json says"
-    emit(changes, as_json, change_table(changes) if changes else same)
-
-
-@app.command()
-def apply(
-    home: Home = DEFAULT_HOME,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    wait: Wait = DEFAULT_WAIT,
-    as_json: Json = False,
-) -> None:
-    """Bring the server to what model-store/deployment.json says, e.g. after you edited it."""
-    from serving import server
-    from serving.client import Client
-    from serving.reconcile import apply
-
-    with Client(server.require(home)) as client:
-        changes = [asdict(change) for change in apply(client, timeout, wait)]
-    same = "nothing to do: the server is as deployment.json says"
-    emit(changes, as_json, change_table(changes) if changes else same)
+app.command()(fleet.diff)
+app.command()(fleet.apply)
 
 
 @app.command()
@@ -288,12 +266,4 @@ def version_table(versions: list[dict[str, Any]]) -> Table:
             str(v["waiting"]),
         ]
         table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
-    return table
-
-
-def change_table(changes: list[dict[str, Any]]) -> Table:
-    """Lay out the differences between file and server for people."""
-    table = Table("action", "version", "server", "deployment.json")
-    for change in changes:
-        table.add_row(change["action"], change["version"], change["server"], change["file"])
     return table

@@ -8,10 +8,15 @@ import typer
 from rich.console import Console
 
 DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
+DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and logs.")]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
+]
 
 out = Console(highlight=False)
 

@@ -50,6 +50,13 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="TorchServe's settings; config.properties by default.")
     ] = None,
+    tokens: Annotated[
+        bool,
+        typer.Option(
+            help="Whether calls need TorchServe's tokens. Without, who reaches the ports may do all: "
+            "for a pod of its own, or behind a proxy that checks keys."
+        ),
+    ] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
@@ -60,7 +67,7 @@ def serve(
     from serving.reconcile import reconcile
 
     with rich.get_console().status("starting TorchServe"):
-        running = server.start(home, port, model_store, config)
+        running = server.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
@@ -114,12 +121,15 @@ def status(
     running = server.require(home)
     with Client(running) as client:
         versions = [asdict(v) for v in list_versions(client)]
-        tokens = {kind: round(client.token_lasts_s(kind)) for kind in client.KINDS}
+        kinds = client.KINDS if running.tokens else ()
+        tokens = {kind: round(client.token_lasts_s(kind)) for kind in kinds}
     memory = {name: round(size) for name, size in server.memory_mib(running).items()}
     document = {**asdict(running), "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
     minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
-    emit(document, as_json, line, version_table(versions), f"tokens last: {minutes}")
+    emit(
+        document, as_json, line, version_table(versions), f"tokens last: {minutes or 'none are needed'}"
+    )
 
 
 def _probe(why_not: str | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from model.errors import InputError
 from serving.archive import Archive
 from serving.deployment import Deployed
 
@@ -17,8 +18,14 @@ SUFFIX = ".as-deployed"
 _CONFIG = "model-config.yaml"
 
 
-def registrable(archive: Archive, deployed: Deployed, scratch: Path) -> str:
-    """Name what to register: the archive in the store, or a folder with another configuration."""
+def registrable(archive: Archive, deployed: Deployed, scratch: Path | None) -> str:
+    """Name what to register: the archive in the store, or a folder with another configuration.
+
+    Args:
+        archive: in the model store.
+        deployed: what is asked for.
+        scratch: the server's temporary folder; None for a server elsewhere.
+    """
     changes = {
         key: value
         for key, value in (
@@ -29,6 +36,12 @@ def registrable(archive: Archive, deployed: Deployed, scratch: Path) -> str:
     }
     if not changes:
         return archive.path.name
+    if scratch is None:
+        raise InputError(
+            f"version {archive.version}: {', '.join(changes)} can only be changed on the server's own "
+            "machine; run `flyobj models apply` there, or set it in handler/model-config.yaml and "
+            "package the run under another --version"
+        )
     # Not the archive's own name: TorchServe would take the file of that name from its store.
     folder = scratch / f"{archive.path.name}{SUFFIX}"
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,8 +26,8 @@ _POLL_S = 0.2
 
 def bring_up(client: Client, archive: Archive, deployed: Deployed) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    scratch = scratch_folder(Path(client.server.home))
-    client.register(registrable(archive, deployed, scratch))
+    home = client.server.home
+    client.register(registrable(archive, deployed, scratch_folder(Path(home)) if home else None))
     try:
         version = wait_ready(client, archive.version)
         if deployed.workers and deployed.workers != version.workers:
@@ -81,4 +81,4 @@ def wait_ready(client: Client, version: str) -> Version:
 
 
 def _where(client: Client) -> str:
-    return f"; see {client.server.home}/logs/workers.log"
+    return f"; see workers.log in {client.logs}"

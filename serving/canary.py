@@ -5,9 +5,7 @@ answer, judged here. Going back is the same file with nothing in it.
 """
 
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.errors import FlyobjError, InputError
-from serving.archive import ROOT
+from model.errors import InputError
+from serving import nginx
 
 DEFAULT_LISTEN = 8090
 _LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
@@ -62,12 +60,11 @@ def start(proxy: Path, server_port: int, version: str, percent: float, listen: i
         raise InputError(f"version {version!r} must be numbers and dots, such as 2.0")
     if not 0 < percent <= 100:
         raise InputError(f"percent {percent:g} must be above 0 and at most 100")
-    (proxy / "logs").mkdir(parents=True, exist_ok=True)
-    if not (proxy / "nginx.conf").exists():  # it may have been edited: a certificate, other limits
-        text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
-        text = text.replace("server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
-        text = text.replace("listen 127.0.0.1:8090;", f"listen 127.0.0.1:{listen};")
-        (proxy / "nginx.conf").write_text(text, encoding="utf-8")
+    changes = {
+        "server 127.0.0.1:8080;": f"server 127.0.0.1:{server_port};",
+        "listen 127.0.0.1:8090;": f"listen 127.0.0.1:{listen};",
+    }
+    nginx.install(proxy, "nginx.conf", changes)
     return _split(proxy, version, percent)
 
 
@@ -108,20 +105,11 @@ def judge(proxy: Path, limits: Limits) -> tuple[Side, Side, str | None]:
 
 
 def _split(proxy: Path, version: str, percent: float) -> bool:
-    """Write canary.conf in one step and let a running nginx read it."""
+    """Write canary.conf and let a running nginx read it."""
     share = f'    {percent:.2f}% "/{version}";\n' if 0 < percent < 100 else ""
     rest = f'"/{version}"' if percent >= 100 else '""'
     text = f"split_clients $request_id $canary {{\n{share}    * {rest};\n}}\n"
-    partial = proxy / ".canary.conf.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(proxy / "canary.conf")
-    try:
-        os.kill(int((proxy / "nginx.pid").read_text()), signal.SIGHUP)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return False
-    except PermissionError as error:
-        raise FlyobjError(f"nginx of {str(proxy)!r} is another user's; reload it yourself") from error
-    return True
+    return nginx.write(proxy, "canary.conf", text)
 
 
 def _log(proxy: Path) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ import httpx
 from model.errors import FlyobjError, InputError, PhotoError
 from model.files import read_json
 from serving.archive import MODEL_NAME
+from serving.elsewhere import Elsewhere
 from serving.server import Server
 
 TIMEOUT_S = 60.0
@@ -43,7 +44,7 @@ class Client:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | Elsewhere,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
@@ -59,11 +60,16 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    @property
+    def logs(self) -> str:
+        """Where to read what went wrong."""
+        return "its logs" if self.server.home is None else f"{self.server.home}/logs"
+
     def predict(self, photo: bytes, version: str | None = None) -> dict[str, Any]:
         """Answer one photo with the default or the named version; raises `PhotoError` for a 4xx."""
         path = f"/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
         try:
-            response = self._call("POST", self.server.port, path, "inference", content=photo)
+            response = self._call("POST", self.server.inference, path, "inference", content=photo)
         except ServerError as error:
             if error.status == 404:
                 raise InputError(f"{error}; `flyobj models list` shows what is deployed") from error
@@ -81,7 +87,7 @@ class Client:
         """Ask a version's model what it says of itself."""
         path = f"/models/{MODEL_NAME}/{version}"
         query = {"customized": "true"}
-        response = self._call("GET", self._management, path, "management", params=query)
+        response = self._call("GET", self.server.management, path, "management", params=query)
         (entry,) = response.json()
         described: dict[str, Any] = entry["customizedMetadata"]
         return described
@@ -93,26 +99,26 @@ class Client:
     def register(self, archive: str) -> None:
         """Register `archive` of the model store and return at once; its workers start after that."""
         query = {"url": archive, "model_name": MODEL_NAME, "synchronous": "false"}
-        self._call("POST", self._management, "/models", "management", params=query)
+        self._call("POST", self.server.management, "/models", "management", params=query)
 
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
-        self._call("DELETE", self._management, f"/models/{MODEL_NAME}/{version}", "management")
+        self._call("DELETE", self.server.management, f"/models/{MODEL_NAME}/{version}", "management")
 
     def scale(self, version: str, workers: int) -> None:
         """Start or kill workers until there are so many; those that start aren't waited for."""
         query = {"min_worker": workers, "max_worker": workers, "synchronous": "false"}
         path = f"/models/{MODEL_NAME}/{version}"
-        self._call("PUT", self._management, path, "management", params=query)
+        self._call("PUT", self.server.management, path, "management", params=query)
 
     def set_default(self, version: str) -> None:
         """Let requests that name no version go to this one."""
         path = f"/models/{MODEL_NAME}/{version}/set-default"
-        self._call("PUT", self._management, path, "management")
+        self._call("PUT", self.server.management, path, "management")
 
     def batch_sizes(self) -> dict[int, int]:
         """Count the batches that were formed since the server's start, by their size."""
-        response = self._call("GET", self.server.port + 2, "/metrics", "management")
+        response = self._call("GET", self.server.metrics, "/metrics", "management")
         sizes: dict[int, int] = {}
         for line in response.text.splitlines():
             if found := re.match(r'flyobj_batches\{.*batch_size="(\d+)".*\} ([\d.eE+]+)', line):
@@ -126,7 +132,9 @@ class Client:
             self.token(kind)
 
     def token(self, kind: Kind) -> str:
-        """Read a token, renewed if it runs out within minutes."""
+        """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
+        if self.server.key_file is None:
+            return ""
         if self.token_lasts_s(kind) < _RENEW_BEFORE.total_seconds():
             self.renew(kind)
         key: str = self._keys()[kind]["key"]
@@ -137,16 +145,26 @@ class Client:
         expires = self._keys()[kind]["expiration time"].replace("Z", "+00:00")
         return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
 
+    def software(self) -> str:
+        """Name the server's version of TorchServe."""
+        response = self._call("OPTIONS", self.server.inference, "/", "inference")
+        try:
+            return str(response.json()["info"]["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.server.inference} is no TorchServe; give another address"
+            ) from error
+
     def renew(self, kind: Kind) -> None:
         """Let TorchServe replace a token; the one before isn't accepted any more."""
         keys = self._keys()
-        self._send("GET", self._management, "/token", keys["API"]["key"], params={"type": kind})
+        self._send("GET", self.server.management, "/token", keys["API"]["key"], params={"type": kind})
 
     def _describe(self, which: str) -> list[dict[str, Any]]:
         path = f"/models/{MODEL_NAME}{which}"
         try:
             entries: list[dict[str, Any]] = self._call(
-                "GET", self._management, path, "management"
+                "GET", self.server.management, path, "management"
             ).json()
         except ServerError as error:
             if error.status == 404:
@@ -154,12 +172,8 @@ class Client:
             raise
         return entries
 
-    @property
-    def _management(self) -> int:
-        return self.server.port + 1
-
     def _keys(self) -> Any:
-        path = Path(self.server.home) / "key_file.json"
+        path = self.server.key_file or Path()
         until = time.monotonic() + _NEW_TOKEN_S
         while True:
             try:
@@ -169,27 +183,25 @@ class Client:
                     raise FlyobjError(f"the server's tokens can't be read: {error}") from error
             time.sleep(_POLL_S)
 
-    def _call(self, method: str, port: int, path: str, kind: Kind, **more: Any) -> httpx.Response:
+    def _call(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
         key = self.token(kind)
-        response = self._send(method, port, path, key, **more)
+        response = self._send(method, base, path, key, **more)
         if _is_token_refused(response):
             until = time.monotonic() + _NEW_TOKEN_S
             while (new := self.token(kind)) == key and time.monotonic() < until:
                 time.sleep(_POLL_S)
-            response = self._send(method, port, path, new, **more)
+            response = self._send(method, base, path, new, **more)
         if response.status_code >= 400:
             raise ServerError(response.status_code, _message(response))
         return response
 
-    def _send(self, method: str, port: int, path: str, key: str, **more: Any) -> httpx.Response:
-        url = f"http://127.0.0.1:{port}{path}"
-        headers = {"Authorization": f"Bearer {key}"}
+    def _send(self, method: str, base: str, path: str, key: str, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            response = self._http.request(method, url, headers=headers, **more)
+            response = self._http.request(method, base + path, headers=headers, **more)
         except httpx.TransportError as error:
             raise FlyobjError(
-                f"the server on port {port} doesn't answer ({type(error).__name__}); "
-                f"see {self.server.home}/logs"
+                f"the server at {base} doesn't answer ({type(error).__name__}); see {self.logs}"
             ) from error
         return response
 

@@ -8,6 +8,7 @@ worker gets it alone, after the batch before it. Once all of them hold, nothing 
 running; requests wait in the queue and are answered after that.
 
 Both sides meet in a folder in the server's temporary folder, so this works on the server's machine only.
+A server elsewhere has to be out of its balancer first; then nobody's request is there to be held.
 """
 
 import http.client
@@ -20,9 +21,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import FlyobjError
+from model.errors import FlyobjError, InputError
 from serving.archive import MODEL_NAME
 from serving.client import Client, ServerError
+from serving.elsewhere import Elsewhere
 from serving.server import scratch_folder
 from serving.versions import find_version
 
@@ -76,11 +78,17 @@ def paused(client: Client, version: str, timeout_s: float) -> Iterator[Pause]:
     Raises:
         NotPaused: they didn't all hold within `timeout_s`.
         FlyobjError: the version's handler doesn't know how to.
+        InputError: the server is elsewhere, and may be asked by somebody.
     """
+    server = client.server
+    if isinstance(server, Elsewhere):
+        _require_drained(server, version)
+        yield Pause(client, version, ())
+        return
     until = time.monotonic() + timeout_s
     while True:
         calls: list[http.client.HTTPConnection] = []
-        folder = scratch_folder(Path(client.server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
+        folder = scratch_folder(Path(server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
         _make(folder)
         try:
             if _hold(client, version, folder, calls, until):
@@ -127,13 +135,23 @@ def _hold(
 
 def _ask(client: Client, version: str, name: str) -> http.client.HTTPConnection:
     """Send a request for a description and don't wait for the answer."""
-    call = http.client.HTTPConnection("127.0.0.1", client.server.port + 1, timeout=30)
+    address = client.server.management.removeprefix("http://")
+    call = http.client.HTTPConnection(address, timeout=30)
     headers = {"Authorization": f"Bearer {client.token('management')}", HEADER: name}
     try:
         call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
     except OSError as error:
         raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
     return call
+
+
+def _require_drained(server: Elsewhere, version: str) -> None:
+    if not server.drained:
+        raise InputError(
+            f"workers of version {version} at {server.management} can't be taken away without losing "
+            "requests: it is another machine's; give the --proxy that takes it out of the traffic, or "
+            "run `flyobj models apply` on that machine"
+        )
 
 
 def _make(folder: Path) -> None:

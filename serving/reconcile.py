@@ -1,6 +1,6 @@
 """Bringing a server to what `deployment.json` says: after a restart, or after an edit of the file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,23 +52,32 @@ def apply(client: Client, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_
     if not diff(client):
         return []  # without a lock: the store may be read-only
     with locked(store, "apply", wait_s), recorded(store, "apply", None):
-        return _follow(client, timeout_s)
+        return follow(client, timeout_s)
 
 
 def reconcile(client: Client) -> list[Version]:
     """Bring a server that was just started to what the file says; the store may be read-only."""
-    _follow(client, DRAIN_S)
+    follow(client, DRAIN_S)
     return list_versions(client)
 
 
-def _follow(client: Client, timeout_s: float) -> list[Change]:
+def follow(client: Client, timeout_s: float) -> list[Change]:
+    """Do what differs between the file and the server; the caller holds the lock."""
     store = Path(client.server.model_store)
     deployment = read_deployment(store)
     changes = list(_plan(client, deployment))
-    archives = {c.version: _archive(store, deployment, c.version) for c in changes if _starts(c)}
+    archives = archives_of(store, deployment, {c.version for c in changes if _starts(c)})
     for change in changes:
         _do(client, change, deployment.versions.get(change.version), archives, timeout_s)
     return changes
+
+
+def archives_of(
+    store: Path, deployment: Deployment, versions: Collection[str] | None = None
+) -> dict[str, Archive]:
+    """Read the archives of these versions (default: all), which must be the ones that were deployed."""
+    chosen = deployment.versions if versions is None else versions
+    return {name: _archive(store, deployment, name) for name in chosen}
 
 
 def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:

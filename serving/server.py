@@ -29,7 +29,6 @@ from serving.archive import ROOT
 
 DEFAULT_PORT = 8080
 DEFAULT_HOME = Path("runs/server")
-DEFAULT_STORE = Path("model-store")
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 _MINUTE_S = 60
@@ -46,6 +45,27 @@ class Server:
     port: int
     model_store: str
     home: str
+    tokens: bool = True  # whether calls need one
+
+    @property
+    def inference(self) -> str:
+        """Address that photos go to."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def management(self) -> str:
+        """Address that versions are changed at."""
+        return f"http://127.0.0.1:{self.port + 1}"
+
+    @property
+    def metrics(self) -> str:
+        """Address that Prometheus asks."""
+        return f"http://127.0.0.1:{self.port + 2}"
+
+    @property
+    def key_file(self) -> Path | None:
+        """TorchServe's tokens; None where no call needs one."""
+        return Path(self.home) / "key_file.json" if self.tokens else None
 
     def process(self) -> psutil.Process | None:
         """Find the Java process, or None if it has ended."""
@@ -80,7 +100,7 @@ def require(home: Path) -> Server:
     return server
 
 
-def start(home: Path, port: int, store: Path, config: Path | None = None) -> Server:
+def start(home: Path, port: int, store: Path, config: Path | None = None, tokens: bool = True) -> Server:
     """Start TorchServe in the background and wait until its ports answer.
 
     Args:
@@ -89,6 +109,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None) -> Ser
         store: folder of the archives; the server only reads it.
         config: settings; the checkout's `config.properties` by default. Addresses and ports in it don't
             count.
+        tokens: whether calls need one; without, whoever reaches the ports may do anything.
 
     Raises:
         InputError: one runs with this home already, or a port is taken.
@@ -110,8 +131,8 @@ def start(home: Path, port: int, store: Path, config: Path | None = None) -> Ser
         folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
     (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
-    process = _launch(home, port, store, config)
-    server = Server(process.pid, process.create_time(), port, str(store), str(home))
+    process = _launch(home, port, store, config, tokens)
+    server = Server(process.pid, process.create_time(), port, str(store), str(home), tokens)
     write_json(asdict(server), home / "server.json")
     _wait_until_listening(server)
     return server
@@ -163,10 +184,10 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
         return [process]
 
 
-def _launch(home: Path, port: int, store: Path, settings: Path) -> psutil.Process:
+def _launch(home: Path, port: int, store: Path, settings: Path, tokens: bool) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
-    config.write_text("\n".join(_configuration(port, settings)) + "\n", encoding="utf-8")
+    config.write_text("\n".join(_configuration(port, settings, tokens)) + "\n", encoding="utf-8")
     scratch = scratch_folder(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
@@ -204,7 +225,7 @@ def _environment(home: Path, scratch: Path) -> dict[str, str]:
     return environment
 
 
-def _configuration(port: int, settings: Path) -> Iterator[str]:
+def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
     """Yield the lines of `settings` with this server's ports, and paths made absolute."""
     own = {
         "inference_address": f"http://127.0.0.1:{port}",
@@ -213,6 +234,7 @@ def _configuration(port: int, settings: Path) -> Iterator[str]:
         "grpc_inference_port": f"{port + 3}",
         "grpc_management_port": f"{port + 4}",
         "metrics_config": str(ROOT / "handler" / "metrics.yaml"),
+        "disable_token_authorization": str(not tokens).lower(),
     }
     for line in settings.read_text(encoding="utf-8").splitlines():
         if line.split("=")[0].strip() not in own:
@@ -254,14 +276,14 @@ def _owner(port: int) -> str:
 def _wait_until_listening(server: Server) -> None:
     """Wait for the inference and the management port, and for the tokens."""
     home, until = Path(server.home), time.monotonic() + _START_TIMEOUT_S
-    urls = [f"http://127.0.0.1:{server.port}/ping", f"http://127.0.0.1:{server.port + 1}/models"]
+    urls = [f"{server.inference}/ping", f"{server.management}/models"]
     while time.monotonic() < until:
         if server.process() is None:
             break
         try:
             for url in urls:
                 httpx.get(url, timeout=2)
-            if (home / "key_file.json").is_file():
+            if server.key_file is None or server.key_file.is_file():
                 return
         except httpx.TransportError:
             pass

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from model.errors import InputError
-from serving import canary
+from serving import canary, nginx
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
@@ -117,7 +117,7 @@ def test_a_canary_that_fails_is_switched_off(
 def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
     """As it stands in the repository, with the default ports."""
     canary.start(tmp_path, 8080, "2.0", 5, canary.DEFAULT_LISTEN)
-    stock = canary.ROOT / "deploy" / "nginx" / "nginx.conf"
+    stock = nginx.ROOT / "deploy" / "nginx" / "nginx.conf"
     assert (tmp_path / "nginx.conf").read_text() == stock.read_text()
     (tmp_path / "nginx.conf").write_text(stock.read_text() + "# mine\n")
     canary.start(tmp_path, 8080, "2.0", 10, canary.DEFAULT_LISTEN)

