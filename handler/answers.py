@@ -7,8 +7,8 @@ from typing import Any
 
 from handler.uploads import Shape
 from model.errors import PhotoError
-from model.explain import Heatmap, overlay_png
 from model.image import RGB
+from model.pictures import Heatmap, overlay_png
 
 
 @dataclass

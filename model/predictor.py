@@ -15,9 +15,10 @@ from model.answers import as_probabilities
 from model.bundle import Bundle
 from model.engines import Engine, TorchEngine
 from model.errors import FlyobjError
-from model.explain import Heatmap, grad_cam
+from model.explain import grad_cam
 from model.golden import Golden, difference
 from model.image import DEFAULT_LIMITS, RGB, Limits
+from model.pictures import Heatmap
 
 
 class Predictor:
