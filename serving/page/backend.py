@@ -23,6 +23,9 @@ from serving.versions import Version, list_versions
 _TIMEOUT_S = 30.0  # a server whose workers load the network for a first explanation may need seconds
 
 
+_TOO_LARGE = "the file is larger than the server takes (max_request_size, 21 MiB); send a smaller one"
+
+
 @dataclass(frozen=True)
 class State:
     """What can be asked.
@@ -107,7 +110,8 @@ class Backend:
         try:
             timed = self._connect().ask(photo, version)
         except PhotoError as error:
-            return Failure(version, str(error), of_photo=True)
+            too_large = str(error).startswith("HTTP 413")  # refused on its way, without a word
+            return Failure(version, _TOO_LARGE if too_large else str(error), of_photo=True)
         except FlyobjError as error:
             return Failure(version, _advice(error), of_photo=False)
         ranked = sorted(timed.answer["probabilities"].items(), key=lambda item: -item[1])

@@ -62,38 +62,14 @@ class Page:
         """Lay out a photo and its answer; returns how to ask again after a failure, and the examples."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                photo = gr.Image(
-                    label="Photo",
-                    sources=["upload", "webcam", "clipboard"],
-                    webcam_options=gr.WebcamOptions(mirror=False),
-                    buttons=[],
-                    height=300,
-                    placeholder="Drop a photo here, paste one, or click to choose",
-                    alt_text="Your photo",
-                    elem_id="photo",
-                )
-                # Not a subclass: for one Gradio would write a file beside this one.
-                photo.preprocess = _as_it_came
-                examples = gr.Gallery(
-                    label="Examples: the archive's golden photos",
-                    show_label=False,
-                    columns=4,
-                    height="auto",
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    visible=False,
-                    elem_id="examples",
-                )
+                photo, examples = _photo(), _examples()
             with gr.Column(scale=3, min_width=300):
                 verdict = gr.HTML(show.HINT, elem_id="verdict", js_on_load=_announced("polite"))
                 pictures = gr.HTML(elem_id="pictures")
                 cards = gr.HTML(elem_id="cards")
         failed = gr.State(value=False)
-        outputs = [verdict, pictures, cards, failed]
-        ask: dict[str, Any] = {"outputs": outputs, "show_progress": "hidden", **_PRIVATE}
-        ask["trigger_mode"] = "always_last"
+        ask: dict[str, Any] = {"outputs": [verdict, pictures, cards, failed], "show_progress": "hidden"}
+        ask |= {"trigger_mode": "always_last", **_PRIVATE}
         photo.change(self._ask, [photo, *asked], **ask)
         for choice in asked:
             choice.input(self._ask, [photo, *asked], **ask)
@@ -202,6 +178,36 @@ class Page:
             return [Failure(version, _GONE, of_photo=True)]
         wanted = [version, *([beside] if beside not in (ALONE, version) else [])]
         return [self._backend.ask(content, name) for name in wanted]
+
+
+def _photo() -> gr.Image:
+    photo = gr.Image(
+        label="Photo",
+        sources=["upload", "webcam", "clipboard"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        buttons=[],
+        height=300,
+        placeholder="Drop a photo here, paste one, or click to choose",
+        alt_text="Your photo",
+        elem_id="photo",
+    )
+    photo.preprocess = _as_it_came  # no subclass: for one Gradio would write a file beside this one
+    return photo
+
+
+def _examples() -> gr.Gallery:
+    return gr.Gallery(
+        label="Examples",
+        show_label=False,
+        columns=4,
+        height="auto",
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        visible=False,
+        elem_id="examples",
+    )
 
 
 def _as_it_came(payload: ImageData | None) -> str | None:

@@ -156,6 +156,9 @@ def test_a_server_answers_with_times_and_shows_where_it_looked(
         bad = backend.ask(b"words", "1.0")
         assert isinstance(bad, Failure)
         assert bad.of_photo
+        big = backend.ask(bytes(22 * 2**20), "1.0")
+        assert isinstance(big, Failure)
+        assert big.message.startswith("the file is larger than the server takes")
     finally:
         backend.close()
 
