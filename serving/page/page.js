@@ -27,7 +27,8 @@
   });
   document.documentElement.lang = "en";
   // What Gradio leaves out for those who don't see the page: radio buttons that belong together share a
-  // name, so that arrow keys go from one to the next, and a label; one button's label is untranslated.
+  // name, so that arrow keys go from one to the next, and a label; examples are called what they show;
+  // one button's label is untranslated.
   const complete = () => {
     for (const [id, label] of [["version", "Version"], ["beside", "Compare with"]]) {
       const group = document.getElementById(id);
@@ -35,6 +36,9 @@
       group?.setAttribute("aria-label", label);
       group?.querySelectorAll("input").forEach((input) => { input.name = id; });
     }
+    document.querySelectorAll("#examples button.thumbnail-item").forEach((button) => {
+      button.ariaLabel = `Example: ${button.innerText.trim()}`;
+    });
     document.querySelectorAll('[aria-label="common.upload"]').forEach((button) => {
       button.ariaLabel = "Upload others";
     });
