@@ -57,13 +57,14 @@ def measure(home: Path, photos: list[bytes], port: int) -> dict[str, object]:
         page.goto(url)
         page.get_by_role("radio", name="default").wait_for()
         drop: Callable[[bytes], float] = lambda photo: page.evaluate(_DROP, list(photo))  # noqa: E731
-        for number, photo in enumerate(track([*photos[:_WARM_UP], *photos], "photos", transient=True)):
+        warm_up = photos[:_WARM_UP]
+        for number, photo in enumerate(track([*warm_up, *photos], "photos", transient=True)):
             timed = client.ask(photo)
             shown_ms = drop(photo)
             page.get_by_alt_text("heat map").wait_for()
             page.get_by_label("Remove Image").click()
             page.locator("#verdict b").wait_for(state="detached")
-            if number >= _WARM_UP:
+            if number >= len(warm_up):
                 took["rest_ms"].append(timed.took_ms)
                 took["worker_ms"].append(sum(timed.worker_ms.values()))
                 took["page_ms"].append(shown_ms)
