@@ -266,7 +266,7 @@ def test_a_bad_photo_is_told_in_words_and_the_next_one_is_answered(
 ) -> None:
     """It isn't the browser that decides: HEIC, for one, has no type that it knows."""
     give(page, b"these are words", "notes.txt", "text/plain")
-    expect_verdict(page, "This photo can't be answered.", "HTTP 415")
+    expect_verdict(page, "This photo can't be answered:", "HTTP 415")
     assert page.locator("#cards li").count() == 0
     give(page, photos[0], "photo.heic", "application/octet-stream")
     expect_verdict(page, right["predicted"])

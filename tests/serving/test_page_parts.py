@@ -44,7 +44,7 @@ def test_unknown_says_what_came_closest() -> None:
 
 
 def test_a_failure_of_the_photo_and_one_of_the_server_are_told_apart() -> None:
-    assert "This photo can't be answered. The server says: cut short" in text(show.verdict([BAD]))
+    assert "This photo can't be answered: cut short" in text(show.verdict([BAD]))
     away = text(show.verdict([AWAY]))
     assert away.startswith("The server didn't answer. nobody is there. The photo will be asked about")
 
