@@ -18,7 +18,7 @@ PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format data train evaluate archive serve stop predict loadtest bench fuzz survive clean
+.PHONY: help install demo test lint format data train evaluate archive serve stop predict page loadtest bench fuzz survive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ stop: install ## stop it
 
 predict: install ## classify PHOTO=FILE with the running server
 	@$(BIN)/flyobj predict $(PHOTO) --home $(SERVER)
+
+page: install ## try photos on the running server in a browser, on http://127.0.0.1:7860
+	@$(BIN)/flyobj page --home $(SERVER)
 
 loadtest: install ## 20 s of Locust against the running server
 	@$(BIN)/locust -f loadtest/locustfile.py --headless --users 8 --spawn-rate 8 --run-time 20s \

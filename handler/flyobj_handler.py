@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from handler.answers import Item, Reply, explanation, respond
+from handler.answers import Item, Reply, explanation, respond, server_timing
 from handler.describe import describe
 from handler.metrics import HandlerMetrics
 from handler.pause import pause
@@ -74,8 +74,9 @@ class FlyingObjectsHandler:
         for start in range(0, len(readable), self._batch_size):  # requests may hold several photos
             self._answer(readable[start : start + self._batch_size])
         inferred = time.perf_counter()
+        timing = server_timing(decoded - started, inferred - decoded)
         answers = [
-            respond(context, index, reply) if reply else self._describe(context, index)
+            respond(context, index, reply, timing) if reply else self._describe(context, index)
             for index, reply in enumerate(replies)
         ]
         ended = time.perf_counter()

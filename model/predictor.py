@@ -5,7 +5,6 @@ Evaluation, the golden answers and the handler all go through here; it is the wh
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,7 @@ from model.engines import Engine, TorchEngine
 from model.errors import FlyobjError
 from model.golden import Golden, difference
 from model.image import DEFAULT_LIMITS, RGB, Limits
-
-if TYPE_CHECKING:  # as in `model.bundle`
-    from model.explain import Heatmap
+from model.pictures import Heatmap
 
 
 class Predictor:
@@ -52,7 +49,7 @@ class Predictor:
         """Name the best class of a (classes,) row of probabilities, or "unknown"."""
         return self._calibration.name(self.classes, row)
 
-    def explain(self, photos: Sequence[RGB]) -> "list[Heatmap]":
+    def explain(self, photos: Sequence[RGB]) -> list[Heatmap]:
         """Answer N prepared photos with the (S/32, S/32) heat of each one's best class.
 
         PyTorch does it, whatever the engine: it takes gradients.

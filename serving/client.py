@@ -8,6 +8,8 @@ that is refused because of its token is made once more with the token that the f
 
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +37,22 @@ class ServerError(FlyobjError):
         """Keep the status beside the message."""
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An answer and what it took.
+
+    Attributes:
+        answer: what the handler says.
+        took_ms: from sending the photo to having the answer.
+        worker_ms: the worker's part of it by step (`decode`, `inference`), of the whole batch that the
+            photo was in; empty for an archive of before workers said it.
+    """
+
+    answer: dict[str, Any]
+    took_ms: float
+    worker_ms: Mapping[str, float]
 
 
 class Client:
@@ -67,7 +85,19 @@ class Client:
 
     def predict(self, photo: bytes, version: str | None = None) -> dict[str, Any]:
         """Answer one photo with the default or the named version; raises `PhotoError` for a 4xx."""
-        path = f"/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
+        return self.ask(photo, version).answer
+
+    def ask(self, photo: bytes, version: str | None = None, explain: bool = False) -> Timed:
+        """Answer one photo, with the times; `explain` adds where the network looked.
+
+        Raises:
+            PhotoError: the photo can't be answered.
+            InputError: there is no such version.
+            FlyobjError: the server refuses the call or isn't there.
+        """
+        kind = "explanations" if explain else "predictions"
+        path = f"/{kind}/{MODEL_NAME}" + (f"/{version}" if version else "")
+        started = time.perf_counter()
         try:
             response = self._call("POST", self.server.inference, path, "inference", content=photo)
         except ServerError as error:
@@ -76,8 +106,8 @@ class Client:
             if 400 <= error.status < 500 and error.status not in (401, 403, 405):
                 raise PhotoError(str(error)) from error
             raise
-        answer: dict[str, Any] = response.json()
-        return answer
+        took_ms = 1000 * (time.perf_counter() - started)
+        return Timed(response.json(), took_ms, _steps(response.headers.get("server-timing", "")))
 
     def versions(self) -> dict[str, dict[str, Any]]:
         """Describe every registered version, by its name."""
@@ -208,6 +238,11 @@ class Client:
 
 def _is_token_refused(response: httpx.Response) -> bool:
     return response.status_code == 400 and '"InvalidKeyException"' in response.text
+
+
+def _steps(header: str) -> dict[str, float]:
+    """Read the durations, ms, of a `Server-Timing` header."""
+    return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
 
 
 def _message(response: httpx.Response) -> str:

@@ -126,7 +126,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     if not config.is_file():
         raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
-        _require_free(number, name)
+        require_free(number, name)
     for folder in (home / "logs", store):
         folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
@@ -249,7 +249,8 @@ def scratch_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"
 
 
-def _require_free(port: int, use: str) -> None:
+def require_free(port: int, use: str) -> None:
+    """Raise `InputError` if somebody listens on a port of 127.0.0.1; `use` says what it is for."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

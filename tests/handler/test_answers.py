@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
-from handler.answers import Item, Reply, explanation, respond
+from handler.answers import Item, Reply, explanation, respond, server_timing
 from handler.errors import WrongJson
 from model.errors import (
     PhotoError,
@@ -26,6 +26,7 @@ RIGHT = {
     "probabilities": {"a": 0.125, "b": 0.75, "c": 0.125},
     "model_version": "1.2",
 }
+TIMING = server_timing(0.00125, 0.007)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_photo_that_is_not_named_keeps_its_probabilities() -> None:
     ],
 )
 def test_a_bad_photo(context: Context, error: type[PhotoError], status: int, phrase: str) -> None:
-    body = respond(context, 1, Reply([failed(error("größer"))]))
+    body = respond(context, 1, Reply([failed(error("größer"))]), TIMING)
     assert body == {"code": status, "type": error.__name__, "message": "größer"}
     assert context.get_response_status(1) == (status, phrase)
     assert context.get_response_status(0)[0] == 200
@@ -104,21 +105,27 @@ def test_what_is_our_fault_is_not_told_to_clients() -> None:
     [("object", RIGHT), ("list", [RIGHT]), ("predictions", {"predictions": [RIGHT]})],
 )
 def test_shapes(context: Context, shape: str, body: object) -> None:
-    assert respond(context, 0, Reply([answered()], shape)) == body  # type: ignore[arg-type]
+    assert respond(context, 0, Reply([answered()], shape), TIMING) == body  # type: ignore[arg-type]
     assert context.get_response_status(0) == (200, "OK")
     assert context.get_response_content_type(0) == "application/json"
 
 
 def test_one_good_photo_of_several_is_enough_for_200(context: Context) -> None:
     bad, good = failed(UnreadableImage("half"), "x"), answered("y")
-    assert respond(context, 0, Reply([bad, good], "list")) == [bad.answer, good.answer]
+    assert respond(context, 0, Reply([bad, good], "list"), TIMING) == [bad.answer, good.answer]
     assert context.get_response_status(0) == (200, "OK")
 
 
 def test_several_without_a_right_answer_have_the_first_ones_status(context: Context) -> None:
     items = [failed(UnsupportedFormat("text"), "x"), failed(UnreadableImage("h"), "y")]
-    respond(context, 0, Reply(items, "list"))
+    respond(context, 0, Reply(items, "list"), TIMING)
     assert context.get_response_status(0)[0] == 415
+
+
+def test_how_long_it_took_is_in_a_header_as_the_standard_has_it(context: Context) -> None:
+    respond(context, 1, Reply([answered()]), TIMING)
+    headers = context.get_response_headers(1)
+    assert headers["Server-Timing"] == "decode;dur=1.25, inference;dur=7.00"
 
 
 def test_an_explanation_is_json_with_a_picture_of_the_photos_size() -> None:

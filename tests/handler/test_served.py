@@ -125,6 +125,22 @@ def test_metrics_carry_the_models_version(server: "Home", url: str, photos: list
     assert re.search(r'flyobj_predictions\{[^}]*class="[^"]+"[^}]*\} [1-9]', text)
 
 
+@pytest.mark.parametrize("path", ["predictions", "explanations"])
+def test_the_workers_time_is_in_a_header(
+    server: "Home", url: str, photos: list[bytes], path: str
+) -> None:
+    for content in (photos[0], b"words"):
+        response = httpx.post(
+            f"{url}/{path}/flying_objects", content=content, headers=server.headers(), timeout=60
+        )
+        steps = re.fullmatch(
+            r"decode;dur=([\d.]+), inference;dur=([\d.]+)", response.headers["Server-Timing"]
+        )
+        assert steps
+        worker_ms = float(steps[1]) + float(steps[2])
+        assert 0 < worker_ms < 1000 * response.elapsed.total_seconds()
+
+
 def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[bytes]) -> None:
     copied = Path(shutil.copy(openvino_archive, server.store))
     archive = read_archive(copied)

@@ -82,6 +82,25 @@ def test_a_call_carries_the_token_and_the_photo(connect: Connect, tmp_path: Path
     assert connect(answer).predict(b"photo", "1.0") == {"predicted": "a"}
 
 
+def test_an_answer_with_its_times(connect: Connect, tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/explanations/flying_objects"
+        headers = {"Server-Timing": "decode;dur=1.25, inference;dur=7"}
+        return httpx.Response(200, json={"predicted": "a"}, headers=headers)
+
+    write_keys(tmp_path, minutes=30)
+    timed = connect(answer).ask(b"photo", explain=True)
+    assert timed.answer == {"predicted": "a"}
+    assert timed.worker_ms == {"decode": 1.25, "inference": 7.0}
+    assert timed.took_ms > 0
+
+
+def test_an_older_archive_does_not_say_its_times(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(200, json={"predicted": "a"}))
+    assert client.ask(b"photo").worker_ms == {}
+
+
 @pytest.mark.parametrize("status", [400, 413, 415])
 def test_a_bad_photo_is_a_photo_error_with_the_handlers_message(
     connect: Connect, tmp_path: Path, status: int

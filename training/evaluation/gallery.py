@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from model.image import RGB, decode_photo
+from model.pictures import fitted, jpeg_url
 from training.evaluation.answers import BATCH
 from training.evaluation.charts import Chart, Theme
 from training.evaluation.evaluate import Mistake
@@ -32,7 +32,7 @@ class Picture:
 
     def sources(self) -> list[str]:
         """Sources of its HTML images."""
-        return [_jpeg(pixels) for pixels in (self.photo, self.heat) if pixels is not None]
+        return [jpeg_url(pixels) for pixels in (self.photo, self.heat) if pixels is not None]
 
 
 def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Picture]:
@@ -44,7 +44,7 @@ def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Pi
         contents = [(data / mistake.file).read_bytes() for mistake in batch]
         replies = target.answer(contents, explain=True)
         for mistake, content, reply in zip(batch, contents, replies, strict=True):
-            photo = _fitted(decode_photo(content))
+            photo = fitted(decode_photo(content), _SIDE)
             overlay = reply.get("explanation", {}).get("overlay_png")
             # The network's square, in the photo's own proportions again.
             heat = _stretched(base64.b64decode(overlay), photo.shape) if overlay else None
@@ -82,20 +82,6 @@ def _square(pixels: RGB) -> RGB:
     return canvas
 
 
-def _fitted(pixels: RGB) -> RGB:
-    """Bring the longer side to `_SIDE`; small crops are enlarged, so that they can be looked at."""
-    scale = _SIDE / max(pixels.shape[:2])
-    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]  # width, height
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
-
-
 def _stretched(png: bytes, shape: tuple[int, ...]) -> RGB:
     height, width = shape[:2]
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB").resize((width, height)), np.uint8)
-
-
-def _jpeg(pixels: RGB) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=84)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from model.answers import as_probabilities
 from model.bundle import ModelSpec, read_bundle
-from model.explain import overlay_png
+from model.pictures import overlay_png
 from model.predictor import Predictor
 
 Answer = Mapping[str, Any]

@@ -1,0 +1,33 @@
+"""`flyobj page`: a page to try the running server's models."""
+
+import threading
+from typing import Annotated
+
+import rich
+import typer
+
+from cli.options import DEFAULT_HOME, Home, Json, emit
+
+app = typer.Typer()
+
+
+@app.command()
+def page(
+    home: Home = DEFAULT_HOME,
+    port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = 7860,
+    as_json: Json = False,
+) -> None:
+    """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""
+    from serving.page.site import open_page
+
+    status = rich.get_console().status("opening the page")
+    status.start()
+    try:
+        with open_page(home, port) as url:
+            status.stop()
+            emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return
+    finally:
+        status.stop()
