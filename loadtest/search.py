@@ -1,0 +1,118 @@
+"""Where to look for the knee next: a pure function of what the probes so far have shown.
+
+The rate is doubled until it breaks and bisected to 5 %; then longer runs confirm a rate that holds and,
+5 % over it, one that doesn't. A rate has broken when it broke twice: half a second in which the machine
+did something else spoils a p99, and one such moment must not end the search at a tenth of the knee.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+GROWTH = 2.0
+TOLERANCE = 0.05
+LOWEST = 1.0  # requests/s; below that a p99 would take hours
+HIGHEST = 20_000.0
+
+
+class Verdict(StrEnum):
+    """What a probe says of its rate."""
+
+    HELD = "held"
+    BROKE = "broke"
+    LATE = "generator late"  # it broke, but that may be the load generator's fault
+
+
+@dataclass(frozen=True)
+class Step:
+    """A probe to make: a rate, requests/s, and whether it confirms, which takes longer."""
+
+    rate: float
+    long: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A probe that was made."""
+
+    step: Step
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Knee:
+    """What the outcomes say.
+
+    Attributes:
+        rate: the highest that held, requests/s; None if none did.
+        over: the next one, that broke twice; None if none did.
+        confirmed: whether both come from long runs.
+        limited_by: who broke at `over`, "server" or "generator"; None if nobody did.
+    """
+
+    rate: float | None
+    over: float | None
+    confirmed: bool
+    limited_by: str | None
+
+
+class _Tally:
+    """The rates of some outcomes, by what became of them."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        by_rate: dict[float, list[Verdict]] = {}
+        for outcome in outcomes:
+            by_rate.setdefault(outcome.step.rate, []).append(outcome.verdict)
+        self.held = {rate for rate, verdicts in by_rate.items() if Verdict.HELD in verdicts}
+        failed = {rate: verdicts for rate, verdicts in by_rate.items() if rate not in self.held}
+        self.broke = {rate for rate, verdicts in failed.items() if len(verdicts) > 1}
+        self.undecided = set(failed) - self.broke
+
+    @property
+    def over(self) -> float | None:
+        """The lowest rate that broke, above those that held."""
+        return min((rate for rate in self.broke if rate > max(self.held, default=0)), default=None)
+
+
+def next_step(outcomes: Sequence[Outcome], first: float) -> Step | None:
+    """Say which probe comes next, beginning at `first` requests/s; None when the search is over."""
+    short = _Tally(outcome for outcome in outcomes if not outcome.step.long)
+    if short.undecided:
+        return Step(short.undecided.pop())
+    if not short.held:
+        return _step(min(short.broke) / GROWTH if short.broke else first)
+    low, over = max(short.held), short.over
+    if over is None:
+        return _step(low * GROWTH)
+    if over > low * (1 + TOLERANCE):
+        return _step(math.sqrt(low * over))
+    return _confirm(_Tally(outcome for outcome in outcomes if outcome.step.long), low)
+
+
+def _confirm(long: _Tally, candidate: float) -> Step | None:
+    if long.undecided:
+        return Step(long.undecided.pop(), True)
+    if not long.held:
+        return _step(min(long.broke) / (1 + TOLERANCE) if long.broke else candidate, True)
+    return None if long.over else _step(max(long.held) * (1 + TOLERANCE), True)
+
+
+def _step(rate: float, long: bool = False) -> Step | None:
+    return Step(float(f"{rate:.4g}"), long) if LOWEST <= rate <= HIGHEST else None
+
+
+def knee_of(outcomes: Sequence[Outcome]) -> Knee:
+    """Read the knee from the outcomes; where a long run contradicts a short one, it is believed."""
+    short = _Tally(outcome for outcome in outcomes if not outcome.step.long)
+    long = _Tally(outcome for outcome in outcomes if outcome.step.long)
+    refuted = min(long.broke | long.undecided, default=math.inf)
+    held = long.held or {rate for rate in short.held if rate < refuted}
+    rate = max(held, default=None)
+    broke = long.broke or short.broke | long.undecided
+    over = min((r for r in broke if r > (rate or 0)), default=None)
+    if over is None:
+        return Knee(rate, None, False, None)
+    late = any(o.step.rate == over and o.verdict is Verdict.LATE for o in outcomes)
+    confirmed = rate in long.held and over in long.broke
+    return Knee(rate, over, confirmed, "generator" if late else "server")

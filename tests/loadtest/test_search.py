@@ -1,0 +1,110 @@
+"""The search for the knee, on servers whose knee is known."""
+
+from collections.abc import Callable
+
+import pytest
+
+from loadtest.search import Knee, Outcome, Step, Verdict, knee_of, next_step
+
+HELD, BROKE, LATE = Verdict
+
+Server = Callable[[Step, int], Verdict]
+
+
+def search(server: Server, first: float = 20.0, limit: int = 100) -> list[Outcome]:
+    """Let the search ask `server(step, number)` until it is over."""
+    outcomes: list[Outcome] = []
+    while (step := next_step(outcomes, first)) and len(outcomes) < limit:
+        outcomes.append(Outcome(step, server(step, len(outcomes))))
+    return outcomes
+
+
+def breaks_over(knee: float, how: Verdict = BROKE) -> Server:
+    return lambda step, _: HELD if step.rate <= knee else how
+
+
+@pytest.mark.parametrize("knee", [1.3, 7, 19.9, 20, 21, 333, 4321.5])
+@pytest.mark.parametrize("first", [5.0, 20.0, 300.0])
+def test_the_knee_is_found_to_five_per_cent(knee: float, first: float) -> None:
+    outcomes = search(breaks_over(knee), first)
+    found = knee_of(outcomes)
+    assert found.rate
+    assert found.over
+    assert found.rate <= knee < found.over <= found.rate * 1.051
+    assert found.confirmed
+    assert found.limited_by == "server"
+    assert len(outcomes) < 40
+
+
+def test_it_doubles_then_bisects_then_confirms() -> None:
+    steps = [outcome.step for outcome in search(breaks_over(100), 40)]
+    assert [s.rate for s in steps[:5]] == [40, 80, 160, 160, 113.1]
+    assert [s.long for s in steps].count(True) == 3  # one that holds, one that breaks twice
+    assert [s.long for s in steps] == sorted(s.long for s in steps)
+
+
+def test_one_bad_moment_does_not_end_the_search() -> None:
+    """Each probe breaks by chance the first time that its rate is asked."""
+    seen: set[Step] = set()
+
+    def unlucky(step: Step, _: int) -> Verdict:
+        first_time, _ = step not in seen, seen.add(step)
+        return BROKE if first_time or step.rate > 200 else HELD
+
+    found = knee_of(search(unlucky))
+    assert found.rate
+    assert 190 < found.rate <= 200
+
+
+def test_longer_runs_overrule_shorter_ones_downwards() -> None:
+    found = knee_of(search(lambda s, _: HELD if s.rate <= (180 if s.long else 200) else BROKE))
+    assert found.rate
+    assert 170 < found.rate <= 180
+    assert found.confirmed
+
+
+def test_longer_runs_overrule_shorter_ones_upwards() -> None:
+    found = knee_of(search(lambda s, _: HELD if s.rate <= (220 if s.long else 200) else BROKE))
+    assert found.rate
+    assert 209 < found.rate <= 220
+    assert found.confirmed
+
+
+def test_a_late_generator_is_not_the_servers_knee() -> None:
+    found = knee_of(search(breaks_over(300, LATE)))
+    assert found.rate
+    assert 285 < found.rate <= 300
+    assert found.limited_by == "generator"
+
+
+def test_nothing_holds() -> None:
+    outcomes = search(lambda *_: BROKE)
+    assert [o.step.rate for o in outcomes] == [20, 20, 10, 10, 5, 5, 2.5, 2.5, 1.25, 1.25]
+    assert knee_of(outcomes) == Knee(None, 1.25, False, "server")
+
+
+def test_everything_holds() -> None:
+    found = knee_of(search(lambda *_: HELD))
+    assert found == Knee(10_240, None, False, None)
+
+
+def test_a_search_cut_short_says_what_it_knows() -> None:
+    known = search(breaks_over(300))
+    assert knee_of([]) == Knee(None, None, False, None)
+    assert knee_of(known[:3]) == Knee(80, None, False, None)
+    bisected = [outcome for outcome in known if not outcome.step.long]
+    assert knee_of(bisected).rate == max(o.step.rate for o in bisected if o.verdict is HELD)
+    assert not knee_of(bisected).confirmed
+    refuted = [*bisected, Outcome(Step(known[-1].step.rate / 1.05, True), BROKE)]
+    assert not knee_of(refuted).confirmed
+
+
+def test_a_long_run_that_broke_once_is_no_knee() -> None:
+    outcomes = [
+        Outcome(Step(100), HELD),
+        Outcome(Step(104), BROKE),
+        Outcome(Step(104), BROKE),
+        Outcome(Step(100, True), BROKE),
+    ]
+    assert next_step(outcomes, 20) == Step(100, True)
+    assert knee_of(outcomes) == Knee(None, 100, False, "server")
