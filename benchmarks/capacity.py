@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import psutil
+
 from benchmarks.capacity_records import Capacity, Ended, Probe, Second, machine
 from benchmarks.watch import Sample, Watch
 from loadtest.generator import Generator, GeneratorFailed, Sent
@@ -139,15 +141,17 @@ class Search:
         grown.subtract(batches)
         answered = sum(fault is None for fault in sent.fault)
         limits = Limits(settings.p99_ms, settings.max_failures)
+        cores = after.cores_since(before)
+        others = cores["others"] / (psutil.cpu_count() or 1)
         return Probe(
             number=number,
             rate=step.rate,
             long=step.long,
             began_s=round(sent.start - self.began, 2),
             seconds=round(settings.seconds(step), 2),
-            figures=figures_of(sent, arrivals, first, limits),
+            figures=figures_of(sent, arrivals, first, limits, others),
             cpu_ms=round(1000 * (after.server - before.server) / answered, 2) if answered else None,
-            cores=after.cores_since(before),
+            cores=cores,
             batches={size: n for size, n in sorted(grown.items()) if n > 0},
         )
 

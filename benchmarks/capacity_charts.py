@@ -1,6 +1,6 @@
 """The charts of a capacity: latencies against the rate, what the server did meanwhile, two compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -200,13 +200,12 @@ def _axes_of_latency(axes: Axes, theme: Theme) -> None:
 
 
 def _shade(axes: Axes, probes: Sequence[Probe]) -> None:
-    colours: Mapping[Verdict, str] = {
-        Verdict.HELD: GREEN, Verdict.BROKE: RED, Verdict.LATE: AMBER
-    }  # fmt: skip
+    colours = {Verdict.HELD: GREEN, Verdict.BROKE: RED}
     for probe in probes:
         opacity = 0.22 if probe.long else 0.1
         end = probe.began_s + probe.seconds
-        axes.axvspan(probe.began_s, end, color=colours[probe.figures.verdict], alpha=opacity, lw=0)
+        colour = colours.get(probe.figures.verdict, AMBER)
+        axes.axvspan(probe.began_s, end, color=colour, alpha=opacity, lw=0)
 
 
 def _share(probe: Probe, low: int, high: int) -> float:

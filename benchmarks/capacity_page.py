@@ -10,6 +10,7 @@ import jinja2
 from benchmarks.capacity_charts import charts_of, compared
 from benchmarks.capacity_compare import KNEE_NOISE, Comparison
 from benchmarks.capacity_records import Capacity
+from loadtest.probes import DISTURBED
 from loadtest.search import Verdict
 from loadtest.sizing import HEADROOM, SPARE, core_hours, machines
 from training.drawing import Chart
@@ -22,9 +23,14 @@ def write_page(capacity: Capacity, path: Path) -> None:
     knee, at = capacity.knee, capacity.at_knee
     fleet = {rate: machines(rate, knee.rate) for rate in RATES} if knee.rate else {}
     million = core_hours(at.cpu_ms) if at and at.cpu_ms else None
-    late = any(p.figures.verdict is Verdict.LATE for p in capacity.probes)
-    facts = {"capacity": capacity, "at": at, "late": late, "million": million, "machines": fleet}
-    facts |= {"headroom": HEADROOM, "spare": SPARE, "memory_mib": _memory(capacity)}
+    amber = any(p.figures.verdict in (Verdict.LATE, Verdict.DISTURBED) for p in capacity.probes)
+    facts = {"capacity": capacity, "at": at, "amber": amber, "million": million, "machines": fleet}
+    facts |= {
+        "disturbed": DISTURBED,
+        "headroom": HEADROOM,
+        "spare": SPARE,
+        "memory_mib": _memory(capacity),
+    }
     _write("capacity.html.j2", charts_of(capacity), facts, path)
 
 

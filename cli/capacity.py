@@ -83,6 +83,8 @@ def lines_of(capacity: "Capacity") -> list[str]:
         )
     if knee.limited_by == "generator":
         lines.append("[yellow]the load generator is the bottleneck[/], not the server: it sent too late")
+    if knee.limited_by == "others":
+        lines.append("[yellow]other programs were in the way[/] each time that a higher rate was tried")
     if not knee.confirmed:
         lines.append(f"[yellow]not confirmed by longer runs[/]: {capacity.ended}")
     return lines

@@ -10,6 +10,7 @@ from loadtest.search import Verdict
 
 LATE_MS, LATE_SHARE = 5.0, 0.1  # sends behind the schedule at p99: more than this, and this of the limit
 BUSY_CORES = 0.85  # of the one that the generator can use
+DISTURBED = 0.15  # of the machine's cores, used by other programs
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,18 @@ def percentile_interval(ordered: Sequence[float], share: float) -> tuple[float, 
     return ordered[max(low, 1) - 1], ordered[min(high, n) - 1]
 
 
-def figures_of(sent: Sent, arrivals: Sequence[float], warm_up_s: float, limits: Limits) -> Figures:
-    """Sum up a probe; what arrived in the first `warm_up_s` was sent and isn't counted."""
+def figures_of(
+    sent: Sent, arrivals: Sequence[float], warm_up_s: float, limits: Limits, others: float = 0.0
+) -> Figures:
+    """Sum up a probe.
+
+    Args:
+        sent: what came of it.
+        arrivals: its schedule, s.
+        warm_up_s: what arrived in this time was sent and isn't counted.
+        limits: that the rate must keep.
+        others: share of the machine's cores that other programs used meanwhile.
+    """
     first = sum(arrival < warm_up_s for arrival in arrivals)
     requests, unsent = len(arrivals) - first, len(arrivals) - max(first, len(sent.fault))
     faults = Counter(fault for fault in sent.fault[first:] if fault)
@@ -98,7 +109,7 @@ def figures_of(sent: Sent, arrivals: Sequence[float], warm_up_s: float, limits: 
         latencies,
         round(lag_ms, 2),
         round(sent.cpu, 3),
-        judge(failed / max(1, requests), latencies, lag_ms, sent.cpu, limits),
+        judge(failed / max(1, requests), latencies, lag_ms, sent.cpu, others, limits),
     )
 
 
@@ -112,17 +123,23 @@ def latencies_of(right_ms: Sequence[float]) -> Latencies | None:
 
 
 def judge(
-    failures: float, latencies: Latencies | None, lag_p99_ms: float, cpu: float, limits: Limits
+    failures: float,
+    latencies: Latencies | None,
+    lag_p99_ms: float,
+    cpu: float,
+    others: float,
+    limits: Limits,
 ) -> Verdict:
     """Decide on a rate.
 
-    A late generator makes latencies longer, as they count from the schedule, never shorter. So a rate
-    that held has held; one that broke on latency alone while the generator was late says nothing of the
-    server.
+    A late generator makes latencies longer, as they count from the schedule, and other programs don't
+    make a server faster. So a rate that held has held. One that broke while either was in the way says
+    little of the server; that it refused requests is never the generator's fault.
     """
-    if latencies is None or failures > limits.failures:
-        return Verdict.BROKE
-    if latencies.p99_ms <= limits.p99_ms:
+    refused = failures > limits.failures
+    if latencies and not refused and latencies.p99_ms <= limits.p99_ms:
         return Verdict.HELD
     late = lag_p99_ms > max(LATE_MS, LATE_SHARE * limits.p99_ms) or cpu > BUSY_CORES
-    return Verdict.LATE if late else Verdict.BROKE
+    if others > DISTURBED:
+        return Verdict.DISTURBED
+    return Verdict.LATE if late and latencies and not refused else Verdict.BROKE

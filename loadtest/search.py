@@ -3,6 +3,7 @@
 The rate is doubled until it breaks and bisected to 5 %; then longer runs confirm a rate that holds and,
 5 % over it, one that doesn't. A rate has broken when it broke twice: half a second in which the machine
 did something else spoils a p99, and one such moment must not end the search at a tenth of the knee.
+Where it shows that something else was in the way, it takes four times.
 """
 
 import math
@@ -22,6 +23,12 @@ class Verdict(StrEnum):
     HELD = "held"
     BROKE = "broke"
     LATE = "generator late"  # it broke, but that may be the load generator's fault
+    DISTURBED = "disturbed"  # or that of other programs on the machine
+
+
+_WEIGHT = {Verdict.BROKE: 1.0, Verdict.LATE: 0.5, Verdict.DISTURBED: 0.5}
+_BROKEN = 2.0  # weights that make a rate broken
+_BLAME = {Verdict.BROKE: "server", Verdict.LATE: "generator", Verdict.DISTURBED: "others"}
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,10 @@ class Knee:
 
     Attributes:
         rate: the highest that held, requests/s; None if none did.
-        over: the next one, that broke twice; None if none did.
+        over: the next one, that broke; None if none did.
         confirmed: whether both come from long runs.
-        limited_by: who broke at `over`, "server" or "generator"; None if nobody did.
+        limited_by: why `over` broke: "server", or what was in the way each time, "generator" or
+            "others"; None if nothing broke.
     """
 
     rate: float | None
@@ -66,7 +74,11 @@ class _Tally:
             by_rate.setdefault(outcome.step.rate, []).append(outcome.verdict)
         self.held = {rate for rate, verdicts in by_rate.items() if Verdict.HELD in verdicts}
         failed = {rate: verdicts for rate, verdicts in by_rate.items() if rate not in self.held}
-        self.broke = {rate for rate, verdicts in failed.items() if len(verdicts) > 1}
+        self.broke = {
+            rate
+            for rate, verdicts in failed.items()
+            if sum(map(_WEIGHT.__getitem__, verdicts)) >= _BROKEN
+        }
         self.undecided = set(failed) - self.broke
 
     @property
@@ -113,6 +125,7 @@ def knee_of(outcomes: Sequence[Outcome]) -> Knee:
     over = min((r for r in broke if r > (rate or 0)), default=None)
     if over is None:
         return Knee(rate, None, False, None)
-    late = any(o.step.rate == over and o.verdict is Verdict.LATE for o in outcomes)
     confirmed = rate in long.held and over in long.broke
-    return Knee(rate, over, confirmed, "generator" if late else "server")
+    why = [o.verdict for o in outcomes if o.step.rate == over and o.verdict in _BLAME]
+    blame = Verdict.BROKE if Verdict.BROKE in why else max(why, key=why.count)
+    return Knee(rate, over, confirmed, _BLAME[blame])

@@ -62,21 +62,28 @@ FAST, SLOW = (Latencies(1, 1, p99, (1, p99)) for p99 in (100.0, 100.1))
 
 
 @pytest.mark.parametrize(
-    ("failures", "latencies", "lag_ms", "cpu", "verdict"),
+    ("failures", "latencies", "lag_ms", "cpu", "others", "verdict"),
     [
-        (0.0, FAST, 1, 0.2, Verdict.HELD),
-        (0.001, FAST, 1, 0.2, Verdict.HELD),
-        (0.0011, FAST, 1, 0.2, Verdict.BROKE),
-        (0.0, SLOW, 1, 0.2, Verdict.BROKE),
-        (0.0, SLOW, 10, 0.85, Verdict.BROKE),
-        (0.0, SLOW, 10.1, 0.2, Verdict.LATE),
-        (0.0, SLOW, 1, 0.86, Verdict.LATE),
-        (0.0, FAST, 50, 0.99, Verdict.HELD),  # lateness only makes latencies longer
-        (0.2, SLOW, 50, 0.99, Verdict.BROKE),  # a refusal isn't the generator's fault
-        (0.0, None, 1, 0.2, Verdict.BROKE),
+        (0.0, FAST, 1, 0.2, 0.0, Verdict.HELD),
+        (0.001, FAST, 1, 0.2, 0.0, Verdict.HELD),
+        (0.0011, FAST, 1, 0.2, 0.0, Verdict.BROKE),
+        (0.0, SLOW, 1, 0.2, 0.0, Verdict.BROKE),
+        (0.0, SLOW, 10, 0.85, 0.15, Verdict.BROKE),
+        (0.0, SLOW, 10.1, 0.2, 0.0, Verdict.LATE),
+        (0.0, SLOW, 1, 0.86, 0.0, Verdict.LATE),
+        (0.0, SLOW, 1, 0.2, 0.16, Verdict.DISTURBED),
+        (0.2, SLOW, 1, 0.2, 0.16, Verdict.DISTURBED),
+        (0.0, FAST, 50, 0.99, 0.9, Verdict.HELD),  # neither makes an answer faster
+        (0.2, SLOW, 50, 0.99, 0.0, Verdict.BROKE),  # a refusal isn't the generator's fault
+        (0.0, None, 1, 0.2, 0.0, Verdict.BROKE),
     ],
 )
 def test_a_rate_holds_breaks_or_is_not_known(
-    failures: float, latencies: Latencies | None, lag_ms: float, cpu: float, verdict: Verdict
+    failures: float,
+    latencies: Latencies | None,
+    lag_ms: float,
+    cpu: float,
+    others: float,
+    verdict: Verdict,
 ) -> None:
-    assert judge(failures, latencies, lag_ms, cpu, LIMITS) is verdict
+    assert judge(failures, latencies, lag_ms, cpu, others, LIMITS) is verdict

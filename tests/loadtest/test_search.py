@@ -6,7 +6,7 @@ import pytest
 
 from loadtest.search import Knee, Outcome, Step, Verdict, knee_of, next_step
 
-HELD, BROKE, LATE = Verdict
+HELD, BROKE, LATE, DISTURBED = Verdict
 
 Server = Callable[[Step, int], Verdict]
 
@@ -70,11 +70,23 @@ def test_longer_runs_overrule_shorter_ones_upwards() -> None:
     assert found.confirmed
 
 
-def test_a_late_generator_is_not_the_servers_knee() -> None:
-    found = knee_of(search(breaks_over(300, LATE)))
+@pytest.mark.parametrize(("how", "who"), [(LATE, "generator"), (DISTURBED, "others")])
+def test_what_breaks_for_another_reason_is_not_the_servers_knee(how: Verdict, who: str) -> None:
+    outcomes = search(breaks_over(300, how))
+    found = knee_of(outcomes)
     assert found.rate
     assert 285 < found.rate <= 300
-    assert found.limited_by == "generator"
+    assert found.limited_by == who
+    assert [o.step for o in outcomes].count(Step(640.0)) == 0
+    assert [o.step for o in outcomes].count(Step(320.0)) == 4
+
+
+def test_a_disturbed_moment_does_not_count_like_a_clear_one() -> None:
+    """Each second probe is disturbed, and breaks for that alone; the others tell the truth."""
+    found = knee_of(search(lambda s, n: DISTURBED if n % 2 else HELD if s.rate <= 200 else BROKE))
+    assert found.rate
+    assert 190 < found.rate <= 200
+    assert found.limited_by == "server"
 
 
 def test_nothing_holds() -> None:
