@@ -16,8 +16,8 @@ import psutil
 
 from benchmarks.capacity_records import Capacity, Ended, Probe, Second, machine
 from benchmarks.watch import Sample, Watch
+from loadtest.figures import Limits, figures_of
 from loadtest.generator import Generator, GeneratorFailed, Sent
-from loadtest.probes import Limits, figures_of
 from loadtest.schedule import poisson
 from loadtest.search import Outcome, Step, knee_of, next_step
 from model.errors import FlyobjError, InputError, PhotoError

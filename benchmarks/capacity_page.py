@@ -10,7 +10,7 @@ import jinja2
 from benchmarks.capacity_charts import charts_of, compared
 from benchmarks.capacity_compare import KNEE_NOISE, Comparison
 from benchmarks.capacity_records import Capacity
-from loadtest.probes import DISTURBED
+from loadtest.figures import DISTURBED
 from loadtest.search import Verdict
 from loadtest.sizing import HEADROOM, SPARE, core_hours, machines
 from training.drawing import Chart

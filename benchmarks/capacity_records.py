@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks.watch import PARTS, Sample
-from loadtest.probes import Figures, Latencies
+from loadtest.figures import Figures, Latencies
 from loadtest.search import Knee, Verdict
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import exact_keys, read_json, write_json

@@ -57,7 +57,10 @@ def loadtest(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Put load on the running server: by Locust (options for it after `--`), or to find its capacity."""
+    """Put load on the running server: by Locust, or to find its capacity.
+
+    Locust runs headless; what follows `--` is for it, without anything it has 8 users for 20 s.
+    """
     from model.errors import InputError
 
     if context.args and (find_capacity or compare):
@@ -70,10 +73,10 @@ def loadtest(
         settings = Settings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
         _find_capacity(settings, photos or DEFAULT_PHOTOS, out, home, as_json)
     else:
-        raise typer.Exit(_locust(photos, home, context.args))
+        raise typer.Exit(_locust(photos, home, context.args, as_json))
 
 
-def _locust(photos: Path | None, home: Path, arguments: list[str]) -> int:
+def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
     from serving import server
     from serving.archive import ROOT
@@ -86,7 +89,8 @@ def _locust(photos: Path | None, home: Path, arguments: list[str]) -> int:
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
     command += ["--key-file", str(Path(running.home) / "key_file.json")]
     command += ["--photos", str(photos)] if photos else []
-    process = subprocess.Popen([*command, *_LOCUST_DEFAULTS, *arguments])
+    command += ["--json"] if as_json else []
+    process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
     try:
         return process.wait()
     except KeyboardInterrupt:  # it has got Ctrl-C too, and prints its summary

@@ -23,7 +23,7 @@ from benchmarks.capacity_records import (
     require_knee,
     write_figures,
 )
-from loadtest.probes import Figures, Latencies
+from loadtest.figures import Figures, Latencies
 from loadtest.search import Outcome, Step, Verdict, knee_of
 from model.errors import FlyobjError, InputError, Interrupted
 from serving import server as life

@@ -2,8 +2,8 @@
 
 import pytest
 
+from loadtest.figures import Latencies, Limits, figures_of, judge, percentile, percentile_interval
 from loadtest.generator import Sent
-from loadtest.probes import Latencies, Limits, figures_of, judge, percentile, percentile_interval
 from loadtest.search import Verdict
 
 LIMITS = Limits(p99_ms=100)
