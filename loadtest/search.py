@@ -90,28 +90,26 @@ class _Tally:
 def next_step(outcomes: Sequence[Outcome], first: float) -> Step | None:
     """Say which probe comes next, beginning at `first` requests/s; None when the search is over."""
     short = _Tally(outcome for outcome in outcomes if not outcome.step.long)
-    if short.undecided:
-        return Step(short.undecided.pop())
-    if not short.held:
-        return _step(min(short.broke) / GROWTH if short.broke else first)
-    low, over = max(short.held), short.over
-    if over is None:
-        return _step(low * GROWTH)
-    if over > low * (1 + TOLERANCE):
-        return _step(math.sqrt(low * over))
-    return _confirm(_Tally(outcome for outcome in outcomes if outcome.step.long), low)
+    rate, long = _next_rate(short, first, GROWTH), False
+    if rate is None:
+        confirmed = _Tally(outcome for outcome in outcomes if outcome.step.long)
+        rate, long = _next_rate(confirmed, max(short.held), 1 + TOLERANCE), True
+    if rate is None or not LOWEST <= rate <= HIGHEST:
+        return None
+    return Step(float(f"{rate:.4g}"), long)
 
 
-def _confirm(long: _Tally, candidate: float) -> Step | None:
-    if long.undecided:
-        return Step(long.undecided.pop(), True)
-    if not long.held:
-        return _step(min(long.broke) / (1 + TOLERANCE) if long.broke else candidate, True)
-    return None if long.over else _step(max(long.held) * (1 + TOLERANCE), True)
-
-
-def _step(rate: float, long: bool = False) -> Step | None:
-    return Step(float(f"{rate:.4g}"), long) if LOWEST <= rate <= HIGHEST else None
+def _next_rate(tally: _Tally, first: float, growth: float) -> float | None:
+    """Grow, or shrink, from `first` until a rate holds and one breaks; then bisect, until None."""
+    if tally.undecided:
+        return min(tally.undecided)
+    if not tally.held:
+        return min(tally.broke) / growth if tally.broke else first
+    low = max(tally.held)
+    if tally.over is None:
+        return low * growth
+    near = tally.over <= low * (1 + TOLERANCE) * 1.001  # rates are rounded
+    return None if near else math.sqrt(low * tally.over)
 
 
 def knee_of(outcomes: Sequence[Outcome]) -> Knee:
