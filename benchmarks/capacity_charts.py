@@ -18,7 +18,6 @@ _SIZES = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10_000))  # of batches, as they ar
 _SHADES = ("#c4daf0", "#8fb9e3", "#5a98d3", "#2f6fb3", "#1b4a80")
 _TICKS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 _DASHED = (0, (4, 3))
-_CORNER: dict[str, Any] = {"ha": "right", "va": "bottom"}
 
 
 def charts_of(capacity: Capacity) -> list[Chart]:
