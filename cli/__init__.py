@@ -12,7 +12,7 @@ import sys
 import rich
 import typer
 
-from cli import canary, data, evaluation, models, page, s3, serving, training
+from cli import canary, data, evaluation, loadtest, models, page, s3, serving, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ app.add_typer(page.app)
 app.add_typer(s3.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
+app.add_typer(loadtest.app)
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluation.charts import LIGHT, curves, range_tests
+from training.drawing import LIGHT
+from training.evaluation.charts import curves, range_tests
 from training.evaluation.history import History, read_history
 
 

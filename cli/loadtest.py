@@ -1,0 +1,141 @@
+"""`flyobj loadtest`: Locust on the running server, its capacity, and two capacities compared."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import rich
+import typer
+from rich.markup import escape
+
+from cli.capacity import ProbeLog, differences_of, lines_of
+from cli.options import DEFAULT_HOME, Home, Json, emit
+
+if TYPE_CHECKING:
+    from benchmarks.capacity import Settings
+
+app = typer.Typer()
+
+DEFAULT_PHOTOS = Path("runs/demo/data/test")
+_MAX_PHOTOS = 200  # kept in memory by the load generator, evenly spread over the folder
+_LOCUST_DEFAULTS = ("--users", "8", "--spawn-rate", "8", "--run-time", "20s")
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def loadtest(
+    context: typer.Context,
+    find_capacity: Annotated[
+        bool,
+        typer.Option(
+            "--find-capacity", help="Look for the highest rate whose p99 stays under the limit."
+        ),
+    ] = False,
+    p99_ms: Annotated[float, typer.Option(help="The limit, ms.")] = 100.0,
+    max_failures: Annotated[float, typer.Option(help="Share of requests that may fail.")] = 0.001,
+    photos: Annotated[
+        Path | None, typer.Option(help=f"Folder of photos to send; {DEFAULT_PHOTOS} by default.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for page and figures; runs/capacity/TIME by default.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="BEFORE AFTER", help="Compare two such folders; exit code 1 if it got worse."
+        ),
+    ] = None,
+    max_minutes: Annotated[float, typer.Option(help="The search takes no longer.")] = 8.0,
+    probe_seconds: Annotated[
+        float, typer.Option(help="Length of a probe; runs that confirm take 2.5 times as long.")
+    ] = 8.0,
+    first_rate: Annotated[float, typer.Option(help="Requests a second to begin with.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Of the times at which requests are sent.")] = 1,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Put load on the running server: by Locust, or to find its capacity.
+
+    Locust runs headless; what follows `--` is for it, without anything it has 8 users for 20 s.
+    """
+    from model.errors import InputError
+
+    if context.args and (find_capacity or compare):
+        raise InputError(f"{' '.join(context.args)!r} would go to Locust, which has no part in this")
+    if compare:
+        _compare(compare, out, as_json)
+    elif find_capacity:
+        from benchmarks.capacity import Settings
+
+        settings = Settings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
+        _find_capacity(settings, photos or DEFAULT_PHOTOS, out, home, as_json)
+    else:
+        raise typer.Exit(_locust(photos, home, context.args, as_json))
+
+
+def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
+    """Run Locust headless against the server of this home; its exit code is returned."""
+    from serving import server
+    from serving.archive import ROOT
+    from serving.client import Client
+
+    running = server.require(home)
+    with Client(running) as client:
+        client.keep_tokens()
+    command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
+    command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
+    command += ["--key-file", str(Path(running.home) / "key_file.json")]
+    command += ["--photos", str(photos)] if photos else []
+    command += ["--json"] if as_json else []
+    process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # it has got Ctrl-C too, and prints its summary
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(10)
+        process.kill()
+        raise
+
+
+def _find_capacity(
+    settings: "Settings", folder: Path, out: Path | None, home: Path, as_json: bool
+) -> None:
+    from benchmarks.capacity import find_capacity
+    from benchmarks.capacity_page import write_page
+    from benchmarks.capacity_records import PAGE, check_folder, require_knee, write_figures
+    from serving import server
+    from serving.client import Client
+    from serving.shadow import find_photos
+
+    out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    check_folder(out)
+    running, chosen = server.require(home), find_photos(folder, _MAX_PHOTOS)
+    with Client(running) as client, ProbeLog(settings) as watched:
+        capacity = find_capacity(client, chosen, settings, watched.begins, watched.ended)
+    write_figures(capacity, out)
+    with rich.get_console().status("drawing"):
+        write_page(capacity, out / PAGE)
+    emit(asdict(capacity), as_json, *lines_of(capacity), f"look at {escape(str(out / PAGE))}")
+    require_knee(capacity, out)
+
+
+def _compare(folders: tuple[Path, Path], out: Path | None, as_json: bool) -> None:
+    from benchmarks.capacity_compare import compare, require_no_regression
+    from benchmarks.capacity_page import write_comparison
+    from benchmarks.capacity_records import check_folder, read_capacity
+    from model.errors import InputError
+
+    if out:
+        check_folder(out)
+    if folders[0].resolve() == folders[1].resolve():
+        raise InputError(f"{str(folders[0])!r} can't be compared with itself; give two folders")
+    before, after = (read_capacity(folder) for folder in folders)
+    comparison = compare(before, after)
+    page = (out or folders[1]) / f"against-{folders[0].resolve().name}.html"
+    with rich.get_console().status("drawing"):
+        write_comparison(comparison, before, after, page)
+    emit(asdict(comparison), as_json, *differences_of(comparison), f"look at {escape(str(page))}")
+    require_no_regression(comparison)
