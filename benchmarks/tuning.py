@@ -21,7 +21,7 @@ from serving.archive import MODEL_NAME
 from serving.model_config import Value
 from serving.trial import TrialServer, trial_server
 
-WARM_UP_S = 1.0
+WARM_UP_S = 0.5
 ROOM = 2  # candidates up at once; an idle one costs memory alone, some 300 MB a worker
 NAMES = {  # in model-config.yaml
     "workers": ("minWorkers", "maxWorkers"),

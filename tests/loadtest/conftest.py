@@ -31,7 +31,7 @@ class Locust:
             "host": self.host,
             "key-file": self.key_file,
             "users": 2,
-            "run-time": "3s",
+            "run-time": "2s",
             "stop-timeout": 10,
             "csv": self.folder / "load",
         } | {name.replace("_", "-"): value for name, value in changed.items()}
@@ -71,7 +71,7 @@ class Locust:
 
 @pytest.fixture
 def locust(server: Any, tmp_path: Path) -> Locust:
-    """Locust against the shared server: two users for 3 s, if nobody says otherwise."""
+    """Locust against the shared server: two users for 2 s, if nobody says otherwise."""
     return Locust(server, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_wrong_answers_fail_the_run_unless_allowed(
     folder = tmp_path / "other" / "Weather Balloons"  # a class that the model doesn't know
     folder.mkdir(parents=True)
     (folder / "1.jpg").write_bytes(photos[0])
-    ended = locust.headless(photos=folder.parent)
+    ended = locust.headless(photos=folder.parent, run_time="1s")
     assert ended.returncode == 1
     assert locust.failures() == locust.requests() > 0
     assert "instead of ['Weather Balloons']" in ended.stdout + ended.stderr
@@ -114,11 +115,7 @@ def free_port() -> int:
 def test_a_shape_goes_by_its_table(locust: "Locust") -> None:
     ended = locust.headless(shape="spike", users=10, run_time="6s")
     assert ended.returncode == 0, ended.stderr
-    users = [int(row["User Count"]) for row in locust.table("stats_history")]
-    highest = users.index(max(users))
-    assert max(users) == 10
-    assert 1 in users[:highest]
-    assert 1 in users[highest:]
+    assert re.findall(r"Shape test updating to (\d+) users", ended.stderr) == ["1", "10", "1"]
 
 
 def test_a_load_generator_at_its_limit_is_named(locust: "Locust", tmp_path: Path) -> None:
@@ -126,17 +123,18 @@ def test_a_load_generator_at_its_limit_is_named(locust: "Locust", tmp_path: Path
     low = "from locust import runners\nrunners.CPU_WARNING_THRESHOLD = 0\n"
     low += "runners.CPU_MONITOR_INTERVAL = 0.3\nfrom loadtest.locustfile import *\n"
     (tmp_path / "low.py").write_text(low)
-    ended = locust.headless(locustfile=tmp_path / "low.py", run_time="2s")
+    ended = locust.headless(locustfile=tmp_path / "low.py", run_time="1s")
     assert ended.returncode == 0, ended.stderr
     assert "the load generator was the bottleneck" in ended.stderr.splitlines()[-1]
 
 
 @contextmanager
-def gateway(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
-    """Stand before the server on `port`; yields the own port, and what makes it die."""
+def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None]]]:
+    """Stand before the server on `port`; yields the own port, when the load begins, how to die."""
     loop, ready = asyncio.new_event_loop(), threading.Event()
     where: list[int] = []
     writers: set[asyncio.StreamWriter] = set()
+    asked = threading.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
@@ -148,6 +146,8 @@ def gateway(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection("127.0.0.1", port)
+        if writers:  # the first connection is the question before the load
+            asked.set()
         await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
     async def serve() -> None:
@@ -169,7 +169,7 @@ def gateway(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
         thread.join()
 
     try:
-        yield where[0], die
+        yield where[0], asked, die
     finally:
         if thread.is_alive():
             die()
@@ -178,10 +178,11 @@ def gateway(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
 
 def test_a_server_that_dies_half_way(locust: "Locust", server: Any, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    with gateway(server.port) as (port, die):
+    with gateway(server.port) as (port, asked, die):
         host = f"http://127.0.0.1:{port}"
-        process = locust.start("--headless", host=host, run_time="5s", html=report, min_rate=0.1)
-        time.sleep(4)
+        process = locust.start("--headless", host=host, run_time="4s", html=report, min_rate=0.1)
+        assert asked.wait(30)
+        time.sleep(1)
         die()
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
@@ -199,9 +200,7 @@ def test_a_server_that_dies_half_way(locust: "Locust", server: Any, tmp_path: Pa
         ({"key_file": "wrong.json"}, "refuses the token"),
         ({"model_version": "99.9"}, "has no version 99.9"),
         ({"host": "http://127.0.0.1:9"}, "no server answers at 'http://127.0.0.1:9'"),
-        ({"host": "nonsense"}, "no server answers at 'nonsense'"),
         ({"tags": "explain,bad"}, "tags ['explain,bad'] are unknown"),
-        ({"max_p99_ms": "fast"}, "--max-p99-ms: 'fast' must be a number above 0"),
     ],
 )
 def test_what_is_wrong_is_said(locust: "Locust", changed: dict[str, str], message: str) -> None:
