@@ -18,7 +18,7 @@ PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format data train evaluate archive serve stop predict page loadtest capacity bench fuzz survive clean
+.PHONY: help install demo test lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,9 +74,13 @@ predict: install ## classify PHOTO=FILE with the running server
 page: install ## try photos on the running server in a browser, on http://127.0.0.1:7860
 	@$(BIN)/flyobj page --home $(SERVER)
 
-loadtest: install ## 20 s of Locust against the running server
-	@$(BIN)/locust -f loadtest/locustfile.py --headless --users 8 --spawn-rate 8 --run-time 20s \
-	  --host http://127.0.0.1:$(PORT) --key-file $(SERVER)/key_file.json --photos $(PHOTOS)/test
+loadtest: install ## 20 s of Locust against the running server; LOADTEST="--tags mix --shape spike --max-p99-ms 200"
+	@$(BIN)/locust -f loadtest/locustfile.py --headless --users 8 --spawn-rate 8 \
+	  $(if $(findstring --shape,$(LOADTEST)),,--run-time 20s) --host http://127.0.0.1:$(PORT) \
+	  --key-file $(SERVER)/key_file.json $(if $(wildcard $(PHOTOS)/test),--photos $(PHOTOS)/test) $(LOADTEST)
+
+tune: install ## find the settings of the server that suit this machine; TUNE="--goal latency --dry-run"
+	@$(BIN)/flyobj tune $(STORE)/flying_objects-$(VERSION).mar $(TUNE)
 
 capacity: install ## how many requests a second it bears with p99 under 100 ms; CAPACITY="--p99-ms 50"
 	@$(BIN)/flyobj loadtest --find-capacity --photos $(PHOTOS)/test --home $(SERVER) $(CAPACITY)

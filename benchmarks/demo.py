@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -108,7 +107,7 @@ class Demo:
     def serve(self, archive: Path) -> None:
         """Start TorchServe on free ports and deploy the first version."""
         started = time.monotonic()
-        port = free_port()
+        port = server.free_port()
         options = ["--port", port, "--model-store", self.store, "--home", self.home]
         self.flyobj("serve", "--detach", *options)
         self.summary["server_up_s"] = round(time.monotonic() - started, 1)
@@ -179,22 +178,6 @@ class Demo:
         started = time.monotonic()
         yield
         self.summary["seconds"][name] = round(time.monotonic() - started, 1)
-
-
-def free_port() -> int:
-    """Find five free ports in a row; the first of them is returned."""
-    for port in range(server.DEFAULT_PORT, server.DEFAULT_PORT + 1000, 10):
-        sockets = [socket.socket() for _ in range(5)]
-        try:
-            for offset, probe in enumerate(sockets):
-                probe.bind(("127.0.0.1", port + offset))
-            return port
-        except OSError:
-            continue
-        finally:
-            for probe in sockets:
-                probe.close()
-    raise FlyobjError("no five free ports in a row from 8080 on")
 
 
 def print_summary(summary: dict[str, Any], out: Path) -> None:

@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.corpus import Case, good_cases
-from benchmarks.demo import free_port
 from benchmarks.hostile import hostile_cases, mutations, truncations
 from model.answers import as_probabilities
 from model.bundle import read_bundle
@@ -40,6 +39,7 @@ from serving import server
 from serving.archive import build_archive
 from serving.client import Client
 from serving.rollout import deploy
+from serving.server import free_port
 
 GOOD_SHARE = 0.2
 MEMORY_GOAL = 1.1

@@ -15,13 +15,13 @@ from PIL import Image
 from torchvision.models import mobilenet_v2
 
 from benchmarks.corpus import encode
-from benchmarks.measure import Expected
+from benchmarks.measure import Expected, expected
 from benchmarks.peer_apps.classify import classifier
 from benchmarks.peers import Site
 from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
 from model.errors import FlyobjError
-from model.golden import TOLERANCE, Golden
+from model.golden import Golden
 from model.image import RGB, decode_photo
 from model.network import Network
 from model.predictor import Predictor
@@ -120,10 +120,4 @@ def expected_answers(model: Path, engine: str, photos: Sequence[bytes]) -> list[
     else:
         classify = classifier(model, "manual")
         answers = [classify([photo])[0]["probabilities"] for photo in photos]
-    return [_expected(answer) for answer in answers]
-
-
-def _expected(probabilities: dict[str, float]) -> Expected:
-    most = max(probabilities.values())
-    level = frozenset(name for name, p in probabilities.items() if p >= most - TOLERANCE)
-    return Expected(level, most)
+    return [expected(answer) for answer in answers]

@@ -60,6 +60,13 @@ class Expected:
         return f"{name!r} ({confidence:.3f}), not {sorted(self.names)} ({self.confidence:.3f})"
 
 
+def expected(probabilities: dict[str, float]) -> Expected:
+    """Make of a right answer what others are held against."""
+    most = max(probabilities.values())
+    level = frozenset(name for name, p in probabilities.items() if p >= most - TOLERANCE)
+    return Expected(level, most)
+
+
 def best(answer: Any) -> tuple[str, float]:
     """Read the best class and its probability, however a server puts it."""
     if isinstance(answer, list):  # BentoML's batch of one

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.demo import free_port
 from benchmarks.measure import Endpoint, end, family
 from benchmarks.peer_apps.classify import ENGINE, MODEL, THREADS
 from model.errors import FlyobjError
 from serving import server
 from serving.archive import MODEL_NAME, ROOT
 from serving.client import Client
+from serving.server import free_port
 
 PINS = ROOT / "benchmarks" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"

@@ -25,7 +25,6 @@ import psutil
 from rich.console import Console
 
 from benchmarks.archives import as_version, crash_on_load, other_answers
-from benchmarks.demo import free_port
 from benchmarks.fuzz import small_run
 from benchmarks.overload import flood
 from benchmarks.rollout_report import Events, merged, planned_sums, print_table, quantiles
@@ -39,6 +38,7 @@ from serving.client import Client
 from serving.deployment import read_deployment
 from serving.reconcile import reconcile
 from serving.rollout import deploy, promote, retire, rollback, scale
+from serving.server import free_port
 from serving.versions import list_versions
 
 _PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many

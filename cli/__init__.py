@@ -12,7 +12,7 @@ import sys
 import rich
 import typer
 
-from cli import canary, data, evaluation, loadtest, models, page, s3, serving, training
+from cli import canary, data, evaluation, loadtest, models, page, s3, serving, training, tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app.add_typer(evaluation.app)
 app.add_typer(serving.app)
 app.add_typer(page.app)
 app.add_typer(s3.app)
+app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
 app.add_typer(loadtest.app)

@@ -45,11 +45,13 @@ class FlyingObjectsHandler:
         self._settings = read_settings(context.model_yaml_config)
         properties = context.system_properties
         gpu = properties.get("gpu_id")
-        torch.set_num_threads(self._settings.threads)
+        threads = self._settings.threads
+        torch.set_num_threads(threads)
         folder = Path(properties["model_dir"]) / "bundle"
         bundle = read_bundle(folder)
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-        engine = choose_engine(bundle, folder.parent / FOLDER, device, self._settings.threads)
+        engines = folder.parent / FOLDER
+        engine = choose_engine(bundle, engines, device, threads, self._settings.engine)
         self._predictor = Predictor(bundle, engine, self._settings.limits)
         try:
             self._predictor.check(bundle.golden)

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from model.engines import ENGINES
 from model.errors import InputError
 from model.image import DEFAULT_LIMITS, Limits
+
+_ALLOWED = {"metrics": "true or false", "engine": f"auto, {' or '.join(ENGINES)}"}
 
 
 @dataclass(frozen=True)
@@ -14,12 +17,14 @@ class Settings:
 
     Attributes:
         threads: the engine's, of each worker.
+        engine: what runs the network, "auto", "torch" or "openvino" (see `model.engines.choose_engine`).
         max_photos: that one request may hold.
         metrics: whether the handler's own metrics are written.
         limits: of one photo.
     """
 
     threads: int = 1
+    engine: str = "auto"
     max_photos: int = 16
     metrics: bool = True
     limits: Limits = DEFAULT_LIMITS
@@ -35,8 +40,15 @@ def read_settings(config: Mapping[str, Any] | None) -> Settings:
             raise InputError(
                 f"model-config.yaml: handler has no setting {name!r}; it has {sorted(known)}"
             )
-        wanted = bool if name == "metrics" else int
-        if type(value) is not wanted or (wanted is int and value < 1):
-            kind = "true or false" if wanted is bool else "a whole number from 1"
+        if not _is_allowed(name, value):
+            kind = _ALLOWED.get(name, "a whole number from 1")
             raise InputError(f"model-config.yaml: handler: {name} {value!r} must be {kind}")
     return Settings(**section, limits=Limits(**limits))
+
+
+def _is_allowed(name: str, value: Any) -> bool:
+    if name == "metrics":
+        return type(value) is bool
+    if name == "engine":
+        return value in ("auto", *ENGINES)
+    return type(value) is int and value >= 1

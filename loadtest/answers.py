@@ -1,14 +1,87 @@
 """Whether an answer is one that a client can use; apart from Locust, which patches what imports it."""
 
 import json
+from collections.abc import Set
+from typing import Any
 
 
-def what_is_wrong(status: int, body: str | None, classes: set[str]) -> str | None:
-    """Say what is wrong with an answer, or None. Empty `classes` stand for any names."""
-    if status != 200:
-        return f"status {status}"
+def what_is_wrong(
+    status: int, body: str | None, classes: Set[str], version: str | None = None
+) -> str | None:
+    """Say what is wrong with the answer to one photo, or None.
+
+    Args:
+        status: of HTTP; 0 if there was no answer.
+        body: as it came.
+        classes: that it must name; empty for any.
+        version: of the model that must have answered; None for any.
+    """
+    return _status(status, body) or _fault(_read(body), classes, version)
+
+
+def what_is_wrong_with_several(
+    status: int, body: str | None, classes: Set[str], count: int
+) -> str | None:
+    """Say what is wrong with the answer to a form of `count` photos, or None."""
+    if wrong := _status(status, body):
+        return wrong
+    answers = _read(body)
+    if not isinstance(answers, list) or len(answers) != count:
+        return f"no list of {count} answers"
+    return next((wrong for answer in answers if (wrong := _fault(answer, classes))), None)
+
+
+def what_is_wrong_with_explanation(status: int, body: str | None, classes: Set[str]) -> str | None:
+    """Say what is wrong with an explained answer, or None."""
+    if wrong := what_is_wrong(status, body, classes):
+        return wrong
     try:
-        answer = json.loads(body or "")
+        rows = _read(body)["explanation"]["heatmap"]
+        values = [value for row in rows for value in row]
+        good = bool(values) and all(0 <= value <= 1 for value in values)
+    except (KeyError, TypeError):
+        good = False
+    return None if good else "no explanation with a heatmap from 0 to 1"
+
+
+def what_is_wrong_with_refusal(status: int, body: str | None, expected: int, kind: str) -> str | None:
+    """Say in which way a bad photo wasn't refused as it should be, or None."""
+    if (status, error_type(body)) == (expected, kind):
+        return None
+    return f"status {status} {error_type(body) or ''}".strip() + f" instead of {expected} {kind}"
+
+
+def error_type(body: str | None) -> str | None:
+    """Read what an error calls itself."""
+    document = _read(body)
+    found = document.get("type") if isinstance(document, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def version_of(body: str | None) -> str | None:
+    """Read which version of the model answered."""
+    document = _read(body)
+    found = document.get("model_version") if isinstance(document, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _read(body: str | None) -> Any:
+    try:
+        return json.loads(body or "")
+    except ValueError:
+        return None
+
+
+def _status(status: int, body: str | None) -> str | None:
+    if status == 200:
+        return None
+    if status == 0:
+        return "no answer"
+    return f"status {status} {error_type(body) or ''}".strip()
+
+
+def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | None:
+    try:
         predicted, probabilities = answer["predicted"], answer["probabilities"]
         total = sum(probabilities.values())
         best = max(probabilities, key=probabilities.__getitem__)
@@ -20,4 +93,6 @@ def what_is_wrong(status: int, body: str | None, classes: set[str]) -> str | Non
         return f"probabilities sum to {total:.4f}"
     if predicted not in (best, "unknown"):  # what a calibrated model says of a photo it isn't sure of
         return f"predicted {predicted!r}, but {best!r} is more probable"
+    if version and answer.get("model_version") != version:
+        return f"version {answer.get('model_version')!r} instead of {version!r}"
     return None

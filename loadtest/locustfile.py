@@ -1,96 +1,256 @@
 """Locust users that send photos and check every answer.
 
     locust -f loadtest/locustfile.py --headless --users 8 --run-time 20s
+    locust -f loadtest/locustfile.py --headless --tags mix --shape spike --max-p99-ms 200
 
 Everything of Locust's manual works; the options of this file are at the end of `locust --help -f ...`.
-Without --run-time a headless run ends after a minute. The token is read from the server's key file.
+Plain `locust` in the checkout reads locust.conf and opens its page on http://127.0.0.1:8089. Without
+`--tags` one photo a request is sent; `--tags mix` sends what clients send, by the weights below. Without
+--run-time a headless run ends after a minute. The token is read from the server's key file.
 """
 
-import json
 import logging
-import math
 import random
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from locust import FastHttpUser, constant, events, task
-from locust.runners import MasterRunner
+import psutil
+from locust import FastHttpUser, LoadTestShape, constant, events, tag, task
+from locust.runners import WorkerRunner
 
-from loadtest.answers import what_is_wrong
+from loadtest import answers, bodies, thresholds
+from loadtest.photos import Photos, draw_photos, read_photos
+from loadtest.probe import address, why_not_ready
+from loadtest.shapes import SHAPES, Shape, share_at
+from loadtest.tokens import KeyFile, is_refused
 
 logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
+DEFAULT_HOST = "http://127.0.0.1:8080"
 DEFAULT_RUN_TIME_S = 60
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-MAX_PHOTOS = 200  # kept in memory, evenly spread over the folder
+DEFAULT_USERS = 16  # at the height of a shape
+KINDS = ("predict", "form", "several", "version", "explain", "bad")  # and "mix" for all of them
+PHOTOS_IN_A_FORM = 3
+_SPAWN_RATE = 100  # users a second; Locust advises against more of one process
+_PAUSE_S = 0.5  # a server that is gone must not be asked in a tight loop
+BOTTLENECK = (
+    "the load generator was the bottleneck: a Locust process used over 90 % of a core, so times and "
+    "rates are its own; give --processes 2 or fewer users, or let another machine send"
+)
+
+Check = Callable[[int, str | None], str | None]
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
     """Add this file's options to Locust's."""
     group = parser.add_argument_group("flying-objects")
-    group.add_argument("--photos", default="runs/demo/data/test", help="Folder of CLASS/ photos")
+    photos = "Folder of CLASS/ photos; without it, drawn ones of 320 to 1920 px"
+    group.add_argument("--photos", default="", help=photos)
     group.add_argument("--key-file", default="runs/server/key_file.json", help="TorchServe's tokens")
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
+    shape = "How the users come and go, in shares of --users and --run-time"
+    group.add_argument("--shape", choices=tuple(SHAPES), help=shape)
+    thresholds.add_options(group)
 
 
 @events.init.add_listener
 def prepare(environment: Any, **_: Any) -> None:
-    """Bound a headless run that nobody bounded, and read photos and class names once for all users."""
+    """Check what was given, and read photos, classes and token once for all users.
+
+    A master, too: what its workers lack it would wait for in vain.
+    """
     options = environment.parsed_options
-    if options.headless and not options.run_time:
-        options.run_time = DEFAULT_RUN_TIME_S
-    if isinstance(environment.runner, MasterRunner):
-        return  # its workers send the photos
-    folder = Path(options.photos)
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-        give_up(f"no photos under {str(folder)!r}; give --photos DIR")
-    step = math.ceil(len(found) / MAX_PHOTOS)
-    PhotoUser.photos = [p.read_bytes() for p in found[::step]]
-    PhotoUser.classes = {p.parent.name for p in found if p.parent != folder}
-    read_token(options.key_file)
-
-
-def read_token(key_file: str) -> str:
-    """Read the inference token that TorchServe wrote."""
+    if unknown := {*(options.tags or ()), *(options.exclude_tags or ())} - {*KINDS, "mix"}:
+        give_up(f"tags {sorted(unknown)} are unknown; allowed are mix, {', '.join(KINDS)}")
+    if not options.tags and not options.exclude_tags:
+        options.tags = ["predict"]
+    bound(environment)
     try:
-        token: str = json.loads(Path(key_file).read_text())["inference"]["key"]
-    except (OSError, ValueError, KeyError) as error:
-        give_up(f"no token in {key_file!r} ({error}); give --key-file FILE")
-    return token
+        keys = KeyFile(Path(options.key_file))
+        if options.headless and not isinstance(environment.runner, WorkerRunner):
+            host = environment.host or DEFAULT_HOST
+            if why_not := why_not_ready(host, keys.token(), options.model_version):
+                give_up(why_not)
+        photos = read_photos(Path(options.photos)) if options.photos else draw_photos()
+    except (FileNotFoundError, ValueError) as error:
+        give_up(str(error))
+    PhotoUser.photos, PhotoUser.keys = photos, keys
+    time.sleep(0.01)  # gevent's clock stood still meanwhile, and the run would be shorter by that
+
+
+def bound(environment: Any) -> None:
+    """Give a run the shape that was asked for, and an end to a headless one that nobody bounded."""
+    options = environment.parsed_options
+    if isinstance(environment.runner, WorkerRunner):
+        return  # its master says when it is over
+    if options.shape:
+        environment.shape_class = StagesShape(SHAPES[options.shape], options)
+        environment.shape_class.runner = environment.runner
+        options.num_users = options.num_users or DEFAULT_USERS
+    elif options.headless and not options.run_time:
+        options.run_time = DEFAULT_RUN_TIME_S
+
+
+@events.quitting.add_listener
+def judge(environment: Any, **_: Any) -> None:
+    """Hold the run against the thresholds; the master does it for its workers."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        return
+    limits = thresholds.read_limits(environment.parsed_options)
+    wrong = thresholds.breaches(thresholds.read_figures(environment.stats), limits)
+    if wrong:
+        environment.process_exit_code = 1
+    elif limits.failures is not None and not runner.exceptions:
+        environment.process_exit_code = 0  # there may be failures, but fewer than are allowed
+    if runner.cpu_warning_emitted or getattr(runner, "worker_cpu_warning_emitted", False):
+        wrong.append(BOTTLENECK)
+
+    def say_last(**_: Any) -> None:  # below Locust's tables
+        for line in wrong:
+            logger.error(line)
+
+    environment.events.quit.add_listener(say_last)
 
 
 def give_up(why: str) -> NoReturn:
     """End Locust with exit code 2; it would log any other exception and go on."""
     logger.error(why)
+    for worker in psutil.Process().children():  # of --processes; Locust would leave them waiting for us
+        worker.terminate()
     sys.exit(2)
 
 
+class StagesShape(LoadTestShape):
+    """A table as Locust follows it; users and run time are those of its options, or of its web page."""
+
+    abstract = True  # or Locust would follow it unasked, as any shape in a locustfile
+    use_common_options = True
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        """Follow `shape`; `options` are Locust's, read anew each second."""
+        super().__init__()
+        self._shape, self._options = shape, options
+
+    def tick(self) -> tuple[int, float] | None:
+        """Say how many users there should be now, and how fast they come."""
+        seconds = self._options.run_time or self._shape.seconds
+        share = share_at(self._shape.stages, self.get_run_time() / seconds)
+        if share is None:
+            return None
+        users = self._options.num_users or DEFAULT_USERS
+        return max(1, round(share * users)), _SPAWN_RATE
+
+
 class PhotoUser(FastHttpUser):
-    """A client that sends one photo after the other, as fast as it is answered."""
+    """A client that sends one request after the other, as fast as they are answered."""
 
-    host = "http://127.0.0.1:8080"
+    host = DEFAULT_HOST
     wait_time = constant(0)
-    photos: list[bytes]
-    classes: set[str]
-    token: str
+    photos: Photos
+    keys: KeyFile
+    default_version: str | None = None  # learnt from answers
 
-    def on_start(self) -> None:
-        """Read the token anew for each test: it runs out after an hour."""
-        self.token = read_token(self.environment.parsed_options.key_file)
-
-    @task
+    @tag("predict", "mix")
+    @task(60)
     def predict(self) -> None:
-        """Send a photo as a raw body and check the answer."""
+        """Send a photo as the body."""
         version = self.environment.parsed_options.model_version
-        with self.client.post(
-            f"/predictions/flying_objects{'/' + version if version else ''}",
-            data=random.choice(self.photos),
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "image/jpeg"},
-            name="predict",
-            catch_response=True,
-        ) as response:
-            if wrong := what_is_wrong(response.status_code, response.text, self.classes):
-                response.failure(wrong)
+        body = self.ask("predict", bodies.single(self.photo()), self.check(version), version)
+        if not self.default_version:
+            PhotoUser.default_version = answers.version_of(body)
+
+    @tag("form", "mix")
+    @task(15)
+    def form(self) -> None:
+        """Send a photo as the file of a form."""
+        version = self.environment.parsed_options.model_version
+        self.ask("form", bodies.form([self.photo()]), self.check(version), version)
+
+    @tag("several", "mix")
+    @task(8)
+    def several(self) -> None:
+        """Send some photos in one form."""
+        self.ask(
+            "several",
+            bodies.form([self.photo() for _ in range(PHOTOS_IN_A_FORM)]),
+            lambda s, b: answers.what_is_wrong_with_several(s, b, self.photos.classes, PHOTOS_IN_A_FORM),
+            self.environment.parsed_options.model_version,
+        )
+
+    @tag("version", "mix")
+    @task(8)
+    def version(self) -> None:
+        """Ask a version by its name: --model-version, or the one that is the default."""
+        version = self.environment.parsed_options.model_version or self.default_version
+        self.ask("version", bodies.single(self.photo()), self.check(version), version)
+
+    @tag("explain", "mix")
+    @task(4)
+    def explain(self) -> None:
+        """Ask where the network looked."""
+        self.ask(
+            "explain",
+            bodies.single(self.photo()),
+            lambda s, b: answers.what_is_wrong_with_explanation(s, b, self.photos.classes),
+            self.environment.parsed_options.model_version,
+            explain=True,
+        )
+
+    @tag("bad", "mix")
+    @task(5)
+    def bad(self) -> None:
+        """Send what must be refused; the right refusal is a success."""
+        bad = random.choice(bodies.BAD)
+        self.ask(
+            "bad",
+            bad.body,
+            lambda s, b: answers.what_is_wrong_with_refusal(s, b, bad.status, bad.error),
+            self.environment.parsed_options.model_version,
+        )
+
+    def photo(self) -> bytes:
+        """Choose a photo."""
+        return random.choice(self.photos.files)
+
+    def check(self, version: str | None) -> Check:
+        """Return the check of one photo's answer."""
+        return lambda s, b: answers.what_is_wrong(s, b, self.photos.classes, version)
+
+    def ask(
+        self, name: str, body: bodies.Body, check: Check, version: str | None, explain: bool = False
+    ) -> str | None:
+        """Make a request, check its answer, and return that.
+
+        If the token was renewed meanwhile, the request is made once more with the new one, and only that
+        is counted.
+        """
+        path = address(version, explain)
+        token = self.keys.token()
+        response = self.post(path, body, token, name)
+        if is_refused(response.status_code, response.text) and (new := self.keys.instead_of(token)):
+            response = self.post(path, body, new, name)
+        with response:
+            status, text = response.status_code, cast("str | None", response.text)
+            if wrong := check(status, text):
+                response.failure(f"no answer ({self.reason(response)})" if status == 0 else wrong)
+            else:
+                response.success()
+        if status == 0:
+            time.sleep(_PAUSE_S)
+        return text
+
+    def post(self, path: str, body: bodies.Body, token: str, name: str) -> Any:
+        """Send a request; Locust counts it when the response's `with` is left."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": body.kind}
+        return self.client.post(path, data=body.content, headers=headers, name=name, catch_response=True)
+
+    @staticmethod
+    def reason(response: Any) -> str:
+        """Name the error that took the place of an answer."""
+        return type(response.request_meta["exception"]).__name__

@@ -63,10 +63,13 @@ class TorchEngine:
             return np.asarray(self._network(batch).cpu().numpy(), np.float32)
 
 
-def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1) -> Engine:
+def choose_engine(
+    bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1, setting: str = "auto"
+) -> Engine:
     """Choose the engine of a worker.
 
-    1. What the environment variable `FLYOBJ_ENGINE` names, or an error if that can't run.
+    1. What the environment variable `FLYOBJ_ENGINE` names, then what `setting` does, or an error if that
+       can't run.
     2. PyTorch on a GPU.
     3. OpenVINO, if the archive has its graph, the package is installed and takes it on this CPU.
     4. PyTorch.
@@ -76,14 +79,16 @@ def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: in
         folder: where the archive keeps its engines; may be missing.
         device: "cpu", or "cuda:N".
         threads: that OpenVINO may use.
+        setting: "auto" or an engine, as `model-config.yaml` says.
 
     Raises:
-        InputError: the variable names no engine.
-        FlyobjError: the engine that it names can't run here.
+        InputError: variable or setting names no engine.
+        FlyobjError: the engine that they name can't run here.
     """
-    wanted = os.environ.get(VARIABLE, "auto")
+    source = VARIABLE if VARIABLE in os.environ else "model-config.yaml: handler: engine"
+    wanted = os.environ.get(VARIABLE, setting)
     if wanted not in ("auto", *ENGINES):
-        raise InputError(f"{VARIABLE} is {wanted!r}; allowed are auto, {', '.join(ENGINES)}")
+        raise InputError(f"{source} is {wanted!r}; allowed are auto, {', '.join(ENGINES)}")
     if wanted == "openvino" or (wanted == "auto" and device == "cpu" and has_openvino(folder)):
         try:
             if not has_openvino(folder):
@@ -95,8 +100,8 @@ def choose_engine(bundle: Bundle, folder: Path, device: str = "cpu", threads: in
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if wanted == "openvino":
                 raise FlyobjError(
-                    f"{VARIABLE} asks for OpenVINO, which can't run here ({reason}); package with "
-                    "`flyobj archive --engine openvino` and install openvino, or unset the variable"
+                    f"{source} asks for OpenVINO, which can't run here ({reason}); package with "
+                    "`flyobj archive --engine openvino` and install openvino, or let it be auto"
                 ) from error
             logger.warning("PyTorch answers, as OpenVINO can't run here: %s", reason)
     return TorchEngine(bundle, device)

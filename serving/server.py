@@ -249,6 +249,22 @@ def scratch_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"
 
 
+def free_port() -> int:
+    """Find five free ports in a row, from the default one on; the first of them is returned."""
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000, 10):
+        sockets = [socket.socket() for _ in range(5)]
+        try:
+            for offset, probe in enumerate(sockets):
+                probe.bind(("127.0.0.1", port + offset))
+            return port
+        except OSError:
+            continue
+        finally:
+            for probe in sockets:
+                probe.close()
+    raise FlyobjError(f"no five free ports in a row from {DEFAULT_PORT} on")
+
+
 def require_free(port: int, use: str) -> None:
     """Raise `InputError` if somebody listens on a port of 127.0.0.1; `use` says what it is for."""
     with socket.socket() as probe:

@@ -23,8 +23,10 @@ def test_nothing_given(config: Any) -> None:
 
 
 def test_given() -> None:
-    config = {"handler": {"threads": 2, "metrics": False, "limits": {"max_bytes": 5}}}
-    assert read_settings(config) == Settings(2, metrics=False, limits=Limits(max_bytes=5))
+    section = {"threads": 2, "engine": "torch", "metrics": False, "limits": {"max_bytes": 5}}
+    assert read_settings({"handler": section}) == Settings(
+        2, "torch", metrics=False, limits=Limits(max_bytes=5)
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,7 @@ def test_given() -> None:
         ({"max_photos": 0}, "max_photos 0 must be a whole number from 1"),
         ({"limits": {"max_side": "20k"}}, "max_side '20k' must be a whole number"),
         ({"metrics": 1}, "metrics 1 must be true or false"),
+        ({"engine": "tpu"}, "engine 'tpu' must be auto, torch or openvino"),
         ({"threads": True}, "threads True must be a whole number"),
     ],
 )

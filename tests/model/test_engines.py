@@ -98,6 +98,17 @@ def test_an_engine_that_cannot_run_is_an_error_where_it_was_asked_for(
         choose_engine(bundle, tmp_path)
 
 
+def test_the_setting_counts_unless_the_variable_does(
+    bundle: Bundle, engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert isinstance(choose_engine(bundle, engines, setting="torch"), TorchEngine)
+    with pytest.raises(FlyobjError, match=r"model-config\.yaml.* asks for OpenVINO"):
+        choose_engine(bundle, tmp_path, setting="openvino")
+    monkeypatch.setenv(VARIABLE, "openvino")
+    assert choose_engine(bundle, engines, setting="torch").description.startswith("OpenVINO")
+
+
 @pytest.mark.parametrize("installed", [True, False])
 def test_pytorch_steps_in_and_says_so(
     bundle: Bundle,

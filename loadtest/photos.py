@@ -1,0 +1,60 @@
+"""The photos that are sent: one's own, or drawn on the spot."""
+
+import io
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageDraw
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+MAX_PHOTOS = 200  # kept in memory, evenly spread over the folder
+
+# Width and height in pixels, and how many of each are drawn: thumbnails, what a page shows, a camera's.
+# A guess; --photos has the true mix.
+SIZES = ((320, 240, 4), (640, 480, 10), (1024, 768, 6), (1920, 1080, 4))
+_QUALITY = 90
+_GRAIN = 5  # standard deviation of the noise; bytes then come to those of a camera's JPEG
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos as files' bytes, and the class names that answers must have; none stand for any."""
+
+    files: tuple[bytes, ...]
+    classes: frozenset[str] = frozenset()
+
+
+def read_photos(folder: Path) -> Photos:
+    """Read the photos under `folder`; names of the folders they lie in are classes.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise FileNotFoundError(f"no photos under {str(folder)!r}; give --photos DIR")
+    step = math.ceil(len(found) / MAX_PHOTOS)
+    files = tuple(p.read_bytes() for p in found[::step])
+    return Photos(files, frozenset(p.parent.name for p in found if p.parent != folder))
+
+
+def draw_photos() -> Photos:
+    """Draw JPEGs of the sizes above: a soft ground, some shapes, a sensor's grain."""
+    rng = random.Random(0)
+    return Photos(tuple(_draw(rng, w, h) for w, h, count in SIZES for _ in range(count)))
+
+
+def _draw(rng: random.Random, width: int, height: int) -> bytes:
+    ground = Image.frombytes("RGB", (8, 6), rng.randbytes(8 * 6 * 3))
+    photo = ground.resize((width, height), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(photo)
+    for _ in range(12):
+        x, y, side = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.02, 0.2) * width
+        pen.ellipse((x, y, x + side, y + side / 2), fill=tuple(rng.randbytes(3)))
+    grain = Image.effect_noise((width, height), _GRAIN)  # around 128
+    photo = ImageChops.add(photo, Image.merge("RGB", [grain] * 3), 1, -128)
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()

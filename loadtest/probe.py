@@ -1,0 +1,44 @@
+"""One question before the load: is there a server, does it take the token, has it the model?"""
+
+import httpx
+
+from loadtest.answers import error_type
+from loadtest.tokens import is_refused
+
+_TIMEOUT_S = 10
+
+
+def address(version: str | None, explain: bool = False) -> str:
+    """Return the path of a version, or of the default one, for predictions or explanations."""
+    path = f"/{'explanations' if explain else 'predictions'}/flying_objects"
+    return f"{path}/{version}" if version else path
+
+
+def why_not_ready(host: str, token: str, version: str) -> str | None:
+    """Say why a load test of `host` can't start, or None.
+
+    It asks for the description of the model's API, which TorchServe answers itself: no worker is asked,
+    nothing is counted in its metrics.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = httpx.options(f"{host}{address(version)}", headers=headers, timeout=_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return (
+            f"no server answers at {host!r} ({type(error).__name__}); start one with "
+            "`flyobj serve --detach` or give --host http://127.0.0.1:PORT"
+        )
+    if is_refused(answer.status_code, answer.text):
+        return (
+            f"the server at {host} refuses the token; give --key-file with that server's key_file.json, "
+            "and let `flyobj token --watch` renew it if it ran out"
+        )
+    if answer.status_code == 404:
+        what = f"version {version}" if version else "model 'flying_objects'"
+        return (
+            f"the server at {host} has no {what}; `flyobj models deploy` it, or see `flyobj models list`"
+        )
+    if answer.status_code != 200:
+        kind = error_type(answer.text) or ""
+        return f"the server at {host} isn't ready: status {answer.status_code} {kind}".strip()
+    return None

@@ -1,0 +1,124 @@
+"""What a load test must not be over, given as options; over one, Locust's exit code is 1."""
+
+import math
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Thresholds; None for any.
+
+    Attributes:
+        p50_ms: half of the answers may take longer.
+        p95_ms: 5 % may.
+        p99_ms: 1 % may.
+        failures: share of requests that may fail, 0 to 1.
+        rate: right answers a second, at least.
+    """
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    failures: float | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run had. Times are of all requests together, failed ones too, as in Locust's last line."""
+
+    requests: int
+    failures: int
+    seconds: float  # from the first request to the last
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return (self.requests - self.failures) / self.seconds if self.seconds else 0.0
+
+
+def add_options(group: Any) -> None:
+    """Add the thresholds to a group of Locust's options."""
+    for percent in (50, 95, 99):
+        group.add_argument(
+            f"--max-p{percent}-ms",
+            type=_above_zero,
+            metavar="MS",
+            help=f"Exit code 1 if {100 - percent} %% of the requests take longer",
+        )
+    group.add_argument(
+        "--max-failures",
+        type=_share,
+        metavar="SHARE",
+        help="Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it any does that",
+    )
+    group.add_argument(
+        "--min-rate",
+        type=_above_zero,
+        metavar="N",
+        help="Exit code 1 if there are fewer right answers a second",
+    )
+
+
+def read_limits(options: Any) -> Limits:
+    """Read what was given."""
+    times = options.max_p50_ms, options.max_p95_ms, options.max_p99_ms
+    return Limits(*times, options.max_failures, options.min_rate)
+
+
+def read_figures(stats: Any) -> Figures:
+    """Take the figures out of Locust's statistics."""
+    total = stats.total
+    seconds = (stats.last_request_timestamp or 0.0) - stats.start_time
+    percentiles = (total.get_response_time_percentile(share) for share in (0.5, 0.95, 0.99))
+    return Figures(total.num_requests, total.num_failures, max(0.0, seconds), *percentiles)
+
+
+def breaches(figures: Figures, limits: Limits) -> list[str]:
+    """Name each threshold that was crossed, with value and limit."""
+    if limits == Limits():
+        return []
+    if not figures.requests:
+        return ["no request was made, so nothing can be said of the thresholds"]
+    found = []
+    for name in ("p50", "p95", "p99"):
+        value, limit = getattr(figures, f"{name}_ms"), getattr(limits, f"{name}_ms")
+        if limit is not None and value > limit:
+            found.append(f"{name} {value:g} ms is over --max-{name}-ms {limit:g}")
+    share = figures.failures / figures.requests
+    if limits.failures is not None and share > limits.failures:
+        found.append(
+            f"failures {share:.4f} ({figures.failures} of {figures.requests} requests) are over "
+            f"--max-failures {limits.failures:g}"
+        )
+    if limits.rate is not None and figures.rate < limits.rate:
+        found.append(f"rate {figures.rate:.1f} right answers/s is under --min-rate {limits.rate:g}")
+    return found
+
+
+def _above_zero(text: str) -> float:
+    value = _number(text)
+    if not value > 0:
+        raise ArgumentTypeError(f"{text!r} must be a number above 0, such as 100")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} must be a share from 0 to 1, such as 0.01 for 1 %")
+    return value
+
+
+def _number(text: str) -> float:
+    """Read a finite number; anything else becomes nan, which is in no range."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan

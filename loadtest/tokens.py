@@ -1,0 +1,68 @@
+"""The inference token, read from the file that TorchServe writes.
+
+Tokens run out after an hour and are renewed by somebody else (`flyobj serve`, `flyobj token --watch`).
+The new one replaces the old one at once, and a moment later in the file. So the file is read again from
+time to time, and whenever a token is refused.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from loadtest.answers import error_type
+
+_AGE_S = 10.0  # after which the file is looked at again
+_NEW_TOKEN_S = 1.0  # until a renewed token is in the file
+_POLL_S = 0.02
+
+
+class KeyFile:
+    """TorchServe's `key_file.json`."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the token.
+
+        Raises:
+            ValueError: there is none; the message says why and what to do.
+        """
+        self._path = path
+        self._token, self._read_at = self._read(), time.monotonic()
+
+    def token(self) -> str:
+        """Return the token, from the file if it was read a while ago."""
+        if time.monotonic() - self._read_at > _AGE_S:
+            self._look()
+        return self._token
+
+    def instead_of(self, refused: str) -> str | None:
+        """Return the token that replaces a refused one; None if the file has no other for a second."""
+        until = time.monotonic() + _NEW_TOKEN_S
+        while self._token == refused:
+            self._look()
+            if self._token == refused and time.monotonic() > until:
+                return None
+            time.sleep(_POLL_S)
+        return self._token
+
+    def _look(self) -> None:
+        try:
+            self._token = self._read()
+        except ValueError:  # it is being written, or the server has gone: answers will tell
+            return
+        finally:
+            self._read_at = time.monotonic()
+
+    def _read(self) -> str:
+        try:
+            token: str = json.loads(self._path.read_text())["inference"]["key"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"no token in {str(self._path)!r} ({error}); give --key-file FILE, which is "
+                "key_file.json in the server's home"
+            ) from error
+        return token
+
+
+def is_refused(status: int, body: str | None) -> bool:
+    """Whether an answer says that the token isn't good (any more)."""
+    return status == 400 and error_type(body) == "InvalidKeyException"

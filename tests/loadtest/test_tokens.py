@@ -1,0 +1,67 @@
+"""The token as TorchServe writes it, renews it, and half writes it."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from loadtest import tokens
+from loadtest.tokens import KeyFile, is_refused
+
+
+def write(path: Path, key: str) -> None:
+    path.write_text(json.dumps({"inference": {"key": key}}))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "key_file.json"
+    write(file, "first")
+    return file
+
+
+def test_a_refused_token_is_replaced_by_the_files_new_one(path: Path) -> None:
+    keys = KeyFile(path)
+    assert keys.token() == "first"
+    write(path, "second")
+    assert keys.token() == "first"  # not read for each request
+    assert keys.instead_of("first") == "second"
+    assert keys.token() == "second"
+    assert keys.instead_of("first") == "second"  # another user was refused at the same time
+
+
+def test_the_new_token_may_come_a_moment_later(path: Path) -> None:
+    keys = KeyFile(path)
+    path.write_text("{")  # half written
+    timer = threading.Timer(0.2, write, (path, "second"))
+    timer.start()
+    assert keys.instead_of("first") == "second"
+    timer.join()
+
+
+def test_nobody_renews(path: Path) -> None:
+    assert KeyFile(path).instead_of("first") is None
+
+
+def test_the_file_is_looked_at_from_time_to_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KeyFile(path)
+    write(path, "second")
+    monkeypatch.setattr(tokens, "_AGE_S", 0.0)
+    assert keys.token() == "second"
+    path.unlink()
+    assert keys.token() == "second"  # the server has gone; its refusals will tell
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inference": {}}'])
+def test_a_file_without_a_token_is_named(path: Path, content: str) -> None:
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"key_file\.json.*--key-file"):
+        KeyFile(path)
+
+
+def test_only_torchserves_own_refusal_is_one() -> None:
+    assert is_refused(400, '{"code": 400, "type": "InvalidKeyException", "message": "..."}')
+    assert not is_refused(400, '{"code": 400, "type": "UnreadableImage", "message": "..."}')
+    assert not is_refused(400, None)
+    assert not is_refused(200, '{"type": "InvalidKeyException"}')
