@@ -1,11 +1,10 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take a rate below
-the one at which training gets worse again. Where exactly the loss was lowest, or fell most steeply, is
-a matter of chance on a curve of few steps; where it leaves its lowest for good is less so. A thirtieth
-of that rate is taken: the usual order of magnitude, and half of one more by which smoothing is late
-(docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find` restores weights,
-but not the state of the random number generators.
+the one at which training gets worse again. On a curve of few steps it is a matter of chance where the loss
+was lowest, or fell most steeply; the highest rate at which it was still about as low isn't. A tenth
+of that one is taken (docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find`
+restores weights, but not the state of the random number generators.
 """
 
 import csv
@@ -16,7 +15,6 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
 from model.errors import FlyobjError
@@ -29,8 +27,8 @@ STEPS = 36  # eight a decade
 FEWEST = 8  # steps from which a rate is told
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
-WORSE = 1.5  # times the lowest loss: the rate is too high
-BELOW = 30.0  # the rate taken is that one divided by so much
+STILL_LOW = 1.25  # times the lowest loss: the rate isn't too high
+BELOW = 10.0  # the rate taken is the highest of those divided by so much
 
 
 @dataclass(frozen=True)
@@ -43,17 +41,14 @@ class Curve:
 
     @property
     def suggestion(self) -> float:
-        """A thirtieth of the rate from which on the smoothed loss is too high, to two digits."""
+        """A tenth of the highest rate that isn't too high, to two digits."""
         return float(f"{self.highest / BELOW:.1e}")
 
     @property
     def highest(self) -> float:
-        """The last rate before the smoothed loss, once past its lowest, was half as high again."""
-        lowest = int(np.argmin(self.smooth))
-        worse = (
-            i for i in range(lowest, len(self.smooth)) if self.smooth[i] > WORSE * self.smooth[lowest]
-        )
-        return self.rates[next(worse, len(self.rates)) - 1]
+        """The last rate at which the smoothed loss was at most a quarter above its lowest."""
+        low = STILL_LOW * min(self.smooth)
+        return max(rate for rate, loss in zip(self.rates, self.smooth, strict=True) if loss <= low)
 
 
 def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) -> Curve:
@@ -99,7 +94,7 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
     axes.plot(curve.rates, curve.losses, color="0.75", label="each step")
     axes.plot(curve.rates, curve.smooth, label="smoothed")
     axes.axvline(curve.suggestion, color="tab:green", label=f"taken: {curve.suggestion:g}")
-    axes.axvline(curve.highest, color="0.5", ls=":", label=f"worse from here on: {curve.highest:.1e}")
+    axes.axvline(curve.highest, color="0.5", ls=":", label=f"worse after {curve.highest:.1e}")
     top = max(curve.smooth[0], min(curve.smooth)) * 1.6
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, top))
     axes.set_title(f"range test of stage {stage!r}", fontsize=10)

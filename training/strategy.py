@@ -78,7 +78,7 @@ class Training:
             folder = self._run / "logs"
             folder.mkdir(parents=True, exist_ok=True)
             write_curve(curve, stage.name, folder)
-        words = f"rate {curve.suggestion:.1e}, the loss gets worse from {curve.highest:.1e} on"
+        words = f"rate {curve.suggestion:.1e}, the loss gets worse after {curve.highest:.1e}"
         self.tracker.say(f"{stage.name:<9} range test: {words}")
         return curve.suggestion
 

@@ -19,19 +19,19 @@ def valley(_: Batch, rate: float) -> float:
     return 1 + (math.log10(rate) + 2) ** 2 / 4 if rate < 1e-2 else 1 + 500 * (rate - 1e-2)
 
 
-def test_the_rate_is_a_thirtieth_of_where_the_loss_gets_worse() -> None:
+def test_the_rate_is_a_tenth_of_the_highest_that_is_not_worse() -> None:
     curve = range_test(valley, BATCHES)
     assert curve.rates[0] == LOWEST
     assert len(curve.rates) < STEPS  # it has stopped where the loss diverged
     at = curve.rates.index(curve.highest)
     lowest = min(curve.smooth)
-    assert curve.smooth[at] <= 1.5 * lowest < curve.smooth[at + 1]
+    assert curve.smooth[at] <= 1.25 * lowest < curve.smooth[at + 1]
     assert 1e-2 < curve.highest < 3e-2
-    assert curve.suggestion == pytest.approx(curve.highest / 30, rel=0.05)
+    assert curve.suggestion == pytest.approx(curve.highest / 10, rel=0.05)
 
 
-def test_a_bump_on_the_way_down_is_not_where_it_gets_worse() -> None:
-    smooth = (2.0, 1.5, 2.4, 1.0, 1.2, 1.6, 1.1, 3.0)
+def test_a_bump_or_a_lucky_batch_on_the_way_changes_nothing() -> None:
+    smooth = (2.0, 1.0, 2.4, 1.2, 1.1, 1.6, 1.7, 3.0)
     rates = tuple(10.0 ** (n - 8) for n in range(8))
     assert Curve(rates, smooth, smooth).highest == rates[4]
 
@@ -40,7 +40,7 @@ def test_all_steps_are_taken_if_nothing_diverges() -> None:
     curve = range_test(lambda _, rate: 1 - rate / 10, BATCHES)
     assert len(curve.rates) == STEPS
     assert curve.rates[-1] == curve.highest == pytest.approx(HIGHEST)
-    assert curve.suggestion == 0.033
+    assert curve.suggestion == 0.1
 
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
