@@ -1,10 +1,10 @@
 """Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take a rate below
-the one at which training gets worse again. On a curve of few steps it is a matter of chance where the loss
-was lowest, or fell most steeply; the highest rate at which it was still about as low isn't. A tenth
-of that one is taken (docs/experiments.md has the rules that were compared). Lightning's `Tuner.lr_find`
-restores weights, but not the state of the random number generators.
+the one at which training gets worse again. On a curve of few steps it is a matter of chance where the
+loss was lowest, or fell most steeply; the highest rate at which it was still about as low isn't. A
+tenth of that one is taken (docs/experiments.md has the rules that were compared). Lightning's
+`Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
 
 import csv
