@@ -74,9 +74,9 @@ def course(capacity: Capacity, theme: Theme) -> Figure:
     known = [(s.second, s.memory_mib / 1024) for s in seconds if s.memory_mib]
     memory.plot(*zip(*known, strict=True), color=BLUE) if known else None
     memory.set(title="The server's memory, GiB", xlabel="seconds", xlim=(0, len(seconds)))
-    for axes in (rates, cores, memory):
-        axes.set_ylim(0, None)
+    memory.set_ylim(0, 1.2 * max((gib for _, gib in known), default=1))
     for axes in (rates, cores):
+        axes.set_ylim(0, None)
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
     return figure
 
@@ -135,8 +135,10 @@ def compared(before: Capacity, after: Capacity, worse: Sequence[float], theme: T
         probes = [p for _, p in sorted(by_rate(capacity).items()) if p.figures.latencies]
         _percentile(axes, probes, "p99", colour, theme, f"{name}, p99")
         _percentile(axes, probes, "p50", colour, theme, f"{name}, p50", faint=True)
-        if capacity.knee.rate:
-            _knee(axes, capacity.knee.rate, f"{name} {capacity.knee.rate:g}/s", colour)
+        if rate := capacity.knee.rate:
+            highest = max(before.knee.rate or 0, after.knee.rate or 0)
+            side = "left" if rate == highest else "right"
+            _knee(axes, rate, f"{name} {rate:g}/s", colour, side)
     known = by_rate(after)
     for rate in worse:
         if times := known[rate].figures.latencies:
@@ -168,24 +170,15 @@ def _percentile(
 
 def _limit(axes: Axes, p99_ms: float, theme: Theme) -> None:
     axes.axhline(p99_ms, color=theme.soft, lw=1.2, ls=_DASHED)
-    place: dict[str, Any] = {
-        "transform": axes.get_yaxis_transform(),
-        "ha": "right",
-        "va": "bottom",
-        "fontsize": 8.5,
-    }
-    axes.text(0.998, p99_ms * 1.03, f"limit {p99_ms:g} ms", color=theme.soft, **place)
+    style: dict[str, Any] = {"fontsize": 8.5, "va": "bottom", "color": theme.soft}
+    across = axes.get_yaxis_transform()
+    axes.text(0.01, p99_ms * 1.03, f"limit {p99_ms:g} ms", transform=across, **style)
 
 
-def _knee(axes: Axes, rate: float, label: str, colour: str) -> None:
+def _knee(axes: Axes, rate: float, label: str, colour: str, side: str = "right") -> None:
     axes.axvline(rate, color=colour, lw=1.5, ls=_DASHED, zorder=1)
-    place: dict[str, Any] = {
-        "transform": axes.get_xaxis_transform(),
-        "ha": "right",
-        "va": "bottom",
-        "fontsize": 9,
-    }
-    axes.text(rate, 1.01, label, color=colour, fontweight="bold", **place)
+    style: dict[str, Any] = {"fontsize": 9, "weight": "bold", "ha": side, "va": "bottom"}
+    axes.text(rate, 1.01, label, transform=axes.get_xaxis_transform(), color=colour, **style)
 
 
 def _axes_of_latency(axes: Axes, theme: Theme) -> None:

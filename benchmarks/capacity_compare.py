@@ -29,7 +29,7 @@ class Comparison:
         before: knee of the first, requests/s; None if no rate held.
         after: of the second.
         ratio: of the two.
-        worse: whether the knee is lower by more than noise.
+        worse: whether the knee is lower by more than noise; one that is "at least" can't be.
         differences: by rate.
         conditions: that are not the same in both, as (before, after).
     """
@@ -86,7 +86,7 @@ def compare(before: Capacity, after: Capacity) -> Comparison:
         before=first,
         after=second,
         ratio=ratio,
-        worse=ratio is not None and ratio < 1 - KNEE_NOISE,
+        worse=ratio is not None and ratio < 1 - KNEE_NOISE and not after.knee.at_least,
         differences=[
             _difference(rate, probe, known[rate])
             for rate, probe in sorted(by_rate(before).items())

@@ -72,7 +72,7 @@ def lines_of(capacity: "Capacity") -> list[str]:
     knee, limit, at = capacity.knee, capacity.settings["p99_ms"], capacity.at_knee
     if knee.rate is None or at is None or at.figures.latencies is None:
         return ["no rate held"]
-    least = "at least " if knee.limited_by != "server" else ""
+    least = "at least " if knee.at_least else ""
     lines = [
         f"knee {least}[bold]{knee.rate:g} requests/s[/]: p99 {at.figures.latencies.p99_ms:.0f} of "
         f"{limit:g} ms allowed, batches of {at.mean_batch or 0:.1f}"
@@ -104,6 +104,6 @@ def differences_of(comparison: "Comparison") -> list[Table | str]:
     knees = (
         f"{rate:g} requests/s" if rate else "none" for rate in (comparison.before, comparison.after)
     )
-    mark = "[red]worse[/]" if comparison.worse else "no regression"
+    mark = "[red]worse[/]" if comparison.worse else "no worse"
     ratio = f", ratio {comparison.ratio:.2f}: {mark}" if comparison.ratio is not None else ""
     return [table, *map(escape, changed), f"knee {' before, '.join(knees)} after{ratio}"]

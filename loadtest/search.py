@@ -64,6 +64,11 @@ class Knee:
     confirmed: bool
     limited_by: str | None
 
+    @property
+    def at_least(self) -> bool:
+        """Whether the server may bear more: it never broke for a reason of its own."""
+        return self.rate is not None and self.limited_by != "server"
+
 
 class _Tally:
     """The rates of some outcomes, by what became of them."""
