@@ -22,6 +22,7 @@ from serving.model_config import Value
 from serving.trial import TrialServer, trial_server
 
 WARM_UP_S = 0.5
+_UNCOUNTED = 2  # first loads: Java is slower in its first seconds, and that would be the defaults'
 ROOM = 2  # candidates up at once; an idle one costs memory alone, some 300 MB a worker
 NAMES = {  # in model-config.yaml
     "workers": ("minWorkers", "maxWorkers"),
@@ -93,6 +94,8 @@ class Trials:
         self._up: dict[Settings, str] = {}
         version = self._version(defaults)
         self._photos = [(photo, self._expected(photo, version)) for photo in photos.files]
+        for _ in range(_UNCOUNTED):
+            self.measure(defaults)
 
     def measure(self, settings: Settings) -> Measured:
         """Put one load on a candidate; one that doesn't start or answers wrongly says why."""

@@ -79,7 +79,11 @@ class TrialServer:
 
     def down(self, version: str) -> None:
         """Stop serving a version that nobody asks any more."""
-        if version in self.client.versions():
+        versions = self.client.versions()
+        if version in versions:
+            others = [other for other in versions if other != version]
+            if others and self.client.default_version() == version:  # which can't be removed
+                self.client.set_default(others[0])
             self.client.unregister(version)
         shutil.rmtree(self._folder / f"trial-{version}", ignore_errors=True)
 

@@ -62,9 +62,9 @@ def test_a_mix_of_all_kinds_survives_a_renewed_token(locust: "Locust", server: A
 def test_a_slow_version_fails_the_thresholds(
     locust: "Locust", server: Any, slow_archive: Callable[[str, float], Path]
 ) -> None:
-    limits = {"max_p50_ms": 900, "max_failures": 0, "min_rate": 0.1}
+    limits = {"max_p50_ms": 390, "max_failures": 0, "min_rate": 0.1}
     with server.client() as client:
-        deploy(client, slow_archive("7.0", 1.0), workers=1)
+        deploy(client, slow_archive("7.0", 0.4), workers=1)
         try:
             slow = locust.headless(model_version="7.0", **limits)
             good = locust.headless(model_version="1.0", **limits)
@@ -73,8 +73,7 @@ def test_a_slow_version_fails_the_thresholds(
             (server.store / "flying_objects-7.0.mar").unlink()
     assert slow.returncode == 1
     (breach,) = [line for line in slow.stderr.splitlines() if " is over " in line]
-    assert "p50 1" in breach  # 1000 ms and more
-    assert "--max-p50-ms 900" in breach
+    assert re.search(r"p50 \d+ ms is over --max-p50-ms 390", breach)
     assert slow.stderr.splitlines()[-1] == breach  # below Locust's tables
     assert good.returncode == 0, good.stderr
 
@@ -113,7 +112,7 @@ def free_port() -> int:
 
 
 def test_a_shape_goes_by_its_table(locust: "Locust") -> None:
-    ended = locust.headless(shape="spike", users=10, run_time="6s")
+    ended = locust.headless(shape="spike", users=10, run_time="4s")
     assert ended.returncode == 0, ended.stderr
     assert re.findall(r"Shape test updating to (\d+) users", ended.stderr) == ["1", "10", "1"]
 
