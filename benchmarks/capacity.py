@@ -23,6 +23,7 @@ from loadtest.search import Outcome, Step, knee_of, next_step
 from model.errors import FlyobjError, InputError, PhotoError
 from serving.archive import MODEL_NAME
 from serving.client import Client
+from serving.server import Server
 from serving.versions import find_version
 
 WARM_UP = 0.25  # of a probe's length, sent before it and not counted
@@ -85,6 +86,7 @@ class Settings:
 class Search:
     """A search under way; `probes` and `seconds` hold what was measured, however it ends."""
 
+    server: Server
     client: Client
     settings: Settings
     generator: Generator
@@ -106,7 +108,7 @@ class Search:
                 return Ended.OUT_OF_TIME
             self.begins(step)
             probe = self._probe(step)
-            if self.client.server.process() is None:
+            if self.server.process() is None:
                 return Ended.SERVER_GONE
             self.probes.append(probe)
             self.ended(probe)
@@ -177,6 +179,7 @@ class Search:
 
 
 def find_capacity(
+    server: Server,
     client: Client,
     photos: Sequence[Path],
     settings: Settings,
@@ -186,7 +189,8 @@ def find_capacity(
     """Look for the knee of the server's default version.
 
     Args:
-        client: connected to the server.
+        server: that is put under load.
+        client: connected to it.
         photos: files to send, in turn.
         settings: the limit, and how to look.
         begins: called before each probe.
@@ -202,10 +206,10 @@ def find_capacity(
     path = f"/predictions/{MODEL_NAME}"
     with ExitStack() as stack:
         generator = stack.enter_context(
-            Generator(client.server.port, path, photos, classes, settings.timeout_s)
+            Generator(server.port, path, photos, classes, settings.timeout_s)
         )
-        watch = stack.enter_context(Watch(client.server, generator.pid))
-        search = Search(client, settings, generator, watch, begins, ended)
+        watch = stack.enter_context(Watch(server, generator.pid))
+        search = Search(server, client, settings, generator, watch, begins, ended)
         try:
             how = search.run()
         except KeyboardInterrupt:
@@ -213,7 +217,7 @@ def find_capacity(
         except GeneratorFailed as error:
             raise FlyobjError(str(error)) from error
         except FlyobjError:  # the server is asked for tokens and batches between probes
-            if client.server.process():
+            if server.process():
                 raise
             how = Ended.SERVER_GONE
     return Capacity(

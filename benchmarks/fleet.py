@@ -25,7 +25,6 @@ from typing import Any
 import psutil
 
 from benchmarks.archives import as_version
-from benchmarks.demo import free_port
 from benchmarks.fuzz import small_run
 from benchmarks.rollout_report import Events, merged, planned_sums, print_table
 from benchmarks.witness import Witness
@@ -40,6 +39,7 @@ from serving.deployment import Deployed, Deployment, write_deployment
 from serving.elsewhere import Elsewhere
 from serving.members import Member, named
 from serving.reconcile import reconcile
+from serving.server import free_port
 from serving.versions import list_versions
 
 SERVERS = 3

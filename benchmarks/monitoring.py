@@ -25,7 +25,6 @@ import httpx
 import yaml
 
 from benchmarks.archives import as_version
-from benchmarks.demo import free_port
 from benchmarks.fuzz import small_run
 from benchmarks.witness import Witness
 from model.bundle import read_bundle
@@ -34,6 +33,7 @@ from serving import server
 from serving.archive import ROOT, build_archive
 from serving.client import Client
 from serving.rollout import deploy, promote
+from serving.server import free_port
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "flying-objects.json"

@@ -114,7 +114,7 @@ def _find_capacity(
     check_folder(out)
     running, chosen = server.require(home), find_photos(folder, _MAX_PHOTOS)
     with Client(running) as client, ProbeLog(settings) as watched:
-        capacity = find_capacity(client, chosen, settings, watched.begins, watched.ended)
+        capacity = find_capacity(running, client, chosen, settings, watched.begins, watched.ended)
     write_figures(capacity, out)
     with rich.get_console().status("drawing"):
         write_page(capacity, out / PAGE)

@@ -29,10 +29,11 @@ _CONFIG, _MANIFEST = "model-config.yaml", "MAR-INF/MANIFEST.json"
 class TrialServer:
     """A running server without versions; made by `trial_server`."""
 
-    def __init__(self, client: Client, archive: Archive, folder: Path) -> None:
+    def __init__(self, server: life.Server, client: Client, archive: Archive, folder: Path) -> None:
         """Unpack the archive into `folder`."""
         self.client = client
-        self.port = client.server.port
+        self.port = server.port
+        self._server = server
         self._archive, self._folder, self._count = archive, folder, 0
         with zipfile.ZipFile(archive.path) as files:
             files.extractall(folder / "archive")
@@ -40,7 +41,7 @@ class TrialServer:
     @property
     def process(self) -> psutil.Process:
         """The server's own process; its workers descend from it."""
-        process = self.client.server.process()
+        process = self._server.process()
         if process is None:
             raise FlyobjError("the trial's server has ended by itself")
         return process
@@ -97,7 +98,7 @@ def trial_server(path: Path) -> Iterator[TrialServer]:
         running = life.start(folder / "home", life.free_port(), folder / "store")
         try:
             with Client(running) as client:
-                yield TrialServer(client, archive, folder)
+                yield TrialServer(running, client, archive, folder)
         finally:
             life.stop(folder / "home")
 

@@ -96,7 +96,7 @@ def test_an_interrupted_search_keeps_what_it_has(
             raise KeyboardInterrupt
 
     with server.client() as client:
-        capacity = find_capacity(client, photo_files, SHORT, begins=stop_at_the_second)
+        capacity = find_capacity(client.server, client, photo_files, SHORT, begins=stop_at_the_second)
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
     assert "it was interrupted" in (tmp_path / "report.html").read_text()
@@ -115,7 +115,7 @@ def test_a_server_that_dies_leaves_what_was_measured(
         def kill(_: Probe) -> None:
             psutil.Process(life.require(home.path).pid).kill()
 
-        capacity = find_capacity(client, photo_files, SHORT, ended=kill)
+        capacity = find_capacity(client.server, client, photo_files, SHORT, ended=kill)
     assert capacity.ended is Ended.SERVER_GONE
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
@@ -147,7 +147,7 @@ def test_a_wrong_token_is_said(
     with server.client() as client:
         monkeypatch.setattr(client, "token", lambda _: "wrong")
         with pytest.raises(InputError, match=r"isn't answered: .*[Tt]oken"):
-            find_capacity(client, photo_files, SHORT)
+            find_capacity(client.server, client, photo_files, SHORT)
 
 
 def probe(number: int, rate: float, p99_ms: float, verdict: Verdict, long: bool = False) -> Probe:
