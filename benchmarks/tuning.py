@@ -190,6 +190,9 @@ def as_document(tuned: Tuned) -> dict[str, Any]:
         "defaults": asdict(tuned.defaults),
         "best": asdict(tuned.best),
         "choice": asdict(tuned.choice),
+        "limit_kept": any(
+            plan.goal.keeps_limit(loads) for rung in tuned.rungs for loads in rung.loads.values()
+        ),
         "rungs": [
             {
                 "visits": rung.visits,

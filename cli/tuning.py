@@ -118,6 +118,8 @@ def _show(document: dict[str, Any], page: Path) -> list[Any]:
     times = f"{duel['ratio']:.2f} times as good as the defaults" if duel else "nothing was better"
     if duel:
         times += f", better in {sum(r > 1 for r in duel['ratios'])} of {len(duel['ratios'])} rounds"
+    if not document["limit_kept"]:
+        rich.get_console().print("[yellow]nothing kept p99 under the limit; give fewer --clients[/]")
     if not changes:
         return [f"the defaults stay: {times}; see {page}"]
     written = f"written into {document['config']}; package a version with it: flyobj archive"

@@ -51,7 +51,6 @@ def render(document: Document) -> str:
         alone=_alone(document),
         duel=_duel(document),
         ranking=_ranking(document),
-        kept=_keeps_limit(document),
     )
 
 
@@ -118,12 +117,6 @@ def _ranking(document: Document) -> list[Document]:
                 row = {"settings": candidate["settings"], "rung": number, "visits": rung["visits"]}
                 rows.append({**row, "figures": _medians(loads), "wrong": why})
     return rows
-
-
-def _keeps_limit(document: Document) -> bool:
-    """Whether p99 of any candidate was under the limit."""
-    limit = float(document["goal"]["p99_ms"])
-    return any(row["figures"]["p99_ms"] <= limit for row in _ranking(document) if row["figures"])
 
 
 def _scatter(document: Document) -> Document | None:

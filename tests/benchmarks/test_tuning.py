@@ -108,6 +108,7 @@ def test_the_choice_is_the_best_only_if_it_is_better(tuned: Tuned) -> None:
 def test_the_report_has_every_load_and_says_what_came_of_it(tuned: Tuned, tmp_path: Path) -> None:
     page = write_report(as_document(tuned), tmp_path / "out").read_text()
     assert "<b>1.30" in page
+    assert "Nothing kept the limit" not in page
     assert "better than the defaults in 5 of 5 rounds" in page
     assert "a worker crashed at start" in page
     assert '2 → 1<td class="n">0.50' in page  # one worker alone, half as good
@@ -136,3 +137,4 @@ def test_nothing_that_works(tuned: Tuned, goal: str) -> None:
     broken = Rung(1, {DEFAULTS: [Measured(wrong="no answers")]})
     page = render(as_document(replace(tuned, plan=plan, rungs=[broken], duel=None)))
     assert "no answers" in page
+    assert "Nothing kept the limit" in page
