@@ -152,7 +152,7 @@ def refuse(request: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize("minutes", [30, 1], ids=["good token", "token to renew"])
 def test_a_server_that_does_not_answer(connect: Connect, tmp_path: Path, minutes: float) -> None:
     write_keys(tmp_path, minutes)
-    with pytest.raises(FlyobjError, match=r"port 808[01] doesn't answer \(ConnectError\); see .*logs"):
+    with pytest.raises(FlyobjError, match=r":808[01] doesn't answer \(ConnectError\); see .*logs"):
         connect(refuse).predict(b"photo")
 
 
