@@ -90,6 +90,8 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
         raise PhotoTooLarge(
             f"the photo has {len(data)} bytes, {limits.max_bytes} are allowed; send a smaller one"
         )
+    if size := _webp_size(data):  # Pillow makes room for all of a WebP when it opens it
+        _check_size(size, limits)
     try:
         image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,15 +102,38 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
         ) from error
     except Exception as error:  # as above
         raise _unidentified(data) from error
-    width, height = image.size
-    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+    _check_size(image.size, limits)
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(data, limits.max_scans)
+    return image
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels or max(size) > limits.max_side:
         raise PhotoTooLarge(
             f"the photo has {width} x {height} pixels, at most {limits.max_pixels} in all and "
             f"{limits.max_side} on a side are allowed; send a smaller one"
         )
-    if image.format in ("JPEG", "MPO"):
-        _check_scans(data, limits.max_scans)
-    return image
+
+
+def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
+    """Read width and height from a WebP's first chunk (RFC 9649, 2.5 to 2.7); None if it has none."""
+    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return None
+    kind, content = data[12:16], data[20:30]
+    if kind == b"VP8X":  # extended: the canvas, each side less one in three bytes
+        sides = content[4:7], content[7:10]
+        width, height = (1 + int.from_bytes(side, "little") for side in sides)
+    elif kind == b"VP8L":  # lossless: after a signature each side less one in 14 bits
+        bits = int.from_bytes(content[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":  # lossy: after tag and start code each side in 14 bits
+        sides = content[6:8], content[8:10]
+        width, height = (int.from_bytes(side, "little") & 0x3FFF for side in sides)
+    else:
+        return None
+    return width, height
 
 
 def _check_scans(data: bytes | bytearray, most: int) -> None:

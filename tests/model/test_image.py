@@ -32,6 +32,24 @@ def smooth(mode: str = "RGB") -> Image.Image:
     return pattern("RGB", 4, 3).resize((64, 48), Image.Resampling.BICUBIC).convert(mode)
 
 
+@pytest.mark.parametrize(
+    ("chunk", "mode", "lossless"),
+    [(b"VP8 ", "RGB", False), (b"VP8L", "RGB", True), (b"VP8X", "RGBA", False)],
+)
+def test_a_webp_is_held_against_the_limits_before_pillow_makes_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, chunk: bytes, mode: str, lossless: bool
+) -> None:
+    image = pattern(width=40, height=30).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(100)
+    data = encode(image, "WEBP", lossless=lossless)
+    assert data[12:16] == chunk
+    assert decode_photo(data, Limits(max_side=40)).shape == (30, 40, 3)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    with pytest.raises(PhotoTooLarge, match="the photo has 40 x 30 pixels"):
+        decode_photo(data, Limits(max_side=39))
+
+
 def header_of_png(width: int, height: int) -> bytes:
     """A valid PNG as far as its header goes, in 57 bytes; the pixels are missing."""
 
