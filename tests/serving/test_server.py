@@ -100,7 +100,7 @@ def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None
     theirs = (life.ROOT / "config.properties").read_text().splitlines()
     pairs = [
         line.split("=", 1)
-        for line in life._configuration(9000, life.ROOT / "config.properties")
+        for line in life._configuration(9000, life.ROOT / "config.properties", tokens=True)
         if "=" in line
     ]
     settings = dict(pairs)
