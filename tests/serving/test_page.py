@@ -7,7 +7,6 @@ import csv
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,8 +56,12 @@ def page_of(home: Path, port: int, cwd: Path) -> Iterator[str]:
             assert document, process.stderr.read().decode()
             yield str(json.loads(document)["url"])
         finally:
-            process.send_signal(signal.SIGINT)
-            words = process.communicate(timeout=30)[1].decode()
+            process.terminate()  # not SIGINT, which whoever runs the tests in the background ignores
+            try:
+                words = process.communicate(timeout=30)[1].decode()
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert process.returncode == 0, words
     assert "Traceback" not in words
 
