@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import psutil
 
@@ -18,6 +17,7 @@ from benchmarks.capacity_records import Capacity, Ended, Probe, Second, machine
 from benchmarks.watch import Sample, Watch
 from loadtest.figures import Limits, figures_of
 from loadtest.generator import Generator, GeneratorFailed, Sent
+from loadtest.photos import Photos
 from loadtest.schedule import poisson
 from loadtest.search import Outcome, Step, knee_of, next_step
 from model.errors import FlyobjError, InputError, PhotoError
@@ -181,7 +181,7 @@ class Search:
 def find_capacity(
     server: Server,
     client: Client,
-    photos: Sequence[Path],
+    photos: Photos,
     settings: Settings,
     begins: Callable[[Step], object] = lambda _: None,
     ended: Callable[[Probe], object] = lambda _: None,
@@ -191,7 +191,7 @@ def find_capacity(
     Args:
         server: that is put under load.
         client: connected to it.
-        photos: files to send, in turn.
+        photos: to send, in turn.
         settings: the limit, and how to look.
         begins: called before each probe.
         ended: called after it.
@@ -202,11 +202,11 @@ def find_capacity(
     Raises:
         InputError: the server doesn't answer the first photo.
     """
-    conditions, classes = _conditions(client, photos)
+    conditions, classes = _conditions(client, photos.files)
     path = f"/predictions/{MODEL_NAME}"
     with ExitStack() as stack:
         generator = stack.enter_context(
-            Generator(server.port, path, photos, classes, settings.timeout_s)
+            Generator(server.port, path, photos.files, classes, settings.timeout_s)
         )
         watch = stack.enter_context(Watch(server, generator.pid))
         search = Search(server, client, settings, generator, watch, begins, ended)
@@ -230,18 +230,18 @@ def find_capacity(
     )
 
 
-def _conditions(client: Client, photos: Sequence[Path]) -> tuple[dict[str, str], list[str]]:
+def _conditions(client: Client, photos: Sequence[bytes]) -> tuple[dict[str, str], list[str]]:
     """Ask the first photo: what is served, on what machine, and the classes of its answers."""
     try:
-        answer = client.predict(photos[0].read_bytes())
+        answer = client.predict(photos[0])
     except PhotoError as error:
         raise InputError(
-            f"the first photo, {str(photos[0])!r}, isn't answered: {error}; check the --home of the "
+            f"the first photo isn't answered: {error}; check the --home of the "
             "server and give --photos that it can read"
         ) from error
     name = str(answer["model_version"])
     version = find_version(client, name)
-    sizes = sorted(photo.stat().st_size / 1000 for photo in photos)
+    sizes = sorted(len(photo) / 1000 for photo in photos)
     facts = {"version": name}
     if version:
         facts |= {

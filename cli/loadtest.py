@@ -13,15 +13,13 @@ import typer
 from rich.markup import escape
 
 from cli.capacity import ProbeLog, differences_of, lines_of
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.options import DEFAULT_HOME, Home, Json, emit, photos_from
 
 if TYPE_CHECKING:
     from benchmarks.capacity import Settings
 
 app = typer.Typer()
 
-DEFAULT_PHOTOS = Path("runs/demo/data/test")
-_MAX_PHOTOS = 200  # kept in memory by the load generator, evenly spread over the folder
 _LOCUST_DEFAULTS = ("--users", "8", "--spawn-rate", "8", "--run-time", "20s")
 
 
@@ -37,7 +35,7 @@ def loadtest(
     p99_ms: Annotated[float, typer.Option(help="The limit, ms.")] = 100.0,
     max_failures: Annotated[float, typer.Option(help="Share of requests that may fail.")] = 0.001,
     photos: Annotated[
-        Path | None, typer.Option(help=f"Folder of photos to send; {DEFAULT_PHOTOS} by default.")
+        Path | None, typer.Option(help="Folder of photos to send; drawn ones without it.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder for page and figures; runs/capacity/TIME by default.")
@@ -71,7 +69,7 @@ def loadtest(
         from benchmarks.capacity import Settings
 
         settings = Settings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
-        _find_capacity(settings, photos or DEFAULT_PHOTOS, out, home, as_json)
+        _find_capacity(settings, photos, out, home, as_json)
     else:
         raise typer.Exit(_locust(photos, home, context.args, as_json))
 
@@ -101,20 +99,19 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 
 
 def _find_capacity(
-    settings: "Settings", folder: Path, out: Path | None, home: Path, as_json: bool
+    settings: "Settings", photos: Path | None, out: Path | None, home: Path, as_json: bool
 ) -> None:
     from benchmarks.capacity import find_capacity
     from benchmarks.capacity_page import write_page
     from benchmarks.capacity_records import PAGE, check_folder, require_knee, write_figures
     from serving import server
     from serving.client import Client
-    from serving.shadow import find_photos
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, chosen = server.require(home), find_photos(folder, _MAX_PHOTOS)
+    running, sent = server.require(home), photos_from(photos)
     with Client(running) as client, ProbeLog(settings) as watched:
-        capacity = find_capacity(running, client, chosen, settings, watched.begins, watched.ended)
+        capacity = find_capacity(running, client, sent, settings, watched.begins, watched.ended)
     write_figures(capacity, out)
     with rich.get_console().status("drawing"):
         write_page(capacity, out / PAGE)

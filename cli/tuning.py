@@ -7,7 +7,7 @@ import rich
 import typer
 from rich.table import Table
 
-from cli.options import Json, emit
+from cli.options import Json, emit, photos_from
 
 if TYPE_CHECKING:
     from benchmarks.tuning import Plan, Tuned
@@ -64,7 +64,7 @@ def tune(
     defaults = tuning.from_config(model_config.read_settings(config), str(config))
     each = clients or _PER_CORE[goal] * len(psutil.Process().cpu_affinity())
     plan = tuning.Plan(Goal(goal, p99_ms), each, seconds, candidates, rounds)
-    sent = _photos(photos)
+    sent = photos_from(photos)
     out.mkdir(parents=True, exist_ok=True)
     tuned = _with_progress(archive, plan, sent, defaults)
     before, now = tuning.as_config(defaults), tuning.as_config(tuned.choice)
@@ -79,18 +79,6 @@ def tune(
     }
     page = write_report(document, out)
     emit(document, as_json, *_show(document, page))
-
-
-def _photos(folder: Path | None) -> "Photos":
-    from loadtest.photos import draw_photos, read_photos
-    from model.errors import InputError
-
-    if folder is None:
-        return draw_photos()
-    try:
-        return read_photos(folder)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
 
 
 def _with_progress(archive: Path, plan: "Plan", photos: "Photos", defaults: "Settings") -> "Tuned":

@@ -1,5 +1,6 @@
 """The load generator as its owner sees it: a process that takes orders (`loadtest.open_loop`)."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 _SPARE_S = 20  # that a load may take over its schedule and its timeout before it is given up
@@ -40,14 +40,14 @@ class Generator:
     """A running load generator; use it in a `with`."""
 
     def __init__(
-        self, port: int, path: str, photos: Sequence[Path], classes: Sequence[str], timeout_s: float
+        self, port: int, path: str, photos: Sequence[bytes], classes: Sequence[str], timeout_s: float
     ) -> None:
         """Start it; it sends `photos` in turn to `path` on this machine's `port`.
 
         Args:
             port: where the server listens, on 127.0.0.1.
             path: of the inference address.
-            photos: files to send.
+            photos: files' bytes.
             classes: that an answer must have.
             timeout_s: after which a request has failed.
         """
@@ -62,7 +62,7 @@ class Generator:
             start_new_session=True,  # Ctrl-C is ours; it ends with its input
         )
         setup = {"port": port, "path": path, "classes": [*classes], "timeout_s": timeout_s}
-        self._tell(setup | {"photos": [str(photo.resolve()) for photo in photos]})
+        self._tell(setup | {"photos": [base64.b64encode(photo).decode() for photo in photos]})
 
     @property
     def pid(self) -> int:

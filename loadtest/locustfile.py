@@ -22,7 +22,7 @@ from locust import FastHttpUser, LoadTestShape, constant, events, tag, task
 from locust.runners import WorkerRunner
 
 from loadtest import answers, bodies, thresholds
-from loadtest.photos import Photos, draw_photos, read_photos
+from loadtest.photos import Photos, photos_to_send
 from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, is_refused
@@ -76,7 +76,7 @@ def prepare(environment: Any, **_: Any) -> None:
             host = environment.host or DEFAULT_HOST
             if why_not := why_not_ready(host, keys.token(), options.model_version):
                 give_up(why_not)
-        photos = read_photos(Path(options.photos)) if options.photos else draw_photos()
+        photos = photos_to_send(Path(options.photos) if options.photos else None)
     except (FileNotFoundError, ValueError) as error:
         give_up(str(error))
     PhotoUser.photos, PhotoUser.keys = photos, keys

@@ -26,12 +26,14 @@ class Photos:
     classes: frozenset[str] = frozenset()
 
 
-def read_photos(folder: Path) -> Photos:
-    """Read the photos under `folder`; names of the folders they lie in are classes.
+def photos_to_send(folder: Path | None) -> Photos:
+    """Read the photos under `folder`, whose folders' names are classes; draw some if there is no folder.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: the folder has none.
     """
+    if folder is None:
+        return draw_photos()
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise FileNotFoundError(f"no photos under {str(folder)!r}; give --photos DIR")

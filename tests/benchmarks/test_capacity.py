@@ -24,6 +24,7 @@ from benchmarks.capacity_records import (
     write_figures,
 )
 from loadtest.figures import Figures, Latencies
+from loadtest.photos import Photos, photos_to_send
 from loadtest.search import Outcome, Step, Verdict, knee_of
 from model.errors import FlyobjError, InputError, Interrupted
 from serving import server as life
@@ -33,8 +34,8 @@ SHORT = Settings(p99_ms=2000, probe_s=1, first_rate=10, max_minutes=0.4)
 
 
 @pytest.fixture
-def photo_files(dataset: Path) -> list[Path]:
-    return sorted((dataset / "test").rglob("*.jpg"))
+def photos(dataset: Path) -> Photos:
+    return photos_to_send(dataset / "test")
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +89,13 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert read_capacity(tmp_path) == made(400)
 
 
-def test_an_interrupted_search_keeps_what_it_has(
-    server: Any, photo_files: list[Path], tmp_path: Path
-) -> None:
+def test_an_interrupted_search_keeps_what_it_has(server: Any, photos: Photos, tmp_path: Path) -> None:
     def stop_at_the_second(step: Step) -> None:
         if step.rate > 10:
             raise KeyboardInterrupt
 
     with server.client() as client:
-        capacity = find_capacity(client.server, client, photo_files, SHORT, begins=stop_at_the_second)
+        capacity = find_capacity(client.server, client, photos, SHORT, begins=stop_at_the_second)
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
     assert "it was interrupted" in (tmp_path / "report.html").read_text()
@@ -105,7 +104,7 @@ def test_an_interrupted_search_keeps_what_it_has(
 
 
 def test_a_server_that_dies_leaves_what_was_measured(
-    new_home: Callable[[str], Any], archive_path: Path, photo_files: list[Path], tmp_path: Path
+    new_home: Callable[[str], Any], archive_path: Path, photos: Photos, tmp_path: Path
 ) -> None:
     home = new_home("dying")
     home.start()
@@ -115,7 +114,7 @@ def test_a_server_that_dies_leaves_what_was_measured(
         def kill(_: Probe) -> None:
             psutil.Process(life.require(home.path).pid).kill()
 
-        capacity = find_capacity(client.server, client, photo_files, SHORT, ended=kill)
+        capacity = find_capacity(client.server, client, photos, SHORT, ended=kill)
     assert capacity.ended is Ended.SERVER_GONE
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
@@ -141,13 +140,11 @@ def test_settings_are_checked(change: dict[str, float], message: str) -> None:
         replace(Settings(p99_ms=100), **change)
 
 
-def test_a_wrong_token_is_said(
-    server: Any, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_token_is_said(server: Any, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.client() as client:
         monkeypatch.setattr(client, "token", lambda _: "wrong")
         with pytest.raises(InputError, match=r"isn't answered: .*[Tt]oken"):
-            find_capacity(client.server, client, photo_files, SHORT)
+            find_capacity(client.server, client, photos, SHORT)
 
 
 def probe(number: int, rate: float, p99_ms: float, verdict: Verdict, long: bool = False) -> Probe:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +14,7 @@ from loadtest.generator import Generator, GeneratorFailed
 
 ANSWER = json.dumps({"predicted": "a", "probabilities": {"a": 0.7, "b": 0.3}}).encode()
 STALL_S = 1.0
+PHOTO = b"x" * 100_000
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,13 +41,6 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 100
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"x" * 100_000)
-    return path
-
-
 @contextmanager
 def serve(answer: bytes = ANSWER) -> Iterator[tuple[int, threading.Lock]]:
     """A server's port, and the lock that stalls it."""
@@ -59,10 +52,10 @@ def serve(answer: bytes = ANSWER) -> Iterator[tuple[int, threading.Lock]]:
         server.shutdown()
 
 
-def test_a_stall_is_counted_for_everyone_who_came_meanwhile(photo: Path) -> None:
+def test_a_stall_is_counted_for_everyone_who_came_meanwhile() -> None:
     """A closed loop would have seen one slow answer; here everybody who was due waited."""
     arrivals = [n / 50 for n in range(100)]  # 2 s
-    with serve() as (port, busy), Generator(port, "/", [photo], ["a", "b"], 5) as generator:
+    with serve() as (port, busy), Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
 
         def stall() -> None:
             with busy:
@@ -80,26 +73,26 @@ def test_a_stall_is_counted_for_everyone_who_came_meanwhile(photo: Path) -> None
     assert all(lag < latency for lag, latency in zip(sent.lag_s, sent.latency_s, strict=True))
 
 
-def test_answers_are_checked(photo: Path) -> None:
+def test_answers_are_checked() -> None:
     other = ANSWER.replace(b'"b"', b'"c"')
-    with serve(other) as (port, _), Generator(port, "/", [photo], ["a", "b"], 5) as generator:
+    with serve(other) as (port, _), Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
         sent = generator.send([0, 0.01], "token", 10)
         refused = generator.send([0], "another", 10)
     assert sent.fault == ["classes ['a', 'c'] instead of ['a', 'b']"] * 2
     assert refused.fault == ["status 400"]
 
 
-def test_it_breaks_off_when_too_many_fail(photo: Path) -> None:
+def test_it_breaks_off_when_too_many_fail() -> None:
     with serve() as (port, _):
         pass  # nobody listens there any more
-    with Generator(port, "/", [photo], ["a", "b"], 5) as generator:
+    with Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
         sent = generator.send([n / 100 for n in range(200)], "token", 20)
     assert set(sent.fault) == {"ConnectionRefusedError"}
     assert 20 < len(sent.fault) < 50
 
 
-def test_who_gets_no_answer_has_failed(photo: Path) -> None:
-    with serve() as (port, busy), Generator(port, "/", [photo], ["a", "b"], 0.5) as generator:
+def test_who_gets_no_answer_has_failed() -> None:
+    with serve() as (port, busy), Generator(port, "/", [PHOTO], ["a", "b"], 0.5) as generator:
         with busy:
             sent = generator.send([0, 0.1], "token", 10)
         again = generator.send([0], "token", 10)
@@ -108,17 +101,8 @@ def test_who_gets_no_answer_has_failed(photo: Path) -> None:
     assert again.fault == [None]
 
 
-def test_a_generator_that_ended_is_noticed(photo: Path) -> None:
-    with serve() as (port, _), Generator(port, "/", [photo], ["a", "b"], 5) as generator:
+def test_a_generator_that_ended_is_noticed() -> None:
+    with serve() as (port, _), Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
         psutil.Process(generator.pid).kill()
         with pytest.raises(GeneratorFailed, match="ended \\(-9\\)"):
             generator.send([0], "token", 10)
-
-
-def test_a_photo_that_is_gone_is_named(photo: Path) -> None:
-    gone = photo.with_name("gone.jpg")
-    with (
-        Generator(9, "/", [gone], ["a"], 5) as generator,
-        pytest.raises(GeneratorFailed, match=r"gone\.jpg"),
-    ):
-        generator.send([0], "token", 10)

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from loadtest import photos
-from loadtest.photos import SIZES, draw_photos, read_photos
+from loadtest.photos import SIZES, photos_to_send
 
 
 def test_drawn_photos_have_the_sizes_of_the_table() -> None:
-    drawn = draw_photos()
+    drawn = photos_to_send(None)
     sizes = Counter(Image.open(io.BytesIO(file)).size for file in drawn.files)
     assert sizes == {(width, height): count for width, height, count in SIZES}
     assert len(set(drawn.files)) == len(drawn.files)
@@ -22,17 +22,17 @@ def test_drawn_photos_have_the_sizes_of_the_table() -> None:
 
 def test_classes_are_the_folders(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(test={"a": 2, "b": 1}) / "test"
-    read = read_photos(folder)
+    read = photos_to_send(folder)
     assert len(read.files) == 3
     assert read.classes == {"a", "b"}
-    assert read_photos(folder / "a").classes == set()
+    assert photos_to_send(folder / "a").classes == set()
 
 
 def test_a_large_folder_is_sampled_evenly(
     photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(photos, "MAX_PHOTOS", 2)
-    read = read_photos(photo_folder(test={"a": 3, "b": 1}) / "test")
+    read = photos_to_send(photo_folder(test={"a": 3, "b": 1}) / "test")
     assert len(read.files) == 2
     assert read.classes == {"a", "b"}
 
@@ -41,4 +41,4 @@ def test_no_photos(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none here")
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no photos under .* --photos DIR"):
-        read_photos(tmp_path)
+        photos_to_send(tmp_path)
