@@ -195,7 +195,7 @@ def print_summary(summary: dict[str, Any], out: Path) -> None:
         "archives": "\n".join(summary["archives"]),
         "default version": summary["default_version"],
         "server up, 1.0 ready": f"{summary['server_up_s']} s, {summary['deploy_s']} s more",
-        "batches": f"{sizes} requests",
+        f"batches of {BURST} at once": f"{sizes} requests",
         "load": f"{load['requests']} requests by {load['users']} users, {load['failures']} failed",
         "": f"{load['rps']}/s, p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms",
         "memory": f"Java {java:.0f} MiB, all {sum(memory.values()):.0f} MiB with two versions",

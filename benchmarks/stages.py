@@ -126,8 +126,8 @@ def with_pillow(photos: Sequence[bytes]) -> float:
 
 def served(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
     """Let a real server answer: CPU-ms an answer of "python" and "java", by width."""
-    ours, rows = contenders()["flying-objects"], {}
-    running = ours.start(ours, given)
+    rows: dict[int, dict[str, float]] = {}
+    running = start_ours(Contender("flying-objects", start_ours), given)
     try:
         for width in (widths[0], *widths):  # the first load warms Java up
             photos = draw_photos(width)

@@ -1,0 +1,186 @@
+"""A server's commands as their users meet them: results, and one clear line for what is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+Complaint = Callable[[subprocess.CompletedProcess[str]], str]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",),
+        ("token",),
+        ("models", "list"),
+        ("models", "promote", "1.0"),
+        ("models", "deploy", "a.mar"),
+        ("models", "rollback"),
+        ("models", "scale", "1.0", "1"),
+        ("models", "retire", "1.0"),
+        ("models", "diff"),
+        ("models", "history"),
+        ("models", "shadow", "1.0", "--photos", "."),
+        ("canary", "start", "1.0"),
+        ("predict", __file__),
+    ],
+    ids=" ".join,
+)
+def test_no_server_runs(
+    inside: FlyObj, complaint: Complaint, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    result = inside(*command, "--home", tmp_path, code=2)
+    assert "start one with `flyobj serve --detach" in complaint(result)
+
+
+def test_stop_without_a_server_is_no_error(inside: FlyObj, tmp_path: Path) -> None:
+    assert "no server ran" in inside("stop", "--home", tmp_path).stdout
+
+
+def test_status_and_models_list(inside: FlyObj, server: "Home") -> None:
+    status = json.loads(inside("status", "--home", server.path, "--json").stdout)
+    versions = json.loads(inside("models", "list", "--home", server.path, "--json").stdout)
+    assert status["versions"] == versions
+    (version,) = versions
+    assert (version["version"], version["default"]) == ("1.0", True)
+    assert version["ready"] == version["workers"] > 0
+    assert status["port"] == server.port
+    assert len(status["memory_mib"]) == 1 + version["workers"]
+    assert all(0 < seconds <= 3600 for seconds in status["tokens_last_s"].values())
+    table = inside("models", "list", "--home", server.path).stdout
+    assert "1.0" in table
+    assert "yes" in table
+
+
+def test_token(inside: FlyObj, server: "Home") -> None:
+    keys = json.loads((server.path / "key_file.json").read_text())
+    result = inside("token", "--home", server.path)
+    assert (result.stdout, result.stderr) == (keys["inference"]["key"] + "\n", "")
+
+
+def test_predict(flyobj: FlyObj, server: "Home", dataset: Path) -> None:
+    photos = sorted((dataset / "test").rglob("*.jpg"))[:2]
+    home = ("--home", server.path)
+    answers = json.loads(flyobj("predict", *photos, *home, "--json").stdout)
+    assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
+    for answer in answers:
+        assert answer["confidence"] == answer["probabilities"][answer["predicted"]]
+    shown = flyobj("predict", photos[0], *home, "--version", "1.0").stdout
+    assert f"{answers[0]['confidence']:.3f}" in shown
+
+
+def test_predict_on_what_is_no_photo(
+    inside: FlyObj, complaint: Complaint, server: "Home", dataset: Path, tmp_path: Path
+) -> None:
+    text, photo = tmp_path / "notes.jpg", next((dataset / "test").rglob("*.jpg"))
+    text.write_text("words")
+    result = inside("predict", text, photo, "--home", server.path, "--json", code=2)
+    assert "1 of 2 photos" in complaint(result)
+    bad, good = json.loads(result.stdout)
+    assert "is no photo; send one of JPEG" in bad["error"]
+    assert good["predicted"] in good["probabilities"]
+
+
+def test_predict_on_a_missing_file(inside: FlyObj, complaint: Complaint, tmp_path: Path) -> None:
+    result = inside("predict", tmp_path / "no.jpg", "--home", tmp_path, code=2)
+    assert "no such file" in complaint(result)
+
+
+def test_deploy_what_is_no_archive(
+    inside: FlyObj, complaint: Complaint, server: "Home", tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mar"
+    path.write_text("words")
+    result = inside("models", "deploy", path, "--home", server.path, code=2)
+    assert "a.mar' is no archive of ours" in complaint(result)
+
+
+def test_deploy_what_is_deployed(inside: FlyObj, server: "Home", archive_path: Path) -> None:
+    result = inside("models", "deploy", archive_path, "--home", server.path)
+    assert "version 1.0 is ready with 2 workers" in result.stdout
+
+
+def test_looking_at_versions(inside: FlyObj, complaint: Complaint, server: "Home") -> None:
+    place = ("--home", server.path, "--json")
+    shown = json.loads(inside("models", "show", "1.0", *place).stdout)
+    assert (shown["version"], shown["model"]["input_size"]) == ("1.0", 64)
+    assert json.loads(inside("models", "diff", *place).stdout) == []
+    assert json.loads(inside("models", "apply", *place).stdout) == []
+    first = json.loads(inside("models", "history", *place).stdout)[0]
+    assert (first["operation"], first["version"], first["outcome"]) == ("deploy", "1.0", "done")
+    missing = inside("models", "show", "7.0", "--home", server.path, code=2)
+    assert "version '7.0' isn't on the server" in complaint(missing)
+
+
+def test_probes(inside: FlyObj, complaint: Complaint, server: "Home", tmp_path: Path) -> None:
+    for probe in ("--live", "--ready"):
+        assert inside("status", probe, "--home", server.path).stdout == ""
+        assert "no server runs" in complaint(inside("status", probe, "--home", tmp_path, code=1))
+
+
+def test_promote_what_is_not_deployed(inside: FlyObj, complaint: Complaint, server: "Home") -> None:
+    result = inside("models", "promote", "7.0", "--home", server.path, code=2)
+    assert "version '7.0' isn't deployed" in complaint(result)
+
+
+def test_serve_on_a_port_in_use(
+    inside: FlyObj, complaint: Complaint, server: "Home", tmp_path: Path
+) -> None:
+    places = ("--home", tmp_path / "home", "--model-store", tmp_path / "store")
+    result = inside("serve", "--detach", "--port", server.port, *places, code=2)
+    assert f"port {server.port} (for inference) is in use by 'java'" in complaint(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_detached_and_stop(
+    flyobj: FlyObj, inside: FlyObj, new_home: Callable[[str], "Home"]
+) -> None:
+    home = new_home("detached")
+    places = ("--home", home.path, "--model-store", home.store)
+    document = json.loads(flyobj("serve", "--detach", "--port", home.port, *places, "--json").stdout)
+    assert (document["port"], document["versions"]) == (home.port, [])
+    assert home.path.is_dir()
+    assert "stopped" in inside("stop", "--home", home.path).stdout
+    assert not (home.path / "server.json").exists()
+
+
+def test_serve_in_the_foreground_until_sigterm(
+    new_home: Callable[[str], "Home"], tmp_path: Path
+) -> None:
+    """As systemd runs it, with settings of one's own."""
+    home = new_home("foreground")
+    config = tmp_path / "mine.properties"
+    config.write_text((ROOT / "config.properties").read_text() + "\ntoken_expiration_min=30\n")
+    places = ["--home", str(home.path), "--model-store", str(home.store), "--port", str(home.port)]
+    command = [str(Path(sys.executable).with_name("flyobj")), "serve", *places, "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert "nothing deployed yet" in process.stdout.readline()
+        with home.client() as client:
+            assert 1700 < client.token_lasts_s("inference") <= 1800
+        process.terminate()
+        assert process.wait(60) == 0
+    assert not (home.path / "server.json").exists()
+
+
+def test_serve_refuses_a_store_that_it_cannot_bring_back(
+    inside: FlyObj, complaint: Complaint, new_home: Callable[[str], "Home"], server: "Home"
+) -> None:
+    home = new_home("lost")
+    home.store.mkdir()
+    shutil.copy(server.store / "deployment.json", home.store)
+    places = ("--home", home.path, "--model-store", home.store)
+    result = inside("serve", "--detach", "--port", home.port, *places, code=2)
+    assert "flying_objects-1.0.mar': no such file" in complaint(result)
+    assert not (home.path / "server.json").exists()  # and the server is ended

@@ -1,0 +1,141 @@
+"""`flyobj train`, `evaluate`, `calibrate` and `archive` as their users meet them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    pass
+
+FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+Complaint = Callable[[subprocess.CompletedProcess[str]], str]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "data/train': no such folder"),
+        (lambda data: (data / "train").mkdir(parents=True), "has 0 class folder(s)"),
+        (lambda data: (data / "train" / "a").mkdir(parents=True), "has 1 class folder(s) ['a']"),
+    ],
+    ids=["missing", "empty", "one class"],
+)
+def test_train_on_wrong_data(
+    inside: FlyObj, complaint: Complaint, tmp_path: Path, make: Callable[[Path], None], message: str
+) -> None:
+    make(tmp_path / "data")
+    command = ["train", tmp_path / "data", "--out", tmp_path / "run", "--weights", "none"]
+    assert message in complaint(inside(*command, code=2))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "train needs DATA and --out RUN, or --resume RUN"),
+        (("photos",), "train needs DATA and --out RUN"),
+        (("--resume", "no"), "'no' has no settings.json; give the run folder"),
+        (("--resume", "r", "--size", 96, "--rate", 0.1), "['size'] can't be changed, only ['devices', "),
+        (("photos", "--resume", "r"), "['data'] can't be changed"),
+        (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
+    ],
+)
+def test_train_with_wrong_options(
+    inside: FlyObj, complaint: Complaint, options: tuple[object, ...], message: str
+) -> None:
+    assert message in complaint(inside("train", *options, code=2))
+
+
+def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, tmp_path: Path) -> None:
+    options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--batch-size", 8)
+    command = ("train", dataset, "--out", tmp_path / "run", *options, "--lr-find-only", "--json")
+    found = json.loads(inside(*command).stdout)
+    assert list(found["rates"]) == ["whole"]
+    assert (tmp_path / "run" / "logs" / "range_test-whole.png").is_file()
+    shown = inside("data", "preview", dataset, "--out", tmp_path / "p.png", "--size", 32, "--json")
+    assert json.loads(shown.stdout) == {"picture": str(tmp_path / "p.png"), "photos": 8}
+
+
+def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
+    """A run keeps its evaluation, each split its own; the figures of test go into the bundle."""
+    command = ("evaluate", run_copy, "--data", dataset)
+    result = json.loads(inside(*command, "--json").stdout)
+    assert (result["split"], result["photos"]) == ("test", 8)
+    assert result == json.loads((run_copy / "evaluation" / "evaluation.json").read_text())
+    figures = json.loads((run_copy / "bundle" / "metrics.json").read_text())
+    assert figures["confusion"] == result["confusion"]
+    assert "mistakes" not in figures
+    shown = inside(*command, "--split", "train", "--group-regex", r"\d\.").stdout
+    assert "accuracy" in shown
+    assert (run_copy / "evaluation-train" / "report.html").is_file()
+    assert json.loads((run_copy / "bundle" / "metrics.json").read_text()) == figures
+    document = json.loads((run_copy / "run.json").read_text())  # as if it had been trained with groups
+    document["settings"]["group_regex"] = r"(\d)\."
+    (run_copy / "run.json").write_text(json.dumps(document))
+    assert r"groups by (\d)\." in json.loads(inside(*command, "--json").stdout)["intervals_over"]
+
+
+def test_evaluate_elsewhere(
+    inside: FlyObj, complaint: Complaint, run_copy: Path, dataset: Path, tmp_path: Path
+) -> None:
+    command = ("evaluate", run_copy, "--data", dataset, "--out", tmp_path / "out")
+    inside(*command)
+    assert not (run_copy / "evaluation").exists()
+    assert "exists already; name another folder, or give --force" in complaint(inside(*command, code=2))
+    said = inside("evaluate", run_copy / "bundle", "--data", dataset).stdout
+    assert "--out DIR draws a report" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "nothing"), "nothing': no such folder"),
+        (("--group-regex", "("), "is no regular expression"),
+        (("--group-regex", "clip"), "finds nothing in any file name"),
+        (("--unknown", "nowhere"), "has no readable photo"),
+        (("--against", "nowhere"), "is nothing to evaluate"),
+        (("--out", __file__), "is a file; name a folder"),
+    ],
+)
+def test_evaluate_on_wrong_input(
+    inside: FlyObj,
+    complaint: Complaint,
+    run_copy: Path,
+    dataset: Path,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    result = inside("evaluate", run_copy, "--data", dataset, *options, code=2)
+    assert message in complaint(result)
+    assert not (run_copy / "evaluation").exists()
+
+
+def test_calibrate(inside: FlyObj, run_copy: Path) -> None:
+    shown = inside("calibrate", run_copy, "--reject-rate", 0.25).stdout
+    assert "fewer than 100" in shown
+    assert "1 of the validation photos" in shown
+    result = json.loads(inside("calibrate", run_copy, "--json").stdout)
+    assert (result["photos"], result["reject_below"]) == (4, None)
+
+
+def test_archive_of_a_bundle_with_an_unknown_key(
+    inside: FlyObj, complaint: Complaint, run_copy: Path, tmp_path: Path
+) -> None:
+    path = run_copy / "bundle" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
+    command = ["archive", run_copy, "--version", "1.0", "--model-store", tmp_path / "store"]
+    assert "unknown keys ['colour']" in complaint(inside(*command, code=2))
+    assert not (tmp_path / "store").exists()
+
+
+def test_archive_of_a_version_that_exists(
+    inside: FlyObj, complaint: Complaint, run: Path, archive_path: Path
+) -> None:
+    before = archive_path.stat()
+    command = ["archive", run, "--version", "1.0", "--model-store", archive_path.parent]
+    assert "exists already" in complaint(inside(*command, code=2))
+    assert archive_path.stat() == before

@@ -1,0 +1,55 @@
+"""What each command says of itself, and of words it does not know."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import typer
+
+import cli
+
+FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def names_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from names_of(inner, (*path, name))
+
+
+COMMANDS = list(names_of(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "flyobj")
+def test_help(inside: FlyObj, command: tuple[str, ...]) -> None:
+    result = inside(*command, "--help")
+    assert result.stderr == ""
+    usage = next(line for line in result.stdout.splitlines() if "Usage: " in line)
+    assert " ".join(command) in usage
+    said = [line for line in result.stdout.splitlines() if line.startswith(" ") and line.strip()]
+    assert len(said) > 1  # the usage and what it does
+
+
+def test_the_command_itself(flyobj: FlyObj) -> None:
+    assert "Usage: flyobj [OPTIONS] COMMAND" in flyobj("--help").stdout
+
+
+def test_all_the_commands_are_there() -> None:
+    assert {("train",), ("serve",), ("data", "synthesize"), ("models", "deploy")} <= set(COMMANDS)
+
+
+def test_help_does_not_wait_for_pytorch() -> None:
+    script = "import sys, cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "typer" in loaded
+    assert not {"torch", "cv2", "lightning", "albumentations", "httpx", "ts"} & set(loaded)
+
+
+@pytest.mark.parametrize("bad", [("train", "--size", "big"), ("nonsense",), ("serve", "--port", "many")])
+def test_wrong_usage(flyobj: FlyObj, bad: tuple[str, ...]) -> None:
+    result = flyobj(*bad, code=2)
+    assert result.stdout == ""
+    assert "Usage: flyobj" in result.stderr
