@@ -38,7 +38,7 @@ import model.image
 from benchmarks.handler import handled
 from benchmarks.inputs import SIZE, draw_photos, expected_answers, prepare
 from benchmarks.measure import cpu_s, put_load
-from benchmarks.peers import Site, contenders
+from benchmarks.peers import Contender, Site, start_ours
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
