@@ -85,11 +85,17 @@ class Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return the pixels and the texts of round values."""
-        sizes = [base * 10**power for power in range(-2, 6) for base in (1, 2, 5)]
+        sizes = _round_values((1, 2, 5))
         if not self.log:
             step = next(size for size in sizes if (self.high - self.low) / size <= 8)
             sizes = [step * n for n in range(math.ceil(self.low / step), int(self.high / step) + 1)]
+        elif self.high / self.low < 10:  # the decade's 1, 2 and 5 would be one or two ticks
+            sizes = _round_values((1, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
         return [(self.at(value), f"{value:g}") for value in sizes if self.low <= value <= self.high]
+
+
+def _round_values(bases: Sequence[float]) -> list[float]:
+    return [base * 10**power for power in range(-2, 6) for base in bases]
 
 
 def _axes(xs: Sequence[float], ys: Sequence[float], height: int, log: bool) -> tuple[Axis, Axis]:
