@@ -8,9 +8,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from benchmarks.capacity import Settings
-    from benchmarks.capacity_compare import Comparison
-    from benchmarks.capacity_records import Capacity, Probe
+    from benchmarks.capacity.compare import Comparison
+    from benchmarks.capacity.find import Settings
+    from benchmarks.capacity.records import Capacity, Probe
     from loadtest.search import Step
 
 

@@ -16,7 +16,7 @@ from cli.capacity import ProbeLog, differences_of, lines_of
 from cli.options import DEFAULT_HOME, Home, Json, emit, photos_from
 
 if TYPE_CHECKING:
-    from benchmarks.capacity import Settings
+    from benchmarks.capacity.find import Settings
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def loadtest(
     if compare:
         _compare(compare, out, as_json)
     elif find_capacity:
-        from benchmarks.capacity import Settings
+        from benchmarks.capacity.find import Settings
 
         settings = Settings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
         _find_capacity(settings, photos, out, home, as_json)
@@ -101,9 +101,9 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 def _find_capacity(
     settings: "Settings", photos: Path | None, out: Path | None, home: Path, as_json: bool
 ) -> None:
-    from benchmarks.capacity import find_capacity
-    from benchmarks.capacity_page import write_page
-    from benchmarks.capacity_records import PAGE, check_folder, require_knee, write_figures
+    from benchmarks.capacity.find import find_capacity
+    from benchmarks.capacity.page import write_page
+    from benchmarks.capacity.records import PAGE, check_folder, require_knee, write_figures
     from serving import server
     from serving.client import Client
 
@@ -120,9 +120,9 @@ def _find_capacity(
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None, as_json: bool) -> None:
-    from benchmarks.capacity_compare import compare, require_no_regression
-    from benchmarks.capacity_page import write_comparison
-    from benchmarks.capacity_records import check_folder, read_capacity
+    from benchmarks.capacity.compare import compare, require_no_regression
+    from benchmarks.capacity.page import write_comparison
+    from benchmarks.capacity.records import check_folder, read_capacity
     from model.errors import InputError
 
     if out:

@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.capacity import Settings, find_capacity
-from benchmarks.capacity_compare import compare, require_no_regression
-from benchmarks.capacity_page import write_comparison, write_page
-from benchmarks.capacity_records import (
+from benchmarks.capacity.compare import compare, require_no_regression
+from benchmarks.capacity.find import Settings, find_capacity
+from benchmarks.capacity.page import write_comparison, write_page
+from benchmarks.capacity.records import (
     Capacity,
     Ended,
     Probe,

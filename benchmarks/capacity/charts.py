@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from benchmarks.capacity_compare import by_rate
-from benchmarks.capacity_records import Capacity, Probe
+from benchmarks.capacity.compare import by_rate
+from benchmarks.capacity.records import Capacity, Probe
 from loadtest.search import Verdict
 from training.drawing import BLUE, GREEN, GREY, RED, Chart, Theme
 

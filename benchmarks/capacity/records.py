@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.watch import PARTS, Sample
+from benchmarks.capacity.watch import PARTS, Sample
 from loadtest.figures import Figures, Latencies
 from loadtest.search import Knee, Verdict
 from model.errors import FlyobjError, InputError, Interrupted

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 
 import psutil
 
-from benchmarks.capacity_records import Capacity, Ended, Probe, Second, machine
-from benchmarks.watch import Sample, Watch
+from benchmarks.capacity.records import Capacity, Ended, Probe, Second, machine
+from benchmarks.capacity.watch import Sample, Watch
 from loadtest.figures import Limits, figures_of
 from loadtest.generator import Generator, GeneratorFailed, Sent
 from loadtest.photos import Photos

@@ -7,9 +7,9 @@ from typing import Any
 
 import jinja2
 
-from benchmarks.capacity_charts import charts_of, compared
-from benchmarks.capacity_compare import KNEE_NOISE, Comparison
-from benchmarks.capacity_records import Capacity
+from benchmarks.capacity.charts import charts_of, compared
+from benchmarks.capacity.compare import KNEE_NOISE, Comparison
+from benchmarks.capacity.records import Capacity
 from loadtest.figures import DISTURBED
 from loadtest.search import Verdict
 from loadtest.sizing import HEADROOM, SPARE, core_hours, machines
@@ -31,7 +31,7 @@ def write_page(capacity: Capacity, path: Path) -> None:
         "spare": SPARE,
         "memory_mib": _memory(capacity),
     }
-    _write("capacity.html.j2", charts_of(capacity), facts, path)
+    _write("report.html.j2", charts_of(capacity), facts, path)
 
 
 def write_comparison(c: Comparison, before: Capacity, after: Capacity, path: Path) -> None:
@@ -41,7 +41,7 @@ def write_comparison(c: Comparison, before: Capacity, after: Capacity, path: Pat
     pairs = _pairs(before, after)
     facts = {"c": c, "before": before, "after": after, "pairs": pairs, "noise": KNEE_NOISE}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write("capacity_compare.html.j2", [chart], facts, path)
+    _write("compare.html.j2", [chart], facts, path)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _memory(capacity: Capacity) -> float | None:
 
 
 def _write(template: str, charts: Sequence[Chart], facts: dict[str, Any], path: Path) -> None:
-    loader = jinja2.PackageLoader("benchmarks", "")
+    loader = jinja2.PackageLoader("benchmarks.capacity", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

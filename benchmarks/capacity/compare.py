@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.capacity_records import Capacity, Probe
+from benchmarks.capacity.records import Capacity, Probe
 from loadtest.search import Verdict
 from model.errors import FlyobjError, InputError
 
