@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -78,10 +77,12 @@ def test_a_slow_version_fails_the_thresholds(
     assert good.returncode == 0, good.stderr
 
 
-def test_two_workers_count_what_the_server_counts(locust: "Locust", server: Any) -> None:
+def test_two_workers_count_what_the_server_counts(
+    locust: "Locust", server: Any, meeting: dict[str, int]
+) -> None:
     with server.client() as client:
         before = answered(client)
-        ended = locust.headless(processes=2, users=4, max_p99_ms=0.001, **master_port())
+        ended = locust.headless(processes=2, users=4, max_p99_ms=0.001, **meeting)
         assert ended.returncode == 1  # the master judges
         assert "--max-p99-ms 0.001" in ended.stderr
         sent = locust.requests()
@@ -98,17 +99,10 @@ def answered(client: Any) -> int:
     return sum(size * count for size, count in client.batch_sizes().items())
 
 
-def master_port() -> dict[str, int]:
+@pytest.fixture
+def meeting(free_port: int) -> dict[str, int]:
     """Options with which a master and its workers find each other."""
-    port = free_port()
-    return {"master_port": port, "master_bind_port": port}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return {"master_port": free_port, "master_bind_port": free_port}
 
 
 def test_a_shape_goes_by_its_table(locust: "Locust") -> None:
@@ -210,16 +204,17 @@ def test_what_is_wrong_is_said(locust: "Locust", changed: dict[str, str], messag
     assert "Traceback" not in ended.stderr
 
 
-def test_workers_dont_wait_for_a_server_that_is_not_there(locust: "Locust") -> None:
-    ended = locust.headless(processes=2, host="http://127.0.0.1:9", **master_port())
+def test_workers_dont_wait_for_a_server_that_is_not_there(
+    locust: "Locust", meeting: dict[str, int]
+) -> None:
+    ended = locust.headless(processes=2, host="http://127.0.0.1:9", **meeting)
     assert ended.returncode == 2
     assert "no server answers" in ended.stderr
 
 
-def test_the_web_page_runs_a_load(locust: "Locust") -> None:
-    port = free_port()
-    process = locust.start(web_host="127.0.0.1", web_port=port, users=None, run_time=None, csv=None)
-    page = f"http://127.0.0.1:{port}"
+def test_the_web_page_runs_a_load(locust: "Locust", free_port: int) -> None:
+    process = locust.start(web_host="127.0.0.1", web_port=free_port, users=None, run_time=None, csv=None)
+    page = f"http://127.0.0.1:{free_port}"
     try:
         assert "Locust" in wait_for(lambda: httpx.get(page)).text
         started = httpx.post(f"{page}/swarm", data={"user_count": 2, "spawn_rate": 2})
