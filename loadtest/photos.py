@@ -33,7 +33,7 @@ def photos_to_send(folder: Path | None) -> Photos:
         FileNotFoundError: the folder has none.
     """
     if folder is None:
-        return draw_photos()
+        return _drawn()
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise FileNotFoundError(f"no photos under {str(folder)!r}; give --photos DIR")
@@ -42,13 +42,13 @@ def photos_to_send(folder: Path | None) -> Photos:
     return Photos(files, frozenset(p.parent.name for p in found if p.parent != folder))
 
 
-def draw_photos() -> Photos:
-    """Draw JPEGs of the sizes above: a soft ground, some shapes, a sensor's grain."""
+def _drawn() -> Photos:
     rng = random.Random(0)
     return Photos(tuple(_draw(rng, w, h) for w, h, count in SIZES for _ in range(count)))
 
 
 def _draw(rng: random.Random, width: int, height: int) -> bytes:
+    """Draw a JPEG: a soft ground, some shapes, a sensor's grain."""
     ground = Image.frombytes("RGB", (8, 6), rng.randbytes(8 * 6 * 3))
     photo = ground.resize((width, height), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(photo)
