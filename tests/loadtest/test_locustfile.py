@@ -124,10 +124,9 @@ def test_a_load_generator_at_its_limit_is_named(locust: "Locust", tmp_path: Path
 @contextmanager
 def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None]]]:
     """Stand before the server on `port`; yields the own port, when the load begins, how to die."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    where: list[int] = []
+    ready, asked = threading.Event(), threading.Event()
+    where: list[tuple[asyncio.AbstractEventLoop, int]] = []
     writers: set[asyncio.StreamWriter] = set()
-    asked = threading.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
@@ -145,7 +144,7 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
 
     async def serve() -> None:
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        where.append(server.sockets[0].getsockname()[1])
+        where.append((asyncio.get_running_loop(), server.sockets[0].getsockname()[1]))
         ready.set()
         await ended.wait()
         server.close()
@@ -153,20 +152,20 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
             writer.close()
 
     ended = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))  # which cancels what still pumps
     thread.start()
     ready.wait()
+    loop, own_port = where[0]
 
     def die() -> None:
         loop.call_soon_threadsafe(ended.set)
         thread.join()
 
     try:
-        yield where[0], asked, die
+        yield own_port, asked, die
     finally:
         if thread.is_alive():
             die()
-        loop.close()
 
 
 def test_a_server_that_dies_half_way(locust: "Locust", server: Any, tmp_path: Path) -> None:
