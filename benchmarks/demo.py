@@ -29,6 +29,7 @@ from model.errors import FlyobjError, InputError
 from model.files import write_json
 from serving import server
 from serving.client import Client
+from serving.ports import free_port
 
 PER_CLASS = 600
 RATE = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
@@ -107,7 +108,7 @@ class Demo:
     def serve(self, archive: Path) -> None:
         """Start TorchServe on free ports and deploy the first version."""
         started = time.monotonic()
-        port = server.free_port()
+        port = free_port()
         options = ["--port", port, "--model-store", self.store, "--home", self.home]
         self.flyobj("serve", "--detach", *options)
         self.summary["server_up_s"] = round(time.monotonic() - started, 1)

@@ -38,8 +38,8 @@ from serving.client import Client
 from serving.deployment import Deployed, Deployment, write_deployment
 from serving.elsewhere import Elsewhere
 from serving.members import Member, named
+from serving.ports import free_port
 from serving.reconcile import reconcile
-from serving.server import free_port
 from serving.versions import list_versions
 
 SERVERS = 3

@@ -38,8 +38,8 @@ from model.predictor import Predictor
 from serving import server
 from serving.archive import build_archive
 from serving.client import Client
+from serving.ports import free_port
 from serving.rollout import deploy
-from serving.server import free_port
 
 GOOD_SHARE = 0.2
 MEMORY_GOAL = 1.1

@@ -32,8 +32,8 @@ from model.errors import FlyobjError, InputError
 from serving import server
 from serving.archive import ROOT, build_archive
 from serving.client import Client
+from serving.ports import free_port
 from serving.rollout import deploy, promote
-from serving.server import free_port
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "flying-objects.json"

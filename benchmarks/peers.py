@@ -28,7 +28,7 @@ from model.errors import FlyobjError
 from serving import server
 from serving.archive import MODEL_NAME, ROOT
 from serving.client import Client
-from serving.server import free_port
+from serving.ports import free_port
 
 PINS = ROOT / "benchmarks" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"

@@ -36,9 +36,9 @@ from serving.archive import build_archive
 from serving.bring_up import wait_ready
 from serving.client import Client
 from serving.deployment import read_deployment
+from serving.ports import free_port
 from serving.reconcile import reconcile
 from serving.rollout import deploy, promote, retire, rollback, scale
-from serving.server import free_port
 from serving.versions import list_versions
 
 _PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many

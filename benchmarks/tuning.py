@@ -141,11 +141,12 @@ def as_config(settings: Settings) -> dict[str, Value]:
 def from_config(config: dict[str, Value], where: str) -> Settings:
     """Read the settings from what a `model-config.yaml` says."""
     try:
-        return Settings(**{key: config[names[0]] for key, names in NAMES.items()})  # type: ignore[arg-type]
+        values: dict[str, Any] = {key: config[names[0]] for key, names in NAMES.items()}
     except KeyError as error:
         raise InputError(
             f"{where} has no {error}; give it a line of its own, as the file of this checkout has it"
         ) from error
+    return Settings(**values)
 
 
 def tune(archive: Path, plan: Plan, photos: Photos, defaults: Settings, told: Told) -> Tuned:

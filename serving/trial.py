@@ -22,6 +22,7 @@ from serving.archive import Archive, read_archive
 from serving.bring_up import check_golden, wait_ready
 from serving.client import Client
 from serving.model_config import Value, changed
+from serving.ports import free_port
 
 _CONFIG, _MANIFEST = "model-config.yaml", "MAR-INF/MANIFEST.json"
 
@@ -95,7 +96,7 @@ def trial_server(path: Path) -> Iterator[TrialServer]:
     archive = read_archive(path)
     with tempfile.TemporaryDirectory(prefix="flyobj-trial-") as name:
         folder = Path(name)
-        running = life.start(folder / "home", life.free_port(), folder / "store")
+        running = life.start(folder / "home", free_port(), folder / "store")
         try:
             with Client(running) as client:
                 yield TrialServer(running, client, archive, folder)

@@ -11,6 +11,7 @@ from ts.context import Context, RequestProcessor
 
 from handler.answers import Item, Reply, explanation, respond, server_timing
 from handler.errors import WrongJson
+from handler.uploads import Shape
 from model.errors import (
     PhotoError,
     PhotoTooLarge,
@@ -104,8 +105,8 @@ def test_what_is_our_fault_is_not_told_to_clients() -> None:
     ("shape", "body"),
     [("object", RIGHT), ("list", [RIGHT]), ("predictions", {"predictions": [RIGHT]})],
 )
-def test_shapes(context: Context, shape: str, body: object) -> None:
-    assert respond(context, 0, Reply([answered()], shape), TIMING) == body  # type: ignore[arg-type]
+def test_shapes(context: Context, shape: Shape, body: object) -> None:
+    assert respond(context, 0, Reply([answered()], shape), TIMING) == body
     assert context.get_response_status(0) == (200, "OK")
     assert context.get_response_content_type(0) == "application/json"
 
