@@ -85,7 +85,7 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
         client.keep_tokens()
     command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
-    command += ["--key-file", str(Path(running.home) / "key_file.json")]
+    command += ["--key-file", str(running.key_file or "")]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
     process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])

@@ -25,7 +25,7 @@ from loadtest import answers, bodies, thresholds
 from loadtest.photos import Photos, photos_to_send
 from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
-from loadtest.tokens import KeyFile, is_refused
+from loadtest.tokens import KeyFile, authorization, is_refused
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -51,7 +51,8 @@ def add_options(parser: Any) -> None:
     group = parser.add_argument_group("flying-objects")
     photos = "Folder of CLASS/ photos; without it, drawn ones of 320 to 1920 px"
     group.add_argument("--photos", default="", help=photos)
-    group.add_argument("--key-file", default="runs/server/key_file.json", help="TorchServe's tokens")
+    keys = "TorchServe's tokens; '' for a server that needs none"
+    group.add_argument("--key-file", default="runs/server/key_file.json", help=keys)
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
     shape = "How the users come and go, in shares of --users and --run-time"
     group.add_argument("--shape", choices=tuple(SHAPES), help=shape)
@@ -71,7 +72,7 @@ def prepare(environment: Any, **_: Any) -> None:
         options.tags = ["predict"]
     bound(environment)
     try:
-        keys = KeyFile(Path(options.key_file))
+        keys = KeyFile(Path(options.key_file) if options.key_file else None)
         if options.headless and not isinstance(environment.runner, WorkerRunner):
             host = environment.host or DEFAULT_HOST
             if why_not := why_not_ready(host, keys.token(), options.model_version):
@@ -247,7 +248,7 @@ class PhotoUser(FastHttpUser):
 
     def post(self, path: str, body: bodies.Body, token: str, name: str) -> Any:
         """Send a request; Locust counts it when the response's `with` is left."""
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": body.kind}
+        headers = authorization(token) | {"Content-Type": body.kind}
         return self.client.post(path, data=body.content, headers=headers, name=name, catch_response=True)
 
     @staticmethod

@@ -23,6 +23,7 @@ from geventhttpclient import HTTPClient
 from geventhttpclient.response import HTTPParseError
 
 from loadtest.answers import what_is_wrong
+from loadtest.tokens import authorization
 
 MAX_WAITING = 800  # requests under way; the client looks after its sockets with select(), to 1024
 _AHEAD_S = 0.05  # from an order to its time 0
@@ -85,7 +86,7 @@ class Load:
     def __init__(self, loop: OpenLoop, order: dict[str, Any], start: float) -> None:
         """Make room for every arrival."""
         self.loop, self.start, self.arrivals = loop, start, order["arrivals"]
-        self.headers = {"Authorization": f"Bearer {order['token']}", "Content-Type": "image/jpeg"}
+        self.headers = authorization(order["token"]) | {"Content-Type": "image/jpeg"}
         self.waiting: set[int] = set()
         self.failed = 0
         n = len(self.arrivals)

@@ -3,7 +3,7 @@
 import httpx
 
 from loadtest.answers import error_type
-from loadtest.tokens import is_refused
+from loadtest.tokens import authorization, is_refused
 
 _TIMEOUT_S = 10
 
@@ -20,9 +20,10 @@ def why_not_ready(host: str, token: str, version: str) -> str | None:
     It asks for the description of the model's API, which TorchServe answers itself: no worker is asked,
     nothing is counted in its metrics.
     """
-    headers = {"Authorization": f"Bearer {token}"}
     try:
-        answer = httpx.options(f"{host}{address(version)}", headers=headers, timeout=_TIMEOUT_S)
+        answer = httpx.options(
+            f"{host}{address(version)}", headers=authorization(token), timeout=_TIMEOUT_S
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return (
             f"no server answers at {host!r} ({type(error).__name__}); start one with "

@@ -17,9 +17,9 @@ _POLL_S = 0.02
 
 
 class KeyFile:
-    """TorchServe's `key_file.json`."""
+    """TorchServe's `key_file.json`; without one, the empty token of a server that needs none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         """Read the token.
 
         Raises:
@@ -36,6 +36,8 @@ class KeyFile:
 
     def instead_of(self, refused: str) -> str | None:
         """Return the token that replaces a refused one; None if the file has no other for a second."""
+        if self._path is None:
+            return None
         until = time.monotonic() + _NEW_TOKEN_S
         while self._token == refused:
             self._look()
@@ -53,6 +55,8 @@ class KeyFile:
             self._read_at = time.monotonic()
 
     def _read(self) -> str:
+        if self._path is None:
+            return ""
         try:
             token: str = json.loads(self._path.read_text())["inference"]["key"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -66,3 +70,8 @@ class KeyFile:
 def is_refused(status: int, body: str | None) -> bool:
     """Whether an answer says that the token isn't good (any more)."""
     return status == 400 and error_type(body) == "InvalidKeyException"
+
+
+def authorization(token: str) -> dict[str, str]:
+    """Return the header that a request with this token has; none for the empty one."""
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadtest import tokens
-from loadtest.tokens import KeyFile, is_refused
+from loadtest.tokens import KeyFile, authorization, is_refused
 
 
 def write(path: Path, key: str) -> None:
@@ -38,6 +38,14 @@ def test_the_new_token_may_come_a_moment_later(path: Path) -> None:
     timer.start()
     assert keys.instead_of("first") == "second"
     timer.join()
+
+
+def test_a_server_may_need_none() -> None:
+    keys = KeyFile(None)
+    assert keys.token() == ""
+    assert keys.instead_of("") is None
+    assert authorization("") == {}
+    assert authorization("a") == {"Authorization": "Bearer a"}
 
 
 def test_nobody_renews(path: Path) -> None:
