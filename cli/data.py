@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.options import Json, emit
 
 if TYPE_CHECKING:
-    from training.prepare.summary import Summary
+    from training.data.prepare.summary import Summary
 
 app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
 
@@ -46,8 +46,8 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Clean, prune and split a pile of photos; writes a manifest, a report and an ImageFolder."""
-    from training.prepare import pipeline
-    from training.prepare.settings import Settings
+    from training.data.prepare import pipeline
+    from training.data.prepare.settings import Settings
 
     settings = Settings(
         *(min_side, near, keep_near, not no_prune, clusters, prune_share, group_regex, test_share, seed)
@@ -72,7 +72,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Make from all shards what one run of `prepare` would have made."""
-    from training.prepare import pipeline
+    from training.data.prepare import pipeline
 
     _show(pipeline.merge(shards, out, copy=copy, force=force), out, as_json)
 
@@ -83,7 +83,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Draw DIR/report.html again."""
-    from training.prepare import pipeline
+    from training.data.prepare import pipeline
 
     path = pipeline.report(folder)
     emit({"report": str(path)}, as_json, f"{path}")
@@ -98,7 +98,7 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Draw photos beside augmented samples, as training sees them."""
-    from training.preview import preview
+    from training.fit.preview import preview
 
     n = preview(data, out, size, seed)
     emit({"picture": str(out), "photos": n}, as_json, f"{n} photos in {out}")
@@ -117,7 +117,7 @@ def synthesize(
     """Draw stand-in photos of quadcopters, winged drones and birds, as train/CLASS and test/CLASS."""
     from rich.progress import Progress
 
-    from training.synthetic import CLASSES, synthesize
+    from training.data.synthetic.draw import CLASSES, synthesize
 
     with Progress(console=rich.get_console()) as progress:
         task = progress.add_task("drawing", total=per_class * len(CLASSES))

@@ -23,9 +23,9 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from serving.fleet import Outcome
-    from serving.members import Member
-    from serving.reconcile import Change
+    from serving.fleet.apply import Outcome
+    from serving.fleet.inventory import FleetServer
+    from serving.rollout.reconcile import Change
 
 COLUMNS = "action", "version", "server", "deployment.json"
 
@@ -54,16 +54,16 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what `apply` would change on the server, or on each of several."""
-    from serving import server as life
-    from serving.client import Client
-    from serving.fleet import differences
-    from serving.reconcile import diff
+    from serving.fleet.apply import differences
+    from serving.rollout.reconcile import diff
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     if server or servers:
         with rich.get_console().status("looking at the servers"):
             _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
         return
-    with Client(life.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         _show(diff(client), as_json, "the server is as deployment.json says")
 
 
@@ -79,15 +79,16 @@ def apply(
 ) -> None:
     """Bring the server to what model-store/deployment.json says, or several, one after another."""
     from model.errors import InputError
-    from serving import fleet, reconcile
-    from serving import server as life
-    from serving.balancer import Balancer
-    from serving.client import Client
+    from serving.fleet import apply as fleet
+    from serving.fleet.balancer import Balancer
+    from serving.rollout import reconcile
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     if not server and not servers:
         if proxy:
             raise InputError("--proxy is for several servers; name them with --server or --servers")
-        with Client(life.require(home)) as client:
+        with Client(lifecycle.require(home)) as client:
             changes = reconcile.apply(client, timeout, wait)
         _show(changes, as_json, "nothing to do: the server is as deployment.json says")
         return
@@ -95,8 +96,8 @@ def apply(
     balancer = Balancer(proxy, [m.upstream for m in members], timeout) if proxy else None
     with rich.get_console().status("") as status:
         try:
-            outcomes = fleet.apply(members, model_store, balancer, timeout, wait, status.update)
-        except fleet.Stopped as error:
+            outcomes = fleet.apply_to_fleet(members, model_store, balancer, timeout, wait, status.update)
+        except fleet.FleetApplyFailed as error:
             _show_fleet(error.outcomes, as_json)
             raise
     _show_fleet(outcomes, as_json)
@@ -105,13 +106,15 @@ def apply(
         rich.get_console().print(begin, soft_wrap=True)
 
 
-def _members(names: list[str] | None, file: Path | None, store: Path, drained: bool) -> "list[Member]":
+def _members(
+    names: list[str] | None, file: Path | None, store: Path, drained: bool
+) -> "list[FleetServer]":
     from model.errors import InputError
-    from serving.members import named, read_members
+    from serving.fleet.inventory import parse_servers, read_inventory
 
     if names and file:
         raise InputError("give either --server, for each server, or --servers FILE")
-    return read_members(file, store, drained) if file else named(names or [], store, drained)
+    return read_inventory(file, store, drained) if file else parse_servers(names or [], store, drained)
 
 
 def _show(changes: "Sequence[Change]", as_json: bool, same: str) -> None:

@@ -16,7 +16,7 @@ from cli.capacity import ProbeLog, differences_of, lines_of
 from cli.options import DEFAULT_HOME, Home, Json, emit, photos_from
 
 if TYPE_CHECKING:
-    from benchmarks.capacity.find import Settings
+    from loadtest.capacity.find import CapacitySettings
 
 app = typer.Typer()
 
@@ -66,9 +66,9 @@ def loadtest(
     if compare:
         _compare(compare, out, as_json)
     elif find_capacity:
-        from benchmarks.capacity.find import Settings
+        from loadtest.capacity.find import CapacitySettings
 
-        settings = Settings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
+        settings = CapacitySettings(p99_ms, max_failures, first_rate, probe_seconds, max_minutes, seed)
         _find_capacity(settings, photos, out, home, as_json)
     else:
         raise typer.Exit(_locust(photos, home, context.args, as_json))
@@ -76,11 +76,11 @@ def loadtest(
 
 def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
-    from serving import server
-    from serving.archive import ROOT
-    from serving.client import Client
+    from serving.archive.build import ROOT
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    running = server.require(home)
+    running = lifecycle.require(home)
     with Client(running) as client:
         client.keep_tokens()
     command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
@@ -99,17 +99,17 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 
 
 def _find_capacity(
-    settings: "Settings", photos: Path | None, out: Path | None, home: Path, as_json: bool
+    settings: "CapacitySettings", photos: Path | None, out: Path | None, home: Path, as_json: bool
 ) -> None:
-    from benchmarks.capacity.find import find_capacity
-    from benchmarks.capacity.page import write_page
-    from benchmarks.capacity.records import PAGE, check_folder, require_knee, write_figures
-    from serving import server
-    from serving.client import Client
+    from loadtest.capacity.find import find_capacity
+    from loadtest.capacity.page import write_page
+    from loadtest.capacity.records import PAGE, check_folder, require_knee, write_figures
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, sent = server.require(home), photos_from(photos)
+    running, sent = lifecycle.require(home), photos_from(photos)
     with Client(running) as client, ProbeLog(settings) as watched:
         capacity = find_capacity(running, client, sent, settings, watched.begins, watched.ended)
     write_figures(capacity, out)
@@ -120,9 +120,9 @@ def _find_capacity(
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None, as_json: bool) -> None:
-    from benchmarks.capacity.compare import compare, require_no_regression
-    from benchmarks.capacity.page import write_comparison
-    from benchmarks.capacity.records import check_folder, read_capacity
+    from loadtest.capacity.compare import compare, require_no_regression
+    from loadtest.capacity.page import write_comparison
+    from loadtest.capacity.records import check_folder, read_capacity
     from model.errors import InputError
 
     if out:

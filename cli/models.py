@@ -22,8 +22,8 @@ from cli.options import (
 from cli.s3 import as_file
 
 if TYPE_CHECKING:
-    from serving.client import Client
-    from serving.shadow import Comparison
+    from serving.rollout.shadow import ShadowResult
+    from serving.server.client import Client
 
 SHOWN_FLIPS = 40
 
@@ -37,11 +37,11 @@ Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos ar
 @app.command("list")
 def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions, their workers, and which one is the default."""
-    from serving import server
-    from serving.client import Client
-    from serving.versions import list_versions
+    from serving.server import lifecycle
+    from serving.server.client import Client
+    from serving.server.versions import list_versions
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         versions = [asdict(v) for v in list_versions(client)]
     emit(versions, as_json, version_table(versions))
 
@@ -50,11 +50,11 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Show a version: workers, batching, archive, what its model says of itself."""
     from model.errors import InputError
-    from serving import server
-    from serving.client import Client
-    from serving.versions import find_version
+    from serving.server import lifecycle
+    from serving.server.client import Client
+    from serving.server.versions import find_version
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         found = find_version(client, version)
         if found is None:
             raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
@@ -80,11 +80,11 @@ def deploy(
 
     One in S3 is downloaded into the model store; a download that was cut off goes on where it ended.
     """
-    from serving import server
-    from serving.client import Client
-    from serving.rollout import deploy
+    from serving.rollout.operations import deploy
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         path = as_file(archive, Path(client.server.model_store))
         version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
@@ -110,16 +110,17 @@ def promote(
 ) -> None:
     """Let requests that name no version go to this one; `rollback` undoes it."""
     from model.errors import InputError
-    from serving import server, shadow
-    from serving.client import Client
-    from serving.rollout import promote
+    from serving.rollout import shadow
+    from serving.rollout.operations import promote
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     conditions = if_agree is not None or max_p99_ratio is not None
     if conditions != bool(photos or data):
         raise InputError(
             "--if-agree and --max-p99-ratio need --photos or --data, and the other way round"
         )
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         if conditions and client.default_version() != version:
             comparison = _compare(client, version, None, photos, data, None)
             shadow.require(comparison, if_agree, max_p99_ratio)
@@ -143,10 +144,11 @@ def shadow(
     as_json: Json = False,
 ) -> None:
     """Send the same photos to two versions: where do they differ, and which one is slower?"""
-    from serving import server, shadow
-    from serving.client import Client
+    from serving.rollout import shadow
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         comparison = _compare(client, version, against, photos, data, limit)
     if page:
         shadow.write_page(comparison, page)
@@ -156,11 +158,11 @@ def shadow(
 @app.command()
 def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
     """Make the version the default again that was it before the last `promote`."""
-    from serving import server
-    from serving.client import Client
-    from serving.rollout import rollback
+    from serving.rollout.operations import rollback
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         version = rollback(client, wait)
     emit({"default": version}, as_json, f"version {version} is the default again")
 
@@ -175,11 +177,11 @@ def scale(
     as_json: Json = False,
 ) -> None:
     """Give a version more or fewer workers; none is taken away while it has a request."""
-    from serving import server
-    from serving.client import Client
-    from serving.rollout import scale
+    from serving.rollout.operations import scale
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         found = scale(client, version, workers, timeout, wait)
     emit(asdict(found), as_json, f"version {version} has {found.ready} workers")
 
@@ -193,11 +195,11 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
-    from serving import server
-    from serving.client import Client
-    from serving.rollout import retire
+    from serving.rollout.operations import retire
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         retire(client, version, timeout, wait)
     emit({"retired": version}, as_json, f"version {version} is gone; its archive stays in the store")
 
@@ -209,10 +211,10 @@ app.command()(fleet.apply)
 @app.command()
 def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List what was done to the versions, when and by whom."""
-    from serving import server
-    from serving.history import read_history
+    from serving.rollout.history import read_history
+    from serving.server import lifecycle
 
-    store = Path(server.require(home).model_store)
+    store = Path(lifecycle.require(home).model_store)
     entries = [asdict(entry) for entry in read_history(store)]
     table = Table("time (UTC)", "operation", "version", "outcome", "who")
     for e in entries:
@@ -227,11 +229,11 @@ def _compare(
     photos: Path | None,
     data: Path | None,
     limit: int | None,
-) -> "Comparison":
+) -> "ShadowResult":
     from rich.progress import Progress
 
     from model.errors import InputError
-    from serving import shadow
+    from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
@@ -241,7 +243,7 @@ def _compare(
         return shadow.compare(client, version, against, found, lambda: progress.advance(task))
 
 
-def _show_comparison(c: "Comparison") -> list[Any]:
+def _show_comparison(c: "ShadowResult") -> list[Any]:
     times = Table("version", "p50", "p99")
     for name, t in ((c.version, c.times), (c.against, c.times_against)):
         times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")

@@ -22,7 +22,7 @@ def push(
     as_json: Json = False,
 ) -> None:
     """Put an archive into S3, with its hash; `flyobj models deploy` takes it from there."""
-    from serving.s3 import push
+    from serving.archive.s3 import push
 
     with _shown(f"uploading {archive.name}") as progress:
         pushed = push(archive, place, force=force, progress=progress)
@@ -35,7 +35,7 @@ def as_file(archive: str, store: Path) -> Path:
     """Take an archive as it is named: a file, or an address in S3, from where it comes into `store`."""
     if "://" not in archive:
         return Path(archive)
-    from serving.s3 import fetch
+    from serving.archive.s3 import fetch
 
     with _shown(f"downloading {archive}") as progress:
         return fetch(archive, store, progress)

@@ -34,7 +34,7 @@ def archive(
     as_json: Json = False,
 ) -> None:
     """Package a run as a .mar, checked to answer as training did with each engine that it holds."""
-    from serving.archive import build_archive
+    from serving.archive.build import build_archive
 
     with rich.get_console().status("packaging and checking"):
         path = build_archive(run, version, model_store, engine)
@@ -62,12 +62,13 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
-    from serving import health, server
-    from serving.client import Client
-    from serving.reconcile import reconcile
+    from serving.rollout import health
+    from serving.rollout.reconcile import reconcile
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     with rich.get_console().status("starting TorchServe"):
-        running = server.start(home, port, model_store, config, tokens)
+        running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
@@ -82,7 +83,7 @@ def serve(
                 keep = True
             else:
                 drain_s = drain
-                server.wait(running, client.keep_tokens)
+                lifecycle.wait(running, client.keep_tokens)
     finally:
         if not keep:
             health.stop(home, drain_s)
@@ -91,7 +92,7 @@ def serve(
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
     """End the server of this home, and its workers, once nobody waits for an answer."""
-    from serving import health
+    from serving.rollout import health
 
     with rich.get_console().status("waiting for the last answers"):
         ran, waiting = health.stop(home, drain)
@@ -111,19 +112,20 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say whether a server runs, where, with which versions, queues, memory and tokens."""
-    from serving import health, server
-    from serving.client import Client
-    from serving.versions import list_versions
+    from serving.rollout import health
+    from serving.server import lifecycle
+    from serving.server.client import Client
+    from serving.server.versions import list_versions
 
     if live or ready:
         _probe(health.why_not_ready(home) if ready else health.why_not_live(home))
         return
-    running = server.require(home)
+    running = lifecycle.require(home)
     with Client(running) as client:
         versions = [asdict(v) for v in list_versions(client)]
         kinds = client.KINDS if running.tokens else ()
         tokens = {kind: round(client.token_lasts_s(kind)) for kind in kinds}
-    memory = {name: round(size) for name, size in server.memory_mib(running).items()}
+    memory = {name: round(size) for name, size in lifecycle.memory_mib(running).items()}
     document = {**asdict(running), "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
     minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
@@ -147,14 +149,14 @@ def token(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Print the inference token, for curl."""
-    from serving import server
-    from serving.client import Client
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
-    running = server.require(home)
+    running = lifecycle.require(home)
     with Client(running) as client:
         print(client.token("inference"), flush=True)
         if watch:
-            server.wait(running, client.keep_tokens)
+            lifecycle.wait(running, client.keep_tokens)
 
 
 @app.command()
@@ -166,13 +168,13 @@ def predict(
 ) -> None:
     """Classify photos with the running server."""
     from model.errors import InputError, PhotoError
-    from serving import server
-    from serving.client import Client
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     if missing := [str(photo) for photo in photos if not photo.is_file()]:
         raise InputError(f"no such file: {', '.join(missing)}; give image files")
     answers: list[dict[str, Any]] = []
-    with Client(server.require(home)) as client:
+    with Client(lifecycle.require(home)) as client:
         for photo in photos:
             try:
                 answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})

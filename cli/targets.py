@@ -28,12 +28,12 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
     path = Path(name)
     if "://" in name:
-        from serving.remote import open_url
+        from serving.server.inference import open_url
 
         with open_url(name, lambda: _token(name, home)) as remote:
             yield remote
     elif path.is_file():
-        from serving.packaged import open_archive
+        from serving.archive.isolated import open_archive
 
         with open_archive(path) as packaged:
             yield packaged
@@ -55,12 +55,12 @@ def bundle_of(path: Path) -> Path | None:
 
 def _token(url: str, home: Path) -> str | None:
     """Take the token from the environment, or from the server of `home` if `url` is its address."""
-    from serving import server
-    from serving.client import Client
+    from serving.server import lifecycle
+    from serving.server.client import Client
 
     if token := os.environ.get(TOKEN):
         return token
-    running = server.find(home)
+    running = lifecycle.find(home)
     address = urlsplit(url)
     if running is None or (address.hostname, address.port) not in _addresses(running.port):
         return None  # another server's: our token is not for it

@@ -104,7 +104,7 @@ def train(
     killed, a run goes on with --resume RUN, to the same result.
     """
     from training import run
-    from training.settings import Settings
+    from training.fit.settings import Settings
 
     if resume is not None:
         changes = _given(context, "rate", "workers", "devices", "nodes")

@@ -10,9 +10,9 @@ from rich.table import Table
 from cli.options import Json, emit, photos_from
 
 if TYPE_CHECKING:
-    from benchmarks.tuning import Plan, Tuned
     from loadtest.photos import Photos
-    from loadtest.tuning import Settings
+    from loadtest.tune.search import Settings
+    from loadtest.tune.trials import Plan, Tuned
 
 DEFAULT_OUT = Path("runs/tune")
 _PER_CORE = {"throughput": 8, "latency": 2}  # clients, if nobody says otherwise
@@ -49,12 +49,12 @@ def tune(
     """Try workers, threads, batches and engines on this machine, and keep what is better for sure."""
     import psutil
 
-    from benchmarks import tuning
-    from loadtest.tuning import GOALS, Goal
-    from loadtest.tuning_page import write_report
+    from loadtest.tune import trials as tuning
+    from loadtest.tune.page import write_report
+    from loadtest.tune.search import GOALS, Goal
     from model.errors import InputError
-    from serving import model_config
-    from serving.archive import ROOT
+    from serving.archive import model_config
+    from serving.archive.build import ROOT
 
     if goal not in GOALS:
         raise InputError(f"--goal {goal!r} is unknown; allowed are {', '.join(GOALS)}")
@@ -84,8 +84,8 @@ def tune(
 def _with_progress(archive: Path, plan: "Plan", photos: "Photos", defaults: "Settings") -> "Tuned":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from benchmarks.tuning import tune
-    from loadtest.tuning import Measured, Settings, loads_needed
+    from loadtest.tune.search import Measured, Settings, loads_needed
+    from loadtest.tune.trials import tune
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=rich.get_console()) as progress:

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handler.settings import Settings
+from handler.settings import HandlerSettings
 from model.bundle import ModelSpec
 from model.files import read_json
 from model.formats import FORMATS
 
 
-def describe(spec: ModelSpec, bundle: Path, engine: str, settings: Settings) -> dict[str, Any]:
+def describe(spec: ModelSpec, bundle: Path, engine: str, settings: HandlerSettings) -> dict[str, Any]:
     """Describe the model; `metrics` is None where the bundle was packaged before it was evaluated."""
     metrics = bundle / "metrics.json"
     return {

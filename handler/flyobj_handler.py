@@ -18,8 +18,8 @@ import torch
 from handler.answers import Item, Reply, explanation, respond, server_timing
 from handler.describe import describe
 from handler.metrics import HandlerMetrics
-from handler.pause import pause
-from handler.requests import check_pixels, is_describe, is_explain, read_request
+from handler.quiesce import hold
+from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
 from handler.settings import read_settings
 from handler.uploads import Upload
 from model.bundle import read_bundle
@@ -91,7 +91,7 @@ class FlyingObjectsHandler:
         try:
             headers = context.get_all_request_header(index)
             if is_describe(row, headers):
-                pause(headers)
+                hold(headers)
                 return None
             photos = read_request(row, headers, self._settings.max_photos)
             check_pixels(photos.uploads, self._settings.limits)

@@ -6,13 +6,13 @@ from typing import Any
 
 from model.engines import ENGINES
 from model.errors import InputError
-from model.image import DEFAULT_LIMITS, Limits
+from model.image import DEFAULT_LIMITS, PhotoLimits
 
 _ALLOWED = {"metrics": "true or false", "engine": f"auto, {' or '.join(ENGINES)}"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class HandlerSettings:
     """One worker's settings.
 
     Attributes:
@@ -27,15 +27,15 @@ class Settings:
     engine: str = "auto"
     max_photos: int = 16
     metrics: bool = True
-    limits: Limits = DEFAULT_LIMITS
+    limits: PhotoLimits = DEFAULT_LIMITS
 
 
-def read_settings(config: Mapping[str, Any] | None) -> Settings:
+def read_settings(config: Mapping[str, Any] | None) -> HandlerSettings:
     """Check the section key by key; what isn't given has its default."""
     section = dict((config or {}).get("handler") or {})
     limits = dict(section.pop("limits", None) or {})
     for name, value in (*section.items(), *limits.items()):
-        known = {f.name: f.type for f in (*fields(Settings), *fields(Limits))}
+        known = {f.name: f.type for f in (*fields(HandlerSettings), *fields(PhotoLimits))}
         if name not in known:
             raise InputError(
                 f"model-config.yaml: handler has no setting {name!r}; it has {sorted(known)}"
@@ -43,7 +43,7 @@ def read_settings(config: Mapping[str, Any] | None) -> Settings:
         if not _is_allowed(name, value):
             kind = _ALLOWED.get(name, "a whole number from 1")
             raise InputError(f"model-config.yaml: handler: {name} {value!r} must be {kind}")
-    return Settings(**section, limits=Limits(**limits))
+    return HandlerSettings(**section, limits=PhotoLimits(**limits))
 
 
 def _is_allowed(name: str, value: Any) -> bool:

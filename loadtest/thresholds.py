@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Limits:
+class Thresholds:
     """Thresholds; None for any.
 
     Attributes:
@@ -65,10 +65,10 @@ def add_options(group: Any) -> None:
     )
 
 
-def read_limits(options: Any) -> Limits:
+def read_limits(options: Any) -> Thresholds:
     """Read what was given."""
     times = options.max_p50_ms, options.max_p95_ms, options.max_p99_ms
-    return Limits(*times, options.max_failures, options.min_rate)
+    return Thresholds(*times, options.max_failures, options.min_rate)
 
 
 def read_figures(stats: Any) -> Figures:
@@ -79,9 +79,9 @@ def read_figures(stats: Any) -> Figures:
     return Figures(total.num_requests, total.num_failures, max(0.0, seconds), *percentiles)
 
 
-def breaches(figures: Figures, limits: Limits) -> list[str]:
+def breaches(figures: Figures, limits: Thresholds) -> list[str]:
     """Name each threshold that was crossed, with value and limit."""
-    if limits == Limits():
+    if limits == Thresholds():
         return []
     if not figures.requests:
         return ["no request was made, so nothing can be said of the thresholds"]

@@ -31,7 +31,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Limits:
+class PhotoLimits:
     """What a photo may have at the most; checked before decoding.
 
     Attributes:
@@ -48,10 +48,12 @@ class Limits:
     max_scans: int = 20
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = PhotoLimits()
 
 
-def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS, at_least: int = 0) -> RGB:
+def decode_photo(
+    data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS, at_least: int = 0
+) -> RGB:
     """Decode the photo in `data` upright, as (H, W, 3) uint8 RGB.
 
     The first frame of an animation is taken, and transparency is laid over white. A JPEG whose
@@ -76,13 +78,13 @@ def decode_photo(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS, at_le
     return _upright(pixels, _orientation(image))
 
 
-def count_pixels(data: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> int:
+def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
     """Read width times height from the header; raises as `decode_photo` does."""
     width, height = _open(data, limits).size
     return width * height
 
 
-def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
+def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
     """Read the header and hold it against the limits."""
     if not data:
         raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
@@ -108,7 +110,7 @@ def _open(data: bytes | bytearray, limits: Limits) -> Image.Image:
     return image
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], limits: PhotoLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels or max(size) > limits.max_side:
         raise PhotoTooLarge(

@@ -15,7 +15,7 @@ from model.calibration import Rows
 from model.engines import Engine, TorchEngine
 from model.errors import FlyobjError
 from model.golden import Golden, difference
-from model.image import DEFAULT_LIMITS, RGB, Limits
+from model.image import DEFAULT_LIMITS, RGB, PhotoLimits
 from model.pictures import Heatmap
 
 
@@ -23,7 +23,7 @@ class Predictor:
     """A bundle and what runs it."""
 
     def __init__(
-        self, bundle: Bundle, engine: Engine | None = None, limits: Limits = DEFAULT_LIMITS
+        self, bundle: Bundle, engine: Engine | None = None, limits: PhotoLimits = DEFAULT_LIMITS
     ) -> None:
         """Run `bundle` on `engine`, by default the reference: eager PyTorch on the CPU."""
         self.classes = bundle.spec.classes
@@ -33,7 +33,7 @@ class Predictor:
         self._preprocessing = bundle.spec.preprocessing
         self._calibration = bundle.spec.calibration
 
-    def prepare(self, photo: bytes | bytearray, limits: Limits | None = None) -> RGB:
+    def prepare(self, photo: bytes | bytearray, limits: PhotoLimits | None = None) -> RGB:
         """Decode and resize one photo to (S, S, 3) uint8; raises `PhotoError`."""
         return self._preprocessing.load(photo, limits or self.limits)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import InputError
-from model.image import DEFAULT_LIMITS, RGB, Limits, decode_photo
+from model.image import DEFAULT_LIMITS, RGB, PhotoLimits, decode_photo
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,7 +43,7 @@ class Preprocessing:
                 f"mean {self.mean} and std {self.std} must be three numbers each, std above 0"
             )
 
-    def load(self, photo: bytes | bytearray, limits: Limits = DEFAULT_LIMITS) -> RGB:
+    def load(self, photo: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) -> RGB:
         """Decode a photo and resize it to (size, size, 3) uint8; raises `PhotoError`.
 
         This is how a photo comes to every test transform: evaluation's, the handler's, any other's.

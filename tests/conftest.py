@@ -30,15 +30,15 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from model.preprocessing import Preprocessing
-from serving import server as life
-from serving.archive import build_archive
-from serving.client import Client
-from serving.reconcile import reconcile
-from serving.rollout import deploy
-from training.photos import read_split
-from training.synthetic import synthesize
-from training.transforms import Normalize
-from training.transforms import test_transform as eval_transform
+from serving.archive.build import build_archive
+from serving.rollout.operations import deploy
+from serving.rollout.reconcile import reconcile
+from serving.server import lifecycle
+from serving.server.client import Client
+from training.data.photos import read_split
+from training.data.synthetic.draw import synthesize
+from training.fit.transforms import Normalize
+from training.fit.transforms import test_transform as eval_transform
 
 with warnings.catch_warnings(action="ignore", category=ResourceWarning):
     import ts  # noqa: F401  # leaves its version.txt open
@@ -57,11 +57,11 @@ class Home:
         self.store = folder / "store"
         self.port = free_ports()
 
-    def start(self) -> life.Server:
-        return life.start(self.path, self.port, self.store)
+    def start(self) -> lifecycle.Server:
+        return lifecycle.start(self.path, self.port, self.store)
 
     def stop(self) -> bool:
-        return life.stop(self.path)
+        return lifecycle.stop(self.path)
 
     def restart(self) -> None:
         """Stop, start and bring back what was deployed, as `flyobj stop` and `flyobj serve` do."""
@@ -70,7 +70,7 @@ class Home:
             reconcile(client)
 
     def client(self) -> Client:
-        return Client(life.require(self.path))
+        return Client(lifecycle.require(self.path))
 
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/predictions/flying_objects{path}"

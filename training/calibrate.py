@@ -22,8 +22,8 @@ from model.files import read_json
 from model.golden import Golden
 from model.image import RGB
 from model.predictor import Predictor
+from training.data.photos import Photo
 from training.evaluation.measure import Ints, reliability
-from training.photos import Photo
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0

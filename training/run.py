@@ -28,14 +28,14 @@ from model.golden import Golden
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from training import checkpoint
 from training.calibrate import fit_calibration
-from training.photos import Photo
-from training.plan import Plan, make_plan, read_plan, write_plan
-from training.processes import gather, is_first, launch, on_their_own
-from training.schedule import StageResult, ending, kept, stages_of
-from training.settings import Settings
-from training.strategy import Training
+from training.data.photos import Photo
+from training.fit import checkpoint
+from training.fit.distributed import gather, is_first, launch, on_their_own
+from training.fit.plan import Plan, make_plan, read_plan, write_plan
+from training.fit.schedule import StageResult, ending, kept, stages_of
+from training.fit.settings import Settings
+from training.fit.trainer import Training
 
 GOLDEN_PER_CLASS = 2
 FAILED = "failed.json"

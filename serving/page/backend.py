@@ -15,10 +15,10 @@ import numpy as np
 from model.errors import FlyobjError, InputError, PhotoError
 from model.golden import Golden
 from model.pictures import Heatmap
-from serving.archive import read_archive
-from serving.client import Client, ServerError
-from serving.server import find
-from serving.versions import Version, list_versions
+from serving.archive.build import read_archive
+from serving.server.client import Client, ServerError
+from serving.server.lifecycle import find
+from serving.server.versions import Version, list_versions
 
 _TIMEOUT_S = 30.0  # a server whose workers load the network for a first explanation may need seconds
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model.errors import InputError
 from serving.page.backend import Backend
-from serving.ports import require_free
+from serving.server.ports import require_free
 
 HOST = "127.0.0.1"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.lambda_runtime import Function, start_function
+from benchmarks.speed.lambda_runtime import Function, start_function
 
 ROOT = Path(__file__).resolve().parents[2]
 StartFunction = Callable[..., Function]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from benchmarks.lambda_runtime import Function, FunctionFailed, form_event, http_event
-from serving.packaged import open_archive
-from serving.s3 import push
+from benchmarks.speed.lambda_runtime import Function, FunctionFailed, form_event, http_event
+from serving.archive.isolated import open_archive
+from serving.archive.s3 import push
 
 if TYPE_CHECKING:
     from tests.conftest import Bucket

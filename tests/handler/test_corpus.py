@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks.corpus import Case, good_cases
-from benchmarks.fuzz import Judge, Tally, random_cases, run_cases, workers
-from benchmarks.hostile import hostile_cases, truncations
+from benchmarks.reliability.corpus import Case, good_cases
+from benchmarks.reliability.fuzz import Judge, Tally, random_cases, run_cases, workers
+from benchmarks.reliability.hostile import hostile_cases, truncations
 from model.image import RGB, decode_photo
 
 if TYPE_CHECKING:

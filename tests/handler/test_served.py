@@ -15,9 +15,9 @@ from PIL import Image
 
 from model.formats import FORMATS
 from model.golden import TOLERANCE
-from serving.archive import read_archive
-from serving.bring_up import bring_up
-from serving.deployment import Deployed
+from serving.archive.build import read_archive
+from serving.rollout.deployment import DeployedVersion
+from serving.rollout.readiness import bring_up
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -146,7 +146,7 @@ def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[by
     archive = read_archive(copied)
     with server.client() as client:
         try:
-            bring_up(client, archive, Deployed(copied.name, archive.sha256, workers=1))
+            bring_up(client, archive, DeployedVersion(copied.name, archive.sha256, workers=1))
             reference = [client.predict(photo) for photo in photos]
             with ThreadPoolExecutor(8) as pool:
                 answers = list(pool.map(lambda photo: client.predict(photo, "9.0"), photos))

@@ -7,25 +7,25 @@ import pytest
 import yaml
 
 import handler
-from handler.settings import Settings, read_settings
+from handler.settings import HandlerSettings, read_settings
 from model.errors import InputError
-from model.image import Limits
+from model.image import PhotoLimits
 
 
 def test_what_ships_says_the_defaults() -> None:
     config = yaml.safe_load(Path(handler.__file__).with_name("model-config.yaml").read_text())
-    assert read_settings(config) == Settings()
+    assert read_settings(config) == HandlerSettings()
 
 
 @pytest.mark.parametrize("config", [None, {}, {"handler": None}, {"handler": {"limits": None}}])
 def test_nothing_given(config: Any) -> None:
-    assert read_settings(config) == Settings()
+    assert read_settings(config) == HandlerSettings()
 
 
 def test_given() -> None:
     section = {"threads": 2, "engine": "torch", "metrics": False, "limits": {"max_bytes": 5}}
-    assert read_settings({"handler": section}) == Settings(
-        2, "torch", metrics=False, limits=Limits(max_bytes=5)
+    assert read_settings({"handler": section}) == HandlerSettings(
+        2, "torch", metrics=False, limits=PhotoLimits(max_bytes=5)
     )
 
 

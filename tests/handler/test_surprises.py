@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from handler.requests import read_request
+from handler.request_parsing import read_request
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker

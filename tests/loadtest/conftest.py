@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving import archive
+from serving.archive import build as archive
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtest" / "locustfile.py"
 Ended = subprocess.CompletedProcess[str]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from serving.rollout import deploy, retire
+from serving.rollout.operations import deploy, retire
 
 if TYPE_CHECKING:
     from tests.loadtest.conftest import Locust

@@ -5,24 +5,24 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.thresholds import Figures, Limits, add_options, breaches, read_limits
+from loadtest.thresholds import Figures, Thresholds, add_options, breaches, read_limits
 
 RUN = Figures(requests=1000, failures=20, seconds=10.0, p50_ms=40, p95_ms=90, p99_ms=150)
 
 
-def parse(*words: str) -> Limits:
+def parse(*words: str) -> Thresholds:
     parser = ArgumentParser()
     add_options(parser)
     return read_limits(parser.parse_args(words))
 
 
 def test_without_thresholds_nothing_is_said() -> None:
-    assert parse() == Limits()
-    assert breaches(replace(RUN, requests=0, failures=0), Limits()) == []
+    assert parse() == Thresholds()
+    assert breaches(replace(RUN, requests=0, failures=0), Thresholds()) == []
 
 
 def test_what_is_at_a_threshold_is_not_over_it() -> None:
-    limits = Limits(p50_ms=40, p95_ms=90, p99_ms=150, failures=0.02, rate=98)
+    limits = Thresholds(p50_ms=40, p95_ms=90, p99_ms=150, failures=0.02, rate=98)
     assert breaches(RUN, limits) == []
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from benchmarks.hostile import scan_bomb
+from benchmarks.reliability.hostile import scan_bomb
 from model.errors import PhotoError, PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
-from model.image import Limits, count_pixels, decode_photo
+from model.image import PhotoLimits, count_pixels, decode_photo
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_scans_are_counted_to_the_pictures_end(jpeg: Callable[..., bytes]) -> No
     trailer = b"\xff\xda video" * 1000  # such as a phone's motion photo
     assert np.array_equal(decode_photo(photo + trailer), decode_photo(photo))
     with pytest.raises(PhotoTooLarge, match="more than 3 scans"):
-        decode_photo(photo, Limits(max_scans=3))
-    assert decode_photo(photo, Limits(max_scans=photo.count(b"\xff\xda"))).any()
+        decode_photo(photo, PhotoLimits(max_scans=3))
+    assert decode_photo(photo, PhotoLimits(max_scans=photo.count(b"\xff\xda"))).any()
 
 
 def test_a_sequential_photo_cannot_smuggle_scans(jpeg: Callable[..., bytes]) -> None:
@@ -105,7 +105,7 @@ def test_scans_cannot_be_hidden_behind_a_marker_without_a_length() -> None:
 def test_count_pixels(jpeg: Callable[..., bytes]) -> None:
     assert count_pixels(jpeg()) == 64 * 48
     with pytest.raises(PhotoTooLarge, match="64 x 48"):
-        count_pixels(jpeg(), Limits(max_side=63))
+        count_pixels(jpeg(), PhotoLimits(max_side=63))
 
 
 STARTS = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\x00", b"RIFF\n\n\n\nWEBP"]

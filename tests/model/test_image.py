@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
-from model.image import FORMATS, Limits, decode_photo
+from model.image import FORMATS, PhotoLimits, decode_photo
 
 Bytes = Callable[..., bytes]
 
@@ -44,10 +44,10 @@ def test_a_webp_is_held_against_the_limits_before_pillow_makes_room_for_it(
         image.putalpha(100)
     data = encode(image, "WEBP", lossless=lossless)
     assert data[12:16] == chunk
-    assert decode_photo(data, Limits(max_side=40)).shape == (30, 40, 3)
+    assert decode_photo(data, PhotoLimits(max_side=40)).shape == (30, 40, 3)
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
     with pytest.raises(PhotoTooLarge, match="the photo has 40 x 30 pixels"):
-        decode_photo(data, Limits(max_side=39))
+        decode_photo(data, PhotoLimits(max_side=39))
 
 
 def header_of_png(width: int, height: int) -> bytes:
@@ -217,11 +217,11 @@ def test_a_bytearray_is_as_good_as_bytes(jpeg: Bytes) -> None:
 @pytest.mark.parametrize(
     ("limits", "value", "limit"),
     [
-        (Limits(max_pixels=24 * 16 - 1), "24 x 16", "383"),
-        (Limits(max_side=23), "24 x 16", "23"),
+        (PhotoLimits(max_pixels=24 * 16 - 1), "24 x 16", "383"),
+        (PhotoLimits(max_side=23), "24 x 16", "23"),
     ],
 )
-def test_over_a_limit(limits: Limits, value: str, limit: str) -> None:
+def test_over_a_limit(limits: PhotoLimits, value: str, limit: str) -> None:
     with pytest.raises(PhotoTooLarge) as error:
         decode_photo(encode(pattern(), "PNG"), limits)
     assert value in str(error.value)
@@ -232,12 +232,12 @@ def test_over_a_limit(limits: Limits, value: str, limit: str) -> None:
 def test_over_the_limit_on_bytes(jpeg: Bytes) -> None:
     data = jpeg()
     with pytest.raises(PhotoTooLarge, match=f"{len(data)} bytes, .*{len(data) - 1} "):
-        decode_photo(data, Limits(max_bytes=len(data) - 1))
+        decode_photo(data, PhotoLimits(max_bytes=len(data) - 1))
 
 
 def test_at_the_limits_is_fine() -> None:
     data = encode(pattern(), "PNG")
-    limits = Limits(max_bytes=len(data), max_pixels=24 * 16, max_side=24)
+    limits = PhotoLimits(max_bytes=len(data), max_pixels=24 * 16, max_side=24)
     assert decode_photo(data, limits).shape == (16, 24, 3)
 
 

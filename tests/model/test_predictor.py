@@ -8,7 +8,7 @@ import pytest
 
 from model.bundle import read_bundle
 from model.errors import PhotoTooLarge
-from model.image import Limits
+from model.image import PhotoLimits
 from model.predictor import Predictor
 
 
@@ -46,7 +46,7 @@ def test_golden_answers_are_this_predictors(predictor: Predictor, run: Path) -> 
 
 
 def test_limits_are_the_ones_given(run: Path, photos: list[bytes]) -> None:
-    predictor = Predictor(read_bundle(run / "bundle"), limits=Limits(max_bytes=100))
+    predictor = Predictor(read_bundle(run / "bundle"), limits=PhotoLimits(max_bytes=100))
     with pytest.raises(PhotoTooLarge, match=f"{len(photos[0])} bytes.* 100 "):
         predictor.prepare(photos[0])
 

@@ -12,8 +12,8 @@ from albumentations.pytorch import ToTensorV2
 
 from model.errors import InputError
 from model.preprocessing import Preprocessing
-from training.transforms import Normalize
-from training.transforms import test_transform as eval_transform
+from training.fit.transforms import Normalize
+from training.fit.transforms import test_transform as eval_transform
 
 SIZES = [(1, 1), (7, 300), (32, 32), (63, 65), (480, 640), (901, 333)]
 

@@ -12,7 +12,7 @@ from model.bundle import Bundle, read_bundle
 from model.calibration import Calibration
 from model.errors import InputError
 from model.predictor import Predictor
-from serving.archive import build_archive
+from serving.archive.build import build_archive
 from training import calibrate as module
 from training.calibrate import fit_temperature, recalibrate, threshold
 

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import read_json, write_json
-from training import checkpoint
-from training.fit import Fitting
-from training.photos import read_split
-from training.plan import Plan
+from training.data.photos import read_split
+from training.fit import checkpoint
+from training.fit.plan import Plan
+from training.fit.settings import Settings
+from training.fit.stage import Fitting
 from training.run import find_rates, resume, train
-from training.settings import Settings
 
 MakeData = Callable[..., Path]
 TINY = Settings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from training.drawing import BLUE, GREEN, GREY, RED, Chart, Theme
+from report.charts import BLUE, GREEN, GREY, RED, Chart, Theme
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History, StageRow
 

@@ -16,8 +16,9 @@ from sklearn.metrics import roc_auc_score
 from model.calibration import Calibration
 from model.errors import InputError, PhotoError
 from model.image import decode_photo
+from training.data.grouping import group
+from training.data.photos import Split, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
-from training.evaluation.groups import group
 from training.evaluation.measure import (
     ClassScores,
     Floats,
@@ -28,7 +29,6 @@ from training.evaluation.measure import (
     score,
 )
 from training.evaluation.target import Target
-from training.photos import Split, read_split
 
 
 @dataclass(frozen=True)

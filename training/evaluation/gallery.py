@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.image import RGB, decode_photo
 from model.pictures import fitted, jpeg_url
-from training.drawing import Chart, Theme
+from report.charts import Chart, Theme
 from training.evaluation.answers import BATCH
 from training.evaluation.evaluate import Mistake
 from training.evaluation.target import Target

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from model.bundle import ModelSpec
-from training.drawing import Chart
+from report.charts import Chart
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.gallery import Picture
 from training.evaluation.history import History

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.drawing import LIGHT
+from report.charts import LIGHT
 from training.evaluation.charts import curves, range_tests
 from training.evaluation.history import History, read_history
 

@@ -1,0 +1,1 @@
+"""Whether it holds: hostile input, changes under load, crashes, monitoring."""

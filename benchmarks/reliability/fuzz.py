@@ -1,0 +1,256 @@
+"""Thousands of hostile requests with good ones mixed in, against a real TorchServe: `make fuzz`.
+
+First every kind of `benchmarks.reliability.corpus` and `benchmarks.reliability.hostile` once, then
+random changes of them from several clients at once. Wrong is: a status that the kind doesn't allow, an
+error of ours, a good photo that isn't answered as the bundle answers it, no answer, a worker whose
+process was replaced, workers that need more than 1.1 times the memory. Exit code 1 then. The last line
+on standard output is one JSON document.
+
+    python -m benchmarks.reliability.fuzz [--run RUN] [--photo FILE] [--requests 20000] [--seed 0]
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.reliability.corpus import Case, good_cases
+from benchmarks.reliability.hostile import hostile_cases, mutations, truncations
+from model.answers import as_probabilities
+from model.bundle import read_bundle
+from model.golden import TOLERANCE, Golden, difference
+from model.image import RGB, decode_photo
+from model.predictor import Predictor
+from serving.archive.build import build_archive
+from serving.rollout.operations import deploy
+from serving.server import lifecycle
+from serving.server.client import Client
+from serving.server.ports import free_port
+
+GOOD_SHARE = 0.2
+MEMORY_GOAL = 1.1
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass
+class Tally:
+    """What came of the requests; shared by the clients."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    good: int = 0
+    wrong: list[str] = field(default_factory=list)
+    table: dict[str, tuple[str, Counter[int]]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, case: Case, status: int, wrong: str | None) -> None:
+        """Count one answer; status 0 is none."""
+        with self.lock:
+            if case.photo is None:
+                self.statuses[status] += 1
+            else:
+                self.good += 1
+            if wrong:
+                self.wrong.append(f"{case.kind}: {wrong}")
+            expected = " or ".join(map(str, sorted(case.statuses)))
+            self.table.setdefault(case.kind, (expected, Counter()))[1][status] += 1
+
+
+class Judge:
+    """Sends requests and says what is wrong with their answers."""
+
+    def __init__(self, url: str, token: str, bundle: Path, photo: RGB, trained: bool) -> None:
+        """Answer every good case with the bundle itself, to compare with.
+
+        Only of a model that is `trained` it is asked that a photo keeps its class in other formats.
+        """
+        self._trained = trained
+        self._url, self._token = url, token
+        self._predictor = Predictor(read_bundle(bundle))
+        self.good = list(good_cases(photo))
+        self._expected = {case.photo: self._answer(case) for case in self.good}
+        self._best = self._best_of(self.good[0])
+
+    def clients(self) -> httpx.Client:
+        """Open a connection of one client."""
+        return httpx.Client(timeout=120, headers={"Authorization": f"Bearer {self._token}"})
+
+    def ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
+        """Send `case`; return the status and what is wrong, if anything."""
+        path = case.path if case.path.startswith("/v1") else f"/predictions/flying_objects{case.path}"
+        headers = {"Content-Type": case.content_type} if case.content_type else {}
+        try:
+            response = http.post(f"{self._url}{path}", content=case.body, headers=headers)
+        except httpx.TransportError as error:
+            return 0, f"no answer ({type(error).__name__})"
+        if response.status_code not in case.statuses or "InternalError" in response.text:
+            return response.status_code, f"HTTP {response.status_code} {response.text[:200]}"
+        return response.status_code, self._difference(case, response) if case.photo else None
+
+    def _difference(self, case: Case, response: httpx.Response) -> str | None:
+        answer: Any = response.json()
+        if isinstance(answer, dict):
+            answer = answer.get("predictions", answer)
+        answer = answer[0] if isinstance(answer, list) else answer
+        expected = self._expected[case.photo]
+        if self._trained and case.same_as_original and answer["predicted"] != self._best:
+            return f"{answer['predicted']!r}, the original photo is {self._best!r}"
+        if len(answer["probabilities"]) < len(expected.probabilities):  # top_k
+            gaps = [abs(p - expected.probabilities[c]) for c, p in answer["probabilities"].items()]
+            return f"differs by {max(gaps):.2g}" if max(gaps) > TOLERANCE else None
+        return difference(expected, answer)
+
+    def _answer(self, case: Case) -> Golden:
+        row = self._predictor.predict([self._predictor.prepare(case.photo or b"")])[0]
+        return Golden(case.kind, b"", "", as_probabilities(self._predictor.classes, row))
+
+    def _best_of(self, case: Case) -> str:
+        probabilities: Mapping[str, float] = self._expected[case.photo].probabilities
+        return max(probabilities, key=probabilities.__getitem__)
+
+
+def run_cases(judge: Judge, cases: Iterable[Case], tally: Tally, clients: int) -> None:
+    """Send each case once, several at a time, so that good and bad share batches."""
+    left, lock = iter(cases), threading.Lock()
+
+    def work() -> None:
+        with judge.clients() as http:
+            while True:
+                with lock:
+                    case = next(left, None)
+                if case is None:
+                    return
+                tally.add(case, *judge.ask(http, case))
+
+    with ThreadPoolExecutor(clients) as pool:
+        for future in [pool.submit(work) for _ in range(clients)]:
+            future.result()
+
+
+def random_cases(judge: Judge, photo: RGB, hostile: int, seed: int) -> Iterator[Case]:
+    """Yield `hostile` changed requests with good ones between them."""
+    rng = random.Random(seed)
+    bad = mutations(photo, rng)
+    with Progress(console=console) as progress:
+        task = progress.add_task("fuzzing", total=hostile)
+        sent = 0
+        while sent < hostile:
+            if rng.random() < GOOD_SHARE:
+                yield rng.choice(judge.good)
+            else:
+                sent += 1
+                progress.advance(task)
+                yield next(bad)
+
+
+def workers(client: Client) -> dict[int, float]:
+    """Read the proportional set size of each worker process, MiB by pid."""
+    entry = client.versions()["1.0"]
+    pids = {int(worker["pid"]) for worker in entry["workers"]}
+    running = lifecycle.require(Path(client.server.home or ""))
+    sizes = {int(name.split()[-1]): mib for name, mib in lifecycle.memory_mib(running).items()}
+    return {pid: round(sizes.get(pid, 0), 1) for pid in sorted(pids)}
+
+
+def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run both parts against a running server and report."""
+    url = client.server.inference
+    trained = arguments.run is not None
+    judge = Judge(url, client.token("inference"), bundle, photo, trained)
+    corpus, random_ones = Tally(), Tally()
+    cold = workers(client)
+    cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]
+    random.Random(arguments.seed).shuffle(cases)
+    run_cases(judge, cases, corpus, arguments.clients)
+    before, started = workers(client), time.monotonic()
+    mixed = random_cases(judge, photo, arguments.requests, arguments.seed)
+    run_cases(judge, mixed, random_ones, arguments.clients)
+    after = workers(client)
+    ratio = sum(after.values()) / sum(before.values())
+    wrong = corpus.wrong + random_ones.wrong
+    return {
+        "hostile": arguments.requests,
+        "statuses": {str(k): v for k, v in sorted(random_ones.statuses.items())},
+        "good": random_ones.good,
+        "wrong": len(wrong),
+        "wrong_examples": wrong[:20],
+        "class_kept_in_other_formats": "asked" if trained else "not asked of a small model",
+        "seconds": round(time.monotonic() - started, 1),
+        "worker_restarts": len(set(cold) ^ set(after)),
+        "workers_mib": {"cold": cold, "before": before, "after": after},
+        "memory_ratio": round(ratio, 3),
+        "memory_goal": MEMORY_GOAL,
+        "passed": not wrong and set(cold) == set(after) and ratio <= MEMORY_GOAL,
+        "kinds": {
+            kind: {"expected": expected, "got": {str(k): v for k, v in sorted(got.items())}}
+            for kind, (expected, got) in corpus.table.items()
+        },
+    }
+
+
+def write_table(kinds: Mapping[str, Any], path: Path) -> None:
+    """Write what was sent, expected and got as a Markdown table."""
+    lines = ["| kind | expected | got |", "|---|---|---|"]
+    for kind, row in sorted(kinds.items()):
+        got = ", ".join(f"{status} ({n})" if n > 1 else status for status, n in row["got"].items())
+        lines.append(f"| {kind} | {row['expected']} | {got} |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def small_run(folder: Path) -> Path:
+    """Train for a minute on drawn photos: what it knows doesn't matter here."""
+    flyobj = [sys.executable, "-m", "cli"]
+    data, run = folder / "data", folder / "run"
+    options = ["--weights", "none", "--size", "64", "--epochs", "2", "--workers", "0"]
+    for command in (
+        ["data", "synthesize", str(data), "--per-class", "20"],
+        ["train", str(data), "--out", str(run), *options],
+    ):
+        subprocess.run([*flyobj, *command], check=True, stdout=sys.stderr)
+    return run
+
+
+def main() -> int:
+    """Package the run, serve it, fuzz it, stop; 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+    parser.add_argument("--photo", type=Path, help="photo to start from; a golden one by default")
+    parser.add_argument("--requests", type=int, default=20_000, help="hostile ones, after the corpus")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, help="Markdown file to write every kind's answers to")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="flyobj-fuzz-") as name:
+        folder = Path(name)
+        run = arguments.run or small_run(folder)
+        golden = read_bundle(run / "bundle").golden[0].photo
+        photo = decode_photo(arguments.photo.read_bytes() if arguments.photo else golden)
+        archive = build_archive(run, "1.0", folder / "store")
+        try:
+            running = lifecycle.start(folder / "home", free_port(), folder / "store")
+            with Client(running) as client:
+                deploy(client, archive)
+                report = fuzz(client, run / "bundle", photo, arguments)
+        finally:
+            lifecycle.stop(folder / "home")
+    if arguments.table:
+        write_table(report["kinds"], arguments.table)
+    print(json.dumps(report))
+    return 0 if report["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""Is a request ever lost? Every change of versions and every mishap under constant load: `make survive`.
+
+Clients ask without a pause, remember each answer and know which versions may answer at that time. The
+planned operations are repeated until they were seen by 20,000 requests; none may fail, be answered by a
+wrong version, or hang. Then workers and server are killed, and the server is asked five times as much as
+it can answer. The last line is the result as JSON.
+
+    python -m benchmarks.reliability.rollout [--run RUN] [--users 8] [--requests 20000] [--overload-s 60]
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from benchmarks.reliability.archives import as_version, crash_on_load, other_answers
+from benchmarks.reliability.continuous_load import ContinuousLoad
+from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table, quantiles
+from benchmarks.reliability.fuzz import small_run
+from benchmarks.reliability.overload import flood
+from model.bundle import read_bundle
+from model.errors import FlyobjError
+from serving.archive.build import build_archive
+from serving.rollout import health
+from serving.rollout.deployment import read_deployment
+from serving.rollout.operations import deploy, promote, retire, rollback, scale
+from serving.rollout.readiness import wait_ready
+from serving.rollout.reconcile import reconcile
+from serving.server import lifecycle
+from serving.server.client import Client
+from serving.server.ports import free_port
+from serving.server.versions import list_versions
+
+_PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
+console = Console(stderr=True, highlight=False)
+
+
+class Survival(Events):
+    """A server, its clients, and what happened to them."""
+
+    def __init__(self, run: Path, folder: Path, users: int) -> None:
+        """Package the run; nothing is started yet."""
+        super().__init__()
+        self.folder, self.users = folder, users
+        self.store, self.home, self.port = folder / "store", folder / "home", free_port()
+        self.archive = build_archive(run, "1.0", self.store)
+        self.photo = read_bundle(run / "bundle").golden[0].photo
+
+    def start(self) -> Client:
+        """Start the server as `flyobj serve` does."""
+        client = Client(lifecycle.start(self.home, self.port, self.store))
+        reconcile(client)
+        return client
+
+    def planned(self, client: Client, turn: int, load: ContinuousLoad, named: ContinuousLoad) -> None:
+        """Deploy, promote, scale, roll back and retire one version beside 1.0."""
+        new = f"{turn}.0"
+        archive = as_version(self.archive, self.folder, new)
+        both = (load, named)
+        with self.event("deploy", "planned", *both):
+            deploy(client, archive)
+        with self.event("promote", "planned", *both):
+            load.allow("1.0", new)
+            promote(client, new)
+            load.allow(new)
+        with self.event("scale up", "planned", *both):
+            scale(client, new, 3)
+        with self.event("scale down", "planned", *both):
+            scale(client, new, 1)
+        with self.event("roll back", "planned", *both):
+            load.allow("1.0", new)
+            rollback(client)
+            load.allow("1.0")
+        with self.event("retire", "planned", *both):
+            retire(client, new)
+        with self.event("scale the default", "planned", *both):
+            scale(client, "1.0", 1)
+            scale(client, "1.0", 2)
+
+    def refused(self, client: Client, load: ContinuousLoad) -> None:
+        """Deploys that must fail and leave nothing behind."""
+        golden = {"bundle/golden/golden.json": other_answers}
+        crash = {"flyobj_handler.py": crash_on_load}
+        half = self.folder / "half.mar"
+        half.write_bytes(self.archive.read_bytes()[:100_000])
+        archives = {
+            "deploy: damaged archive": half,
+            "deploy: no such archive": self.folder / "none.mar",
+            "deploy: other golden answers": as_version(self.archive, self.folder, "7.1", golden),
+            "deploy: workers that crash": as_version(self.archive, self.folder, "7.2", crash),
+        }
+        before = self.state(client)
+        for name, archive in archives.items():
+            with self.event(name, "refused", load) as row:
+                with suppress(FlyobjError):
+                    deploy(client, archive)
+                row["as_before"] = self.state(client) == before
+
+    def two_operators(self, client: Client, load: ContinuousLoad) -> None:
+        """Two deploys at once, each by a command of its own."""
+        with self.event("two operators at once", "planned", load) as row:
+            commands = [
+                [sys.executable, "-m", "cli", "models", "deploy", str(archive), "--home", str(self.home)]
+                for archive in (
+                    as_version(self.archive, self.folder, "8.0"),
+                    as_version(self.archive, self.folder, "9.0"),
+                )
+            ]
+            running = [subprocess.Popen(c, stdout=subprocess.DEVNULL) for c in commands]
+            row["as_wanted"] = [process.wait(300) for process in running] == [0, 0]
+        row["as_wanted"] &= {"8.0", "9.0"} < set(read_deployment(self.store).versions)
+        retire(client, "9.0")
+
+    def token(self, client: Client, load: ContinuousLoad) -> None:
+        """Tokens that stop being good while clients use them."""
+        with self.event("token renewed, five times", "planned", load):
+            for _ in range(5):
+                client.renew("inference")
+                time.sleep(0.3)
+
+    def kill_worker(self, client: Client, load: ContinuousLoad) -> None:
+        """Kill -9 of one of two workers."""
+        with self.event("kill -9 of a worker", "mishap", load) as row:
+            worker = client.versions()["1.0"]["workers"][0]
+            os.kill(int(worker["pid"]), signal.SIGKILL)
+            time.sleep(0.5)
+            wait_ready_again(client)
+            row["as_before"] = health.why_not_ready(self.home) is None
+
+    def end_server(self, how: str, load: ContinuousLoad, end: Callable[[], object]) -> None:
+        """End the server, start it again: the same versions, default and workers must answer."""
+        with Client(lifecycle.require(self.home)) as client:
+            before = self.state(client)
+        with self.event(f"{how}, then `flyobj serve`", "mishap", load) as row:
+            end()
+            lifecycle.stop(self.home)  # what a killed server leaves behind
+            with self.start() as client:
+                row["as_before"] = self.state(client) == before
+
+    def kill_java(self) -> None:
+        """Kill -9 of the server and nothing else."""
+        if process := lifecycle.require(self.home).process():
+            family = process.children(recursive=True)
+            process.kill()
+            psutil.wait_procs([process, *family], timeout=30)
+
+    def overload(self, client: Client, seconds: float) -> dict[str, Any]:
+        """Five times what can be answered."""
+        photo = large_photo()
+        scale(client, "1.0", 1)
+        with ContinuousLoad(client, photo, 4, "1.0") as calm:
+            time.sleep(10)
+        before = calm.tally()
+        capacity = before.requests / 10
+        console.print(f"{capacity:.0f} requests/s; now {5 * capacity:.0f}/s for {seconds:g} s")
+        started = time.monotonic()
+        flooded = flood(client, photo, 5 * capacity, seconds)
+        ended = started + seconds
+        time.sleep(max(0.0, ended + 10 - time.monotonic()))
+        with ContinuousLoad(client, photo, 4, "1.0") as calm:
+            time.sleep(10)
+        after = calm.tally()
+        refusals, answered = flooded.times_ms(503), flooded.times_ms(200)
+        return {
+            "capacity_per_s": round(capacity, 1),
+            "sent_per_s": round(5 * capacity, 1),
+            "seconds": seconds,
+            "statuses": {str(k): len(flooded.times_ms(k)) for k in {a.status for a in flooded.answers}},
+            "refused_ms": quantiles(refusals),
+            "answered_ms": quantiles(answered),
+            "p99_ms_before": round(1000 * before.p99_s, 1),
+            "p99_ms_after": round(1000 * after.p99_s, 1),
+            "failed_after": after.failed,
+        }
+
+    @staticmethod
+    def state(client: Client) -> list[tuple[str, bool, int]]:
+        """What is served: versions, default, workers."""
+        return [(v.version, v.default, v.workers) for v in list_versions(client)]
+
+
+def wait_ready_again(client: Client) -> None:
+    """Wait until a worker that was killed is replaced; a new pid is no crash here."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        with suppress(FlyobjError):
+            wait_ready(client, "1.0")
+            return
+        time.sleep(0.5)
+
+
+def large_photo() -> bytes:
+    """Draw a photo that takes a while to decode."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    side = _PHOTO_SIDE // 64
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
+    return stream.getvalue()
+
+
+def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
+    """Run everything; the server is stopped whatever happens."""
+    try:
+        client = case.start()
+        deploy(client, case.archive)
+        with ContinuousLoad(client, case.photo, case.users, "1.0") as load:
+            with ContinuousLoad(client, case.photo, 1, "1.0", "1.0", think_s=0.05) as named:
+                time.sleep(3)
+                for turn in range(2, 100):
+                    case.planned(client, turn, load, named)
+                    if planned_sums(case.rows)["requests"] >= requests:
+                        break
+            case.two_operators(client, load)
+            case.token(client, load)
+            case.refused(client, load)
+            case.kill_worker(client, load)
+            load.allow("1.0", "8.0")
+            promote(client, "8.0")  # a restart must not answer with 1.0, not even at first
+            load.allow("8.0")
+            case.end_server("kill -9 of the server", load, case.kill_java)
+            case.end_server("SIGTERM", load, lambda: lifecycle.stop(case.home))
+        with Client(lifecycle.require(case.home)) as client:
+            promote(client, "1.0")
+            retire(client, "8.0")
+            overload = case.overload(client, overload_s)
+    finally:
+        health.stop(case.home, 0)
+    planned = planned_sums(case.rows)
+    lost = (
+        planned["failed"]
+        + planned["wrong"]
+        + sum(r["failed"] for r in case.rows if r["kind"] == "refused")
+    )
+    held = all(row.get("as_before", True) and row.get("as_wanted", True) for row in case.rows)
+    passed = not lost and held and not overload["failed_after"]
+    return {
+        "planned": planned,
+        "events": merge_tallies(case.rows),
+        "overload": overload,
+        "passed": passed,
+    }
+
+
+def main() -> int:
+    """Run it; 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+    parser.add_argument("--users", type=int, default=8)
+    parser.add_argument("--requests", type=int, default=20_000, help="during planned operations")
+    parser.add_argument("--overload-s", type=float, default=60)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="flyobj-survive-") as name:
+        folder = Path(name)
+        case = Survival(arguments.run or small_run(folder), folder, arguments.users)
+        report = survive(case, arguments.requests, arguments.overload_s)
+    print_table(report["events"])
+    console.print(report["overload"])
+    print(json.dumps(report))
+    return 0 if report["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

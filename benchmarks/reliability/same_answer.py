@@ -1,0 +1,95 @@
+"""Whether a photo gets the same answer however it is sent, and the one that evaluation saw.
+
+Sends each photo of a split to a running server as a raw body, a form, JSON and KServe V1, several at a
+time, and compares every probability with the bundle's own. Exit code 1 if one differs by more
+than 0.001, or the accuracy by more than 0.2 points from that of `flyobj evaluate`. The last line
+on standard output is one JSON document.
+
+    python -m benchmarks.reliability.same_answer RUN DATA [--split test] [--home runs/server]
+"""
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from model.answers import as_probabilities
+from model.bundle import read_bundle
+from model.files import read_json
+from model.golden import TOLERANCE
+from model.predictor import Predictor
+from serving.server import lifecycle
+from serving.server.client import Client
+from training.data.photos import read_split
+
+ACCURACY_TOLERANCE = 0.002
+CLIENTS = 8
+Send = Callable[[httpx.Client, bytes], Any]
+
+
+def ways(url: str) -> dict[str, Send]:
+    """Name the ways to send a photo; each returns its answer."""
+    plain, v1 = f"{url}/predictions/flying_objects", f"{url}/v1/models/flying_objects:predict"
+
+    def text(photo: bytes) -> str:
+        return base64.b64encode(photo).decode()
+
+    return {
+        "raw": lambda http, photo: http.post(plain, content=photo).json(),
+        "form": lambda http, photo: http.post(plain, files={"file1": photo}).json(),
+        "json": lambda http, photo: http.post(plain, json={"image": text(photo)}).json(),
+        "v1": lambda http, photo: http.post(v1, json={"instances": [{"b64": text(photo)}]}).json()[
+            "predictions"
+        ][0],
+    }
+
+
+def main() -> int:
+    """Compare and report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path, help="run that is served and was evaluated")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--home", type=Path, default=lifecycle.DEFAULT_HOME)
+    arguments = parser.parse_args()
+    predictor = Predictor(read_bundle(arguments.run / "bundle"))
+    split = read_split(arguments.data, arguments.split)
+    photos = [photo.path.read_bytes() for photo in split.photos]
+    truth = [split.classes[photo.label] for photo in split.photos]
+    expected = [
+        as_probabilities(predictor.classes, predictor.predict([predictor.prepare(photo)])[0])
+        for photo in photos
+    ]
+    running = lifecycle.require(arguments.home)
+    with Client(running) as client:
+        headers = {"Authorization": f"Bearer {client.token('inference')}"}
+    report: dict[str, Any] = {"photos": len(photos), "ways": {}}
+    for name, send in ways(f"http://127.0.0.1:{running.port}").items():
+        with httpx.Client(headers=headers, timeout=60) as http, ThreadPoolExecutor(CLIENTS) as pool:
+            answers = list(pool.map(lambda photo, send=send, http=http: send(http, photo), photos))
+        pairs = list(zip(answers, expected, strict=True))
+        report["ways"][name] = {
+            "accuracy": sum(a["predicted"] == t for a, t in zip(answers, truth, strict=True))
+            / len(truth),
+            "same_top_1": sum(a["predicted"] == max(e, key=e.__getitem__) for a, e in pairs),
+            "largest_difference": max(abs(a["probabilities"][c] - e[c]) for a, e in pairs for c in e),
+        }
+    evaluated = read_json(arguments.run / "evaluation" / "evaluation.json")
+    report["evaluated_accuracy"] = evaluated["accuracy"]
+    report["passed"] = all(
+        way["largest_difference"] <= TOLERANCE
+        and abs(way["accuracy"] - evaluated["accuracy"]) <= ACCURACY_TOLERANCE
+        for way in report["ways"].values()
+    )
+    print(json.dumps(report))
+    return 0 if report["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How fast it is, beside what bounds it and beside its peers."""

@@ -1,0 +1,275 @@
+"""Our server against its peers, in turn within one run: `make bench`.
+
+Each contender is one server, started once and left idle while others are measured. It runs our engine
+(`model/`: decoding, OpenVINO) or, as NAME:manual, what its own manual shows (Pillow, eager PyTorch), so
+that the first rows differ by the server alone. "in-process" has no server: as many processes as we have
+workers answer batches in a loop, the limit of what any server can reach.
+
+Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
+the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
+load in rounds of alternating order; of the manuals' only the main load, once. What holds on a machine
+with neighbours is CPU-milliseconds an answer of all the server's processes; rates and latencies suffer
+from neighbours and from the clients, which share the cores. Every answer is checked. The last line on
+standard output is one JSON document, which is also OUT/serving.json.
+
+    python -m benchmarks.speed.serving [--contenders NAME ...] [--seconds 6] [--rounds 3] [--quick]
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+
+from benchmarks.speed.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
+from benchmarks.speed.peers import (
+    Contender,
+    RunningServer,
+    Site,
+    contenders,
+    in_process,
+    wait_until_it_answers,
+)
+from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
+from loadtest.closed_loop import ExpectedAnswer, cpu_s, pss_mib, put_load
+from model.errors import FlyobjError, InputError
+from model.files import write_json
+
+FIRST_S = 10
+MOST_IN_A_BATCH = 8
+Photos = dict[int, list[bytes]]
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass
+class Row:
+    """One contender's life and figures."""
+
+    contender: Contender
+    running: RunningServer | None = None
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    cells: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be measured."""
+        return "failed" not in self.figures
+
+
+class PeerComparison:
+    """All contenders on the same photos."""
+
+    def __init__(self, given: Site, arguments: argparse.Namespace) -> None:
+        """Draw the photos and answer them in this process."""
+        self.given, self.arguments = given, arguments
+        self.folders: dict[int, Path] = {}
+        self.photos: Photos = {}
+        for width in {MAIN_WIDTH, *arguments.widths}:
+            self.photos[width] = draw_photos(width)
+            self.folders[width] = given.folder / f"photos-{width}"
+            self.folders[width].mkdir()
+            for index, photo in enumerate(self.photos[width]):
+                (self.folders[width] / f"{index:02d}.jpg").write_bytes(photo)
+        self.expected: dict[tuple[str, int], list[ExpectedAnswer]] = {
+            (engine, width): expected_answers(given.model, engine, photos)
+            for engine in ("ours", "manual")
+            for width, photos in self.photos.items()
+        }
+        self.rows = [Row(contenders()[name]) for name in arguments.contenders]
+
+    def run(self) -> None:
+        """Measure the rows with our engine, then those of the manuals; figures are kept after each."""
+        for engine in ("ours", "manual"):
+            rows = [row for row in self.rows if row.contender.engine == engine]
+            try:
+                self.compare(rows, engine)
+            finally:
+                for row in rows:
+                    stop(row)
+            write_json(report(self), self.arguments.out / "serving.json")
+
+    def compare(self, rows: list[Row], engine: str) -> None:
+        """Start all, measure in turn; the manuals' are slow, and get one round of the main load."""
+        for row in rows:
+            self.start(row)
+        if engine == "ours":
+            for width, clients in self.other_cells():
+                for row in rows:
+                    self.measure(row, width, clients)
+        for turn in range(self.arguments.rounds if engine == "ours" else 1):
+            for row in rows[:: -1 if turn % 2 else 1]:
+                self.measure(row, MAIN_WIDTH, MAIN_CLIENTS)
+        for row in rows:
+            if row.running and row.alive:
+                row.figures["pss_mib"] = pss_mib(row.running.root)
+
+    def other_cells(self) -> list[tuple[int, int]]:
+        """Widths at the main number of clients, then numbers of clients at the main width."""
+        a = self.arguments
+        cells = [(width, MAIN_CLIENTS) for width in a.widths] + [(MAIN_WIDTH, c) for c in a.clients]
+        return [cell for cell in cells if cell != (MAIN_WIDTH, MAIN_CLIENTS)]
+
+    def start(self, row: Row) -> None:
+        """Install and start a contender, and take its first ten seconds; a failure becomes its row."""
+        contender = row.contender
+        try:
+            if contender.requirements.is_file():
+                console.print(f"{contender.name}: installing, if it isn't")
+                contender.python()
+            started = time.monotonic()
+            if contender.start is None:
+                row.processes = in_process(contender, self.given)
+                for process in row.processes:
+                    _answer(process)
+            else:
+                row.running = contender.start(contender, self.given)
+                log = self.given.folder / f"{contender.label}.log"
+                wait_until_it_answers(row.running, self.photos[MAIN_WIDTH][0], log)
+            row.figures["ready_s"] = round(time.monotonic() - started, 1)
+        except (FlyobjError, subprocess.SubprocessError, OSError) as error:
+            row.figures["failed"] = str(error)
+            console.print(f"[red]{contender.name}[/] {error}", markup=True)
+            return
+        console.print(f"{contender.name}: ready after {row.figures['ready_s']} s")
+        if row.running and contender.engine == "ours" and not self.arguments.quick:
+            row.figures["pss_start_mib"] = pss_mib(row.running.root)
+            first = self.load(row, MAIN_WIDTH, MAIN_CLIENTS, FIRST_S)
+            row.figures["first_10_s"] = first
+
+    def measure(self, row: Row, width: int, clients: int) -> None:
+        """Add one load to a row."""
+        if not row.alive:
+            return
+        figures = self.load(row, width, clients, self.arguments.seconds)
+        row.cells.setdefault(f"{width} px, {clients} clients", []).append(figures)
+        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms an answer"
+        wrong = f", {figures['errors']} errors" if figures["errors"] else ""
+        console.print(f"{row.contender.name}: {width} px, {clients} clients: {line}{wrong}")
+
+    def load(self, row: Row, width: int, clients: int, seconds: float) -> dict[str, Any]:
+        """Put one load on a contender."""
+        if row.processes:
+            return self.loop(row, width, clients, seconds)
+        if row.running is None:
+            raise FlyobjError(f"{row.contender.name} doesn't run")
+        expected = self.expected[row.contender.engine, width]
+        photos = list(zip(self.photos[width], expected, strict=True))
+        client, before = psutil.Process(), cpu_s(row.running.root)
+        own = sum(client.cpu_times()[:2])
+        load = put_load(row.running.endpoint, photos, clients, seconds)
+        used = {name: s - before.get(name, 0) for name, s in cpu_s(row.running.root).items()}
+        figures = load.summary(sum(used.values()))
+        if figures["answers"]:
+            each = 1000 / figures["answers"]
+            figures["cpu_ms_of"] = {name: round(s * each, 2) for name, s in used.items()}
+            figures["client_cpu_ms"] = round((sum(client.cpu_times()[:2]) - own) * each, 2)
+        return figures
+
+    def loop(self, row: Row, width: int, clients: int, seconds: float) -> dict[str, Any]:
+        """Let the processes of "in-process" answer batches as large as so many clients would form."""
+        processes = row.processes[: min(len(row.processes), clients)]
+        batch = min(MOST_IN_A_BATCH, clients // len(processes))
+        order = {"photos": str(self.folders[width]), "batch": batch, "seconds": seconds}
+        for process in processes:
+            if process.stdin is None:
+                raise FlyobjError("in-process has no standard input")
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        answers = [_answer(process) for process in processes]
+        n = sum(a["answers"] for a in answers)
+        latencies = [s for a in answers for s in a["latencies_s"]]
+        p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+        return {
+            "answers": n,
+            "per_s": round(sum(a["answers"] / a["seconds"] for a in answers), 1),
+            "p50_ms": round(float(p50), 1),
+            "p99_ms": round(float(p99), 1),
+            "cpu_ms": round(sum(a["cpu_s"] for a in answers) / n * 1000, 2),
+            "errors": 0,
+        }
+
+
+def _answer(process: "subprocess.Popen[str]") -> Any:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        raise FlyobjError(f"in-process ended with exit code {process.wait()}")
+    return json.loads(line)
+
+
+def stop(row: Row) -> None:
+    """End a contender."""
+    if row.running:
+        row.running.stop()
+    for process in row.processes:
+        process.kill()
+        process.wait()
+
+
+def report(comparison: PeerComparison) -> dict[str, Any]:
+    """Gather the figures: medians over rounds for every cell."""
+    document: dict[str, Any] = {"machine": {"cores": psutil.cpu_count()}, "contenders": {}}
+    document["photo_kb"] = {
+        width: round(statistics.mean(map(len, photos)) / 1000)
+        for width, photos in sorted(comparison.photos.items())
+    }
+    for row in comparison.rows:
+        cells = {name: median(rounds) for name, rounds in row.cells.items()}
+        document["contenders"][row.contender.name] = {**row.figures, "cells": cells}
+    return document
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line; raises `InputError`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = list(contenders())
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
+    parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
+    parser.add_argument("--seconds", type=float, default=6, help="of each load")
+    parser.add_argument("--rounds", type=int, default=3, help="of the main load")
+    parser.add_argument("--widths", type=int, nargs="*", default=[320, 1024, 1920], help="px")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--quick", action="store_true", help="only the main load, one round of 3 s")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.contenders if name not in names]:
+        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
+    whole = (arguments.rounds, *arguments.widths, *arguments.clients)
+    if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
+        raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")
+    if arguments.quick:
+        arguments.widths, arguments.clients, arguments.rounds, arguments.seconds = [], [], 1, 3
+    return arguments
+
+
+def main() -> None:
+    """Prepare, compare, report; exit codes as in `cli`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
+    try:
+        arguments = parse()
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:
+            console.print("preparing model and photos")
+            comparison = PeerComparison(prepare(Path(name), arguments.run), arguments)
+            comparison.run()
+            document = report(comparison)
+    except FlyobjError as error:
+        console.print(f"[red]error:[/] {error}")
+        sys.exit(error.exit_code)
+    print_table(document)
+    draw_picture(document, arguments.out / "serving.png")
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What `benchmarks.speed.serving` reports: medians, a table, and a picture of what an answer costs."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speed.inputs import MAIN_WIDTH
+
+MAIN_CLIENTS = 32
+MAIN = f"{MAIN_WIDTH} px, {MAIN_CLIENTS} clients"
+
+
+def median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Take the median of each figure; errors are added up."""
+    merged: dict[str, Any] = {"errors": sum(figures["errors"] for figures in rounds)}
+    merged["examples"] = [e for figures in rounds for e in figures.get("examples", [])][:3]
+    for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms"):
+        values = [figures[key] for figures in rounds if key in figures]
+        if values:
+            merged[key] = round(statistics.median(values), 2)
+            merged[f"{key}_all"] = values
+    merged["cpu_ms_of"] = rounds[-1].get("cpu_ms_of", {})
+    return merged
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """Print the main load, one row a contender."""
+    columns = [
+        "contender",
+        "answers/s",
+        "p50 ms",
+        "p99 ms",
+        "CPU-ms",
+        "first 10 s",
+        "ready s",
+        "MiB",
+    ]
+    table = Table(*columns, "errors", title=MAIN, title_justify="left")
+    for name, row in document["contenders"].items():
+        if "failed" in row:
+            table.add_row(name, "failed")
+            continue
+        cell = row["cells"][MAIN]
+        figures = [cell.get(key, "") for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms")]
+        figures += [row.get("first_10_s", {}).get("per_s", ""), row["ready_s"]]
+        figures += [round(sum(row["pss_mib"].values())) if "pss_mib" in row else "", cell["errors"]]
+        table.add_row(name, *map(str, figures))
+    screen = Console(highlight=False)
+    screen.print(table)
+    for name, row in document["contenders"].items():
+        if "failed" in row:
+            screen.print(f"{name} {row['failed']}", markup=False)
+
+
+def draw_picture(document: dict[str, Any], path: Path) -> None:
+    """Draw two panels of bars: CPU-milliseconds an answer and answers a second, warm."""
+    rows = {name: row["cells"][MAIN] for name, row in document["contenders"].items() if row["cells"]}
+    rows = {name: cell for name, cell in rows.items() if "per_s" in cell}
+    if not rows:
+        return
+    figure, axes = plt.subplots(
+        1, 2, figsize=(11, 0.4 * len(rows) + 1.4), sharey=True, layout="constrained"
+    )
+    colours = [_colour(name) for name in rows]
+    for panel, (key, title) in zip(
+        axes, (("cpu_ms", "CPU-ms an answer (less is better)"), ("per_s", "answers/s")), strict=True
+    ):
+        values = [cell[key] for cell in rows.values()]
+        bars = panel.barh(list(rows), values, color=colours)
+        panel.bar_label(bars, fmt="%.1f", padding=3)
+        panel.set_title(f"{title}, {MAIN}", fontsize=10)
+        panel.margins(x=0.15)
+        if key == "cpu_ms":
+            panel.set_xscale("log")  # the manuals' servers cost ten times ours, or a hundred times
+            panel.set_xlim(left=1)
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _colour(name: str) -> str:
+    if name == "flying-objects":
+        return "tab:orange"
+    return "tab:gray" if name.endswith(":manual") else "tab:blue"

@@ -1,0 +1,226 @@
+"""Where the milliseconds of one answer go, by width of the photo: `python -m benchmarks.speed.stages`.
+
+The handler answers batches in this process from what TorchServe's worker receives, with a clock around
+each stage; a real server then answers the same photos under load, and its processes' CPU time says what
+the rest costs: the worker's own protocol, and Java. All figures are CPU-milliseconds an answer, so that
+neighbours don't count. Pillow's time for decoding and resizing the same photos is given beside them.
+The last line on standard output is one JSON document.
+
+    python -m benchmarks.speed.stages [--run RUN] [--widths 320 640 1024 1920] [--seconds 10]
+"""
+
+import argparse
+import io
+import json
+import logging
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+import handler.flyobj_handler
+import model.image
+from benchmarks.speed.handler import handled
+from benchmarks.speed.inputs import SIZE, draw_photos, expected_answers, prepare
+from benchmarks.speed.peers import Contender, Site, start_ours
+from loadtest.closed_loop import cpu_s, put_load
+from model.errors import FlyobjError, InputError
+from model.files import write_json
+from model.predictor import Predictor
+from model.preprocessing import Preprocessing
+
+BATCH, CLIENTS = 8, 32
+BATCHES = 25  # in this process; the median counts
+# What is timed, outermost first: a stage's time is what its own inner stages leave of it.
+STAGES: dict[str, list[tuple[Any, str]]] = {
+    "request": [(handler.flyobj_handler, "read_request"), (handler.flyobj_handler, "check_pixels")],
+    "header": [(model.image, "_open")],
+    "decode": [(model.image, "decode_photo"), (model.image, "_decode_jpeg")],
+    "resize": [(Preprocessing, "resize")],
+    "inference": [(Predictor, "predict")],
+    "answer": [(handler.flyobj_handler, "respond")],
+}
+REST = ("handler, rest", "worker's protocol", "Java")
+console = Console(stderr=True, highlight=False)
+
+
+class Clock:
+    """CPU time by stage, without what an inner stage takes."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.spent: dict[str, float] = {}
+        self._inner = [0.0]
+
+    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `work` so that its time counts as `stage`."""
+
+        def timed(*args: Any, **more: Any) -> Any:
+            self._inner.append(0.0)
+            started = time.process_time()
+            try:
+                return work(*args, **more)
+            finally:
+                took = time.process_time() - started
+                self.spent[stage] = self.spent.get(stage, 0.0) + took - self._inner.pop()
+                self._inner[-1] += took
+
+        return timed
+
+
+def in_handler(given: Site, photos: Sequence[bytes]) -> dict[str, float]:
+    """Time the handler's stages on batches of photos: ms an answer, medians over batches."""
+    work, rng = handled(given.model, metrics=True), random.Random(0)
+    work(photos[:BATCH])
+    rows: list[dict[str, float]] = []
+    for _ in range(BATCHES):
+        clock, batch = Clock(), rng.choices(photos, k=BATCH)
+        patches = [
+            patch.object(owner, name, clock.timed(stage, getattr(owner, name)))
+            for stage, places in STAGES.items()
+            for owner, name in places
+        ]
+        for one in patches:
+            one.start()
+        started = time.process_time()
+        try:
+            answers = work(batch)
+        finally:
+            whole = time.process_time() - started
+            for one in patches:
+                one.stop()
+        begun = time.process_time()
+        json.dumps(answers)  # the worker does it with each batch
+        clock.spent["answer"] += time.process_time() - begun
+        rows.append({**clock.spent, REST[0]: whole - sum(clock.spent.values())})
+    return {
+        stage: max(0.0, float(np.median([row[stage] for row in rows]))) / BATCH * 1000
+        for stage in rows[0]
+    }
+
+
+def with_pillow(photos: Sequence[bytes]) -> float:
+    """Decode and resize with Pillow alone: ms of CPU a photo, the median."""
+    times = []
+    for photo in photos:
+        started = time.process_time()
+        Image.open(io.BytesIO(photo)).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        times.append(time.process_time() - started)
+    return float(np.median(times)) * 1000
+
+
+def served(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
+    """Let a real server answer: CPU-ms an answer of "python" and "java", by width."""
+    rows: dict[int, dict[str, float]] = {}
+    running = start_ours(Contender("flying-objects", start_ours), given)
+    try:
+        for width in (widths[0], *widths):  # the first load warms Java up
+            photos = draw_photos(width)
+            expected = expected_answers(given.model, "ours", photos)
+            before = cpu_s(running.root)
+            load = put_load(running.endpoint, list(zip(photos, expected, strict=True)), CLIENTS, seconds)
+            used = {name: s - before[name] for name, s in cpu_s(running.root).items()}
+            if load.wrong:
+                raise FlyobjError(f"{len(load.wrong)} wrong answers at {width} px: {load.wrong[0]}")
+            n = len(load.latencies_s)
+            rows[width] = {
+                "python": sum(s for name, s in used.items() if "java" not in name) / n * 1000,
+                "java": used.get("java", 0.0) / n * 1000,
+            }
+            console.print(f"{width} px: {n} answers served")
+    finally:
+        running.stop()
+    return rows
+
+
+def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any]:
+    """Time every stage at every width."""
+    torch.set_num_threads(1)
+    rows = {}
+    with Path("/dev/null").open("w") as nowhere:  # as TorchServe's worker logs, but for where it goes
+        logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
+        for width in widths:
+            photos = draw_photos(width)
+            rows[width] = in_handler(given, photos)
+            rows[width]["pillow"] = with_pillow(photos)
+            console.print(f"{width} px: handler timed")
+    for width, used in served(given, widths, seconds).items():
+        pillow = rows[width].pop("pillow")
+        in_python = sum(rows[width].values())
+        rows[width][REST[1]] = max(0.0, used["python"] - in_python)
+        rows[width][REST[2]] = used["java"]
+        rows[width] = {stage: round(ms, 3) for stage, ms in rows[width].items()}
+        rows[width]["all"] = round(used["python"] + used["java"], 3)
+        rows[width]["pillow's decode and resize"] = round(pillow, 3)
+    return {"unit": "CPU-ms an answer", "batch": BATCH, "clients": CLIENTS, "widths": rows}
+
+
+def draw_picture(document: dict[str, Any], path: Path) -> None:
+    """Stack the stages, one bar a width."""
+    rows = document["widths"]
+    figure, axes = plt.subplots(figsize=(9, 0.7 * len(rows) + 1.8), layout="constrained")
+    labels, left = [f"{width} px" for width in rows], np.zeros(len(rows))
+    for stage in (*STAGES, *REST):
+        values = np.array([row.get(stage, 0.0) for row in rows.values()])
+        axes.barh(labels, values, left=left, label=stage)
+        left += values
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU-ms an answer")
+    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """Print a row a stage, a column a width."""
+    rows = document["widths"]
+    table = Table("CPU-ms an answer", *(f"{width} px" for width in rows))
+    for stage in (*STAGES, *REST, "all", "pillow's decode and resize"):
+        table.add_row(stage, *(f"{row.get(stage, 0):.2f}" for row in rows.values()))
+    Console(highlight=False).print(table)
+
+
+def main() -> None:
+    """Prepare, measure, report; exit codes as in `cli`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
+    parser.add_argument("--widths", type=int, nargs="+", default=[320, 640, 1024, 1920], help="px")
+    parser.add_argument("--seconds", type=float, default=10, help="of load at each width")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
+    try:
+        if min(arguments.widths) < 32 or arguments.seconds <= 0:
+            raise InputError("widths must be 32 px or more, seconds above 0")
+        with tempfile.TemporaryDirectory(prefix="flyobj-stages-") as name:
+            console.print("preparing model and photos")
+            given = prepare(Path(name), arguments.run)
+            document = measure(given, arguments.widths, arguments.seconds)
+    except FlyobjError as error:
+        console.print(f"[red]error:[/] {error}")
+        sys.exit(error.exit_code)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_json(document, arguments.out / "stages.json")
+    print_table(document)
+    draw_picture(document, arguments.out / "stages.png")
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()

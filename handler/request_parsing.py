@@ -1,0 +1,147 @@
+"""From what TorchServe makes of a request to the photos in it.
+
+What its front end hands over was found by asking it: a raw body is `{"body": bytearray}`, JSON and text
+are parsed where they can be; a form has one entry for each field. `/predictions` drops query parameters,
+`/invocations` and `/models/NAME/invoke` pass them on as entries without a content type. Header names
+keep the sender's case.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from handler.errors import DuplicateField
+from handler.json_bodies import parse, read_json, read_top_k
+from handler.uploads import Photos, Upload
+from model.errors import EmptyRequest, PhotoError, PhotoTooLarge, TooManyPhotos, UnsupportedBody
+from model.formats import format_of
+from model.image import PhotoLimits, count_pixels
+
+Row = Mapping[str, Any]
+_TOP_K = "top_k"
+_TOP_K_HEADER = "x-top-k"
+# Bytes of a form that aren't content: boundary, names and headers of each part, generously.
+_FORM_BYTES, _PART_BYTES = 1024, 1024
+
+
+def is_explain(headers: Row) -> bool:
+    """Whether the request came to `/explanations` or `:explain`, as TorchServe notes in "explain"."""
+    return headers.get("explain") == "True"
+
+
+def is_describe(row: Row, headers: Row) -> bool:
+    """Whether the management API asks for a description.
+
+    TorchServe sets "explain" on each inference request, so nobody else can pass for it.
+    """
+    return headers.get("describe") == "True" and "explain" not in headers and not row
+
+
+def read_request(row: Row, headers: Row, max_photos: int) -> Photos:
+    """List the photos of one request.
+
+    Args:
+        row: the request as TorchServe hands it over.
+        headers: its headers, and for each entry of `row` a mapping with the "content-type".
+        max_photos: that it may hold.
+
+    Raises:
+        RequestError: there is no photo to be found, or there are too many.
+    """
+    kind = _header(headers, "content-type")
+    if kind.startswith("application/x-www-form-urlencoded"):
+        raise UnsupportedBody(
+            "the body was sent as application/x-www-form-urlencoded, curl's default for -d and "
+            "--data-binary, which changes its bytes; send a photo with `curl -T photo.jpg`, or "
+            "give -H 'Content-Type: application/octet-stream'"
+        )
+    if kind.startswith("multipart/form-data"):
+        photos = _read_form(row, headers)
+    else:
+        top_k = row.get(_TOP_K, _header(headers, _TOP_K_HEADER) or None)
+        photos = _read_body(row.get("body", b""), kind, top_k)
+    if len(photos.uploads) > max_photos:
+        raise TooManyPhotos(
+            f"the request has {len(photos.uploads)} photos, {max_photos} are allowed; send fewer"
+        )
+    return photos
+
+
+def check_pixels(uploads: Sequence[Upload], limits: PhotoLimits) -> None:
+    """Hold the photos of one request together against `max_pixels`, or a batch could take minutes.
+
+    Raises:
+        PhotoTooLarge: they have more. One that is refused for itself doesn't count.
+    """
+    if len(uploads) < 2:
+        return
+    pixels = 0
+    for upload in uploads:
+        with contextlib.suppress(PhotoError):
+            if isinstance(upload.content, bytes | bytearray):
+                pixels += count_pixels(upload.content, limits)
+    if pixels > limits.max_pixels:
+        raise PhotoTooLarge(
+            f"the request's {len(uploads)} photos have {pixels} pixels together, "
+            f"{limits.max_pixels} are allowed; send them one by one"
+        )
+
+
+def _read_body(body: Any, kind: str, top_k: Any) -> Photos:
+    """Read a raw body by its content: JSON that TorchServe parsed, JSON as text, or a photo."""
+    is_json = kind.startswith("application/json")
+    if not isinstance(body, bytes | bytearray | str) or (is_json and isinstance(body, str)):
+        return read_json(body)
+    content = _bytes(body)
+    is_json = is_json or content[:100].lstrip()[:1] in (b"{", b"[")
+    if content and is_json and not format_of(content):
+        return read_json(parse(content))
+    return Photos((Upload(None, content, read_top_k(top_k)),), "object")
+
+
+def _read_form(row: Row, headers: Row) -> Photos:
+    """Read a form: each file is a photo; where there is no file, each field but `top_k` is one."""
+    fields = {name: value for name, value in row.items() if name != _TOP_K}
+    files = {name: value for name, value in fields.items() if _part_type(headers, name)} or fields
+    if not files:
+        raise EmptyRequest("the form has no file, or its boundary is wrong; send -F file1=@photo.jpg")
+    _check_nothing_dropped(row, headers)
+    top_k = read_top_k(row.get(_TOP_K))
+    uploads = tuple(Upload(name, _bytes(value), top_k) for name, value in files.items())
+    return Photos(uploads, "object" if len(uploads) == 1 else "list")
+
+
+def _check_nothing_dropped(row: Row, headers: Row) -> None:
+    """Refuse a form from which TorchServe dropped a photo: of fields with one name it keeps the last.
+
+    It shows by the length of the body, so a file of less than about 2 KiB can go unnoticed.
+    """
+    length = _header(headers, "content-length")
+    if not length.isdecimal() or any(isinstance(value, dict | list) for value in row.values()):
+        return
+    kept = sum(len(_bytes(value)) + _PART_BYTES for value in row.values())
+    if int(length) > kept + _FORM_BYTES:
+        raise DuplicateField(
+            f"the form has {length} bytes, but the fields {list(row)} account for {kept} at most: two "
+            "fields share a name, and TorchServe keeps the last; give each file a name of its own"
+        )
+
+
+def _part_type(headers: Row, name: str) -> str:
+    part = headers.get(name)
+    return str(part.get("content-type") or "") if isinstance(part, Mapping) else ""
+
+
+def _header(headers: Row, wanted: str) -> str:
+    """Find a header whatever its case; entries of the row are among them as mappings."""
+    for name, value in headers.items():
+        if name.lower() == wanted and isinstance(value, str):
+            return value.strip().lower()
+    return ""
+
+
+def _bytes(value: Any) -> bytes | bytearray:
+    """Undo what TorchServe decoded; a part that it parsed as JSON is no photo, decoding will say so."""
+    if isinstance(value, bytes | bytearray):
+        return value
+    return str(value).encode(errors="replace")

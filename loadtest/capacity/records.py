@@ -1,0 +1,214 @@
+"""What a search for the capacity leaves in its folder, and reading it again."""
+
+import csv
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadtest.capacity.figures import Figures, Latencies
+from loadtest.capacity.search import Knee, Verdict
+from loadtest.capacity.watch import PARTS, Sample
+from model.errors import FlyobjError, InputError, Interrupted
+from model.files import exact_keys, read_json, write_json
+
+FIGURES, PAGE, PROBES, SECONDS = "capacity.json", "report.html", "probes.csv", "seconds.csv"
+
+
+class EndReason(StrEnum):
+    """How a search ended."""
+
+    DONE = "the search is complete"
+    OUT_OF_TIME = "time ran out"
+    SERVER_GONE = "the server ended"
+    INTERRUPTED = "it was interrupted"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Some seconds at one rate.
+
+    Attributes:
+        number: from 1.
+        rate: offered, requests/s.
+        long: whether it confirms the knee.
+        began_s: from the start of the search.
+        seconds: sent, with the warm-up.
+        figures: of what came after the warm-up.
+        cpu_ms: of the server, for each right answer.
+        cores: used by Java, the workers, the load test, and everything else on the machine.
+        batches: how many formed, by their size.
+    """
+
+    number: int
+    rate: float
+    long: bool
+    began_s: float
+    seconds: float
+    figures: Figures
+    cpu_ms: float | None
+    cores: dict[str, float]
+    batches: dict[int, int]
+
+    @property
+    def mean_batch(self) -> float | None:
+        """Requests a batch."""
+        count = sum(self.batches.values())
+        return sum(size * n for size, n in self.batches.items()) / count if count else None
+
+
+@dataclass(frozen=True)
+class Second:
+    """What happened in one second of the search; cores used, memory in MiB where it was asked."""
+
+    second: int
+    offered: int
+    answered: int
+    failed: int
+    java: float
+    workers: float
+    load_test: float
+    others: float
+    memory_mib: float | None
+
+    @classmethod
+    def of(cls, second: int, counts: Mapping[str, int], used: Sample) -> "Second":
+        """Join what was counted with what was sampled."""
+        counted = {kind: counts.get(kind, 0) for kind in ("offered", "answered", "failed")}
+        cores = {part: getattr(used, part) for part in PARTS}
+        return cls(second=second, **counted, **cores, memory_mib=used.memory_mib)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """A search: how it was made, on what, and what it found."""
+
+    settings: dict[str, Any]
+    conditions: dict[str, str]
+    ended: EndReason
+    knee: Knee
+    probes: Sequence[Probe]
+    seconds: Sequence[Second]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def at_knee(self) -> Probe | None:
+        """The probe that the knee rests on: the longest that held there."""
+        held = [
+            probe
+            for probe in self.probes
+            if probe.rate == self.knee.rate and probe.figures.verdict is Verdict.HELD
+        ]
+        return max(held, key=lambda probe: probe.seconds, default=None)
+
+
+def machine() -> dict[str, str]:
+    """Describe this machine."""
+    name, path = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if path.is_file():
+        lines = (line.partition(":") for line in path.read_text().splitlines())
+        name = next((value.strip() for key, _, value in lines if key.startswith("model name")), name)
+    memory = psutil.virtual_memory().total / 2**30
+    return {"machine": f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"}
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that exists: an earlier result is never written over."""
+    if out.exists():
+        raise InputError(f"{str(out)!r} exists already; give another --out")
+
+
+def require_knee(capacity: Capacity, out: Path) -> None:
+    """Raise if the search ended before its time, or no rate held; `out` has what was measured."""
+    seen = f"what was measured is in {str(out)!r}"
+    if capacity.ended is EndReason.INTERRUPTED:
+        raise Interrupted(f"interrupted; {seen}")
+    if capacity.ended is EndReason.SERVER_GONE:
+        raise FlyobjError(f"the server ended after {len(capacity.probes)} probes; {seen}")
+    if capacity.knee.rate is None:
+        raise FlyobjError(
+            f"no rate held (p99 {capacity.settings['p99_ms']:g} ms, {capacity.ended}); {seen}; allow "
+            "more with --p99-ms, or begin lower with --first-rate"
+        )
+
+
+def write_figures(capacity: Capacity, out: Path) -> None:
+    """Write the JSON document and the two tables into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(asdict(capacity), out / FIGURES)
+    _write_table(map(_row, capacity.probes), out / PROBES)
+    _write_table(map(asdict, capacity.seconds), out / SECONDS)
+
+
+def read_capacity(folder: Path) -> Capacity:
+    """Read a folder that `write_figures` has filled.
+
+    Raises:
+        InputError: there is no such result in it, or not of this version.
+    """
+    if not (folder / FIGURES).is_file():
+        raise InputError(
+            f"{str(folder)!r} holds no {FIGURES}; give a folder that `flyobj loadtest "
+            "--find-capacity` has written"
+        )
+    where = str(folder / FIGURES)
+    read = exact_keys(read_json(folder / FIGURES), [f.name for f in fields(Capacity)], where)
+    try:
+        changed = {
+            "ended": EndReason(read["ended"]),
+            "knee": Knee(**read["knee"]),
+            "probes": [_probe(probe) for probe in read["probes"]],
+            "seconds": [Second(**second) for second in read["seconds"]],
+        }
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{where} isn't this version's ({error}); measure it again") from error
+    return Capacity(**(read | changed))
+
+
+def _probe(read: dict[str, Any]) -> Probe:
+    figures = read["figures"]
+    if latencies := figures["latencies"]:
+        latencies = Latencies(**(latencies | {"p99_95": tuple(latencies["p99_95"])}))
+    known = figures | {"latencies": latencies, "verdict": Verdict(figures["verdict"])}
+    batches = {int(size): count for size, count in read["batches"].items()}
+    return Probe(**(read | {"figures": Figures(**known), "batches": batches}))
+
+
+def _row(probe: Probe) -> dict[str, Any]:
+    """One line of the table of probes."""
+    f, times = probe.figures, probe.figures.latencies
+    low, high = times.p99_95 if times else (None, None)
+    return {
+        "number": probe.number,
+        "rate": probe.rate,
+        "verdict": f.verdict,
+        "confirms": probe.long,
+        "began_s": probe.began_s,
+        "seconds": probe.seconds,
+        "requests": f.requests,
+        "failed": f.failed,
+        "p50_ms": times and times.p50_ms,
+        "p95_ms": times and times.p95_ms,
+        "p99_ms": times and times.p99_ms,
+        "p99_low_ms": low,
+        "p99_high_ms": high,
+        "lag_p99_ms": f.lag_p99_ms,
+        "cpu_ms": probe.cpu_ms,
+        "mean_batch": probe.mean_batch and round(probe.mean_batch, 2),
+        **{f"{name}_cores": value for name, value in probe.cores.items()},
+    }
+
+
+def _write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    table = [*rows]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if table:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)

@@ -1,0 +1,100 @@
+"""What a server's processes use while it is under load, second by second."""
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+from loadtest.closed_loop import cpu_s, pss_mib
+from serving.server.lifecycle import Server
+
+_EVERY_S = 1.0
+_MEMORY_EVERY = 5  # samples; adding up the pages of some gigabytes costs some milliseconds
+_JAVA = "java"
+PARTS = ("java", "workers", "load_test", "others")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds since each process's start, at a moment of the monotonic clock."""
+
+    at: float
+    java: float
+    workers: float
+    load_test: float
+    others: float  # on this machine, and what its host took away
+
+    @property
+    def server(self) -> float:
+        """Of all of the server's processes."""
+        return self.java + self.workers
+
+    def cores_since(self, before: "Usage") -> dict[str, float]:
+        """Cores that each used from `before` to this moment."""
+        took = self.at - before.at
+        used = {part: getattr(self, part) - getattr(before, part) for part in PARTS}
+        return {part: round(max(0.0, cpu_s) / took, 3) for part, cpu_s in used.items()}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cores used in the second before `at`, and the server's memory where it was asked."""
+
+    at: float
+    java: float = 0.0
+    workers: float = 0.0
+    load_test: float = 0.0
+    others: float = 0.0
+    memory_mib: float | None = None
+
+
+class Watch:
+    """Samples a server, and the load generator beside it, until its `with` ends."""
+
+    def __init__(self, server: Server, generator_pid: int) -> None:
+        """Watch a server that runs."""
+        self.samples: list[Sample] = []
+        self._server = server
+        self._root = psutil.Process(server.pid)
+        self._load_test = (psutil.Process(), psutil.Process(generator_pid))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; the samples stay."""
+        self._ended.set()
+        self._thread.join()
+
+    def usage(self) -> Usage:
+        """Add up what has been used so far."""
+        begun, server, machine = time.monotonic(), cpu_s(self._root), psutil.cpu_times()
+        own = 0.0
+        for process in self._load_test:
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                own += times.user + times.system
+        java = server.pop(_JAVA, 0.0)
+        workers = sum(server.values())
+        busy = sum(
+            getattr(machine, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")
+        )
+        at = (begun + time.monotonic()) / 2  # on busy cores this takes a while
+        return Usage(at, java, workers, own, busy - java - workers - own)
+
+    def _run(self) -> None:
+        before = self.usage()
+        while not self._ended.wait(_EVERY_S) and self._server.process():
+            now = self.usage()
+            memory = None
+            if len(self.samples) % _MEMORY_EVERY == 0:
+                memory = round(sum(pss_mib(self._root).values()), 1)
+            cores = now.cores_since(before)
+            self.samples.append(Sample(now.at, **cores, memory_mib=memory))
+            before = now

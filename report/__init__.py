@@ -1,0 +1,1 @@
+"""What people look at: charts, pages and pictures, the same everywhere."""

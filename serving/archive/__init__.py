@@ -1,0 +1,1 @@
+"""Archives: built, checked against training, read, kept in S3."""

@@ -1,0 +1,123 @@
+"""A packaged model, answering by itself: the archive's own code in a process that sees nothing else.
+
+The packaging gate asks it the golden photos, evaluation any others. What answers is the archive: its
+handler, its copy of `model/`, its bundle, loaded by TorchServe's loader (`isolated_worker`).
+"""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from model.bundle import ModelSpec
+from model.engines import VARIABLE
+from model.errors import FlyobjError, InputError
+from model.files import read_json
+
+_TIMEOUT_S = 300  # of a batch
+_BATCH = 32
+
+
+class IsolatedModel:
+    """A loaded archive; made by `open_archive`."""
+
+    def __init__(self, description: str, folder: Path, process: subprocess.Popen[str], log: IO[str]):
+        """Wait until the model in the unpacked `folder` is loaded."""
+        self.description = description
+        self._process, self._log = process, log
+        self._reply()
+        where = folder / "bundle" / "model.json"
+        self.spec: ModelSpec | None = ModelSpec.from_json(read_json(where), str(where))
+        self.classes = self.spec.classes
+
+    def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[dict[str, Any]]:
+        """Answer a batch as the handler would: a photo that it refuses has a code and a message."""
+        batch = [base64.b64encode(photo).decode() for photo in photos]
+        assert self._process.stdin
+        try:
+            print(
+                json.dumps({"photos": batch, "explain": explain}), file=self._process.stdin, flush=True
+            )
+        except BrokenPipeError as error:
+            raise self._ended() from error
+        return self._reply()
+
+    def _reply(self) -> list[dict[str, Any]]:
+        assert self._process.stdout
+        guard = threading.Timer(_TIMEOUT_S, self._process.kill)
+        guard.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            guard.cancel()
+        if not line:
+            raise self._ended()
+        answers: list[dict[str, Any]] = json.loads(line)
+        return answers
+
+    def _ended(self) -> FlyobjError:
+        self._process.wait()
+        self._log.seek(0)
+        lines = self._log.read().strip().splitlines() or ["no message"]
+        # TorchServe's loader tries a second place; the first error is the cause.
+        cause = next((line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[-1])
+        return FlyobjError(f"the archive's handler doesn't run by itself: {cause}")
+
+
+@contextmanager
+def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedModel]:
+    """Unpack an archive, load it in a clean interpreter, and end that when the block does.
+
+    `engine` answers, or the one that a worker would choose (`model.engines.choose_engine`).
+
+    Raises:
+        InputError: it is no archive.
+        FlyobjError: its handler doesn't run, or answers its golden photos otherwise than training did.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flyobj-archive-"))
+        try:
+            with zipfile.ZipFile(archive) as files:
+                files.extractall(folder)
+        except Exception as error:  # zipfile raises whatever a damaged file leads it to
+            raise InputError(
+                f"{str(archive)!r} is no archive of ours ({error}); `flyobj archive` makes one"
+            ) from error
+        log = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        if engine:
+            environment[VARIABLE] = engine
+        script = Path(__file__).with_name("isolated_worker.py")
+        command = [sys.executable, "-I", "-S", str(script), folder, sysconfig.get_path("purelib")]
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*command, str(_BATCH)],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+            )
+        )
+        stack.callback(_end, process)
+        yield IsolatedModel(f"archive {archive}", Path(folder), process, log)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    if process.stdin:
+        with contextlib.suppress(BrokenPipeError):  # what it didn't read any more
+            process.stdin.close()

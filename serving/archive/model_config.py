@@ -1,0 +1,68 @@
+"""Changing settings in a `model-config.yaml` line by line, so that comments and order stay.
+
+A YAML library that keeps comments would be one more dependency for six settings of one line each; what
+a line edit can get wrong, a look at the result with PyYAML finds.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.errors import InputError
+
+Value = int | str
+SECTION = "handler."  # prefix of the settings in the section of that name
+
+
+def read_settings(path: Path) -> dict[str, Value]:
+    """Read the settings of one line by their names; those of the section `handler` as `handler.NAME`."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _flat(document)
+    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # ValueError: no UTF-8
+        raise InputError(f"{str(path)!r} can't be read as a model-config.yaml ({error})") from error
+
+
+def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
+    """Return `text` with other values for some settings.
+
+    Raises:
+        InputError: one of them isn't in `text` on a line of its own.
+    """
+    for name, value in changes.items():
+        key = re.escape(name.removeprefix(SECTION))
+        indent = "[ ]+" if name.startswith(SECTION) else ""
+        line = re.compile(rf"^({indent}{key}:[ ]+)([^\s#]+)([ ]*)", re.M)
+        if found := line.search(text):
+            text = text[: found.start()] + found[1] + _padded(str(value), found) + text[found.end() :]
+    now = _flat(yaml.safe_load(text))
+    if missing := [name for name, value in changes.items() if now.get(name) != value]:
+        raise InputError(
+            f"{where}: {', '.join(missing)} can't be set; give each a line of its own, such as "
+            "`batchSize: 8`, as the file of this checkout has them"
+        )
+    return text
+
+
+def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
+    """Change settings of a file in one step; it is as it was if that fails."""
+    text = apply_changes(path.read_text(encoding="utf-8"), changes, repr(str(path)))
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _padded(value: str, found: re.Match[str]) -> str:
+    """Keep the comment behind a value in its column."""
+    if not found[3]:
+        return value
+    return value.ljust(max(len(found[2]) + len(found[3]), len(value) + 1))
+
+
+def _flat(document: Any) -> dict[str, Value]:
+    section = document.get("handler") or {}
+    named = {**document, **{f"{SECTION}{name}": value for name, value in section.items()}}
+    return {name: value for name, value in named.items() if isinstance(value, int | str)}

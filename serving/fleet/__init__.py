@@ -1,0 +1,1 @@
+"""Several servers, and nginx in front of them."""

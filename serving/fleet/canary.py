@@ -1,0 +1,129 @@
+"""A share of the real traffic for another version, split by a stock nginx in front of TorchServe.
+
+`deploy/nginx/nginx.conf` reads the split from `canary.conf` beside it, written here, and logs each
+answer, judged here. Going back is the same file with nothing in it.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.errors import InputError
+from serving.fleet import nginx
+
+DEFAULT_LISTEN = 8090
+_LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
+
+
+@dataclass(frozen=True)
+class Side:
+    """The answers of one side of the split, in the time that was looked at."""
+
+    answers: int
+    failed: int  # status 500 and above
+    p99_s: float
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the answers that failed."""
+        return self.failed / self.answers if self.answers else 0.0
+
+
+@dataclass(frozen=True)
+class CanaryLimits:
+    """When to switch back.
+
+    Attributes:
+        error_rate: share of the canary's answers that may fail.
+        p99_ratio: of the canary's to the others'.
+        window_s: how far back to look.
+        least: answers of the canary below which nothing is said.
+    """
+
+    error_rate: float = 0.01
+    p99_ratio: float = 1.5
+    window_s: float = 60
+    least: int = 50
+
+
+def start(proxy: Path, server_port: int, version: str, percent: float, listen: int) -> bool:
+    """Send `percent` of the requests that name no version to `version`; True if nginx runs.
+
+    `nginx.conf` is written where there is none, with the ports given here.
+    """
+    if not re.fullmatch(r"\d+(\.\d+){0,3}", version):
+        raise InputError(f"version {version!r} must be numbers and dots, such as 2.0")
+    if not 0 < percent <= 100:
+        raise InputError(f"percent {percent:g} must be above 0 and at most 100")
+    changes = {
+        "server 127.0.0.1:8080;": f"server 127.0.0.1:{server_port};",
+        "listen 127.0.0.1:8090;": f"listen 127.0.0.1:{listen};",
+    }
+    nginx.install(proxy, "nginx.conf", changes)
+    return _split(proxy, version, percent)
+
+
+def off(proxy: Path) -> bool:
+    """Send all requests to the default version again; True if nginx runs."""
+    if not (proxy / "nginx.conf").is_file():
+        raise InputError(f"{str(proxy)!r} holds no nginx.conf; `flyobj canary start` writes one")
+    return _split(proxy, "", 0)
+
+
+def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
+    """Look at the last answers: the canary's, the others', and why to switch back, or None."""
+    since = time.time() - limits.window_s
+    recent = [line for line in _log(proxy) if line["time"] >= since]
+    canary = _side([line for line in recent if line["canary"]])
+    others = _side([line for line in recent if not line["canary"]])
+    if canary.answers < limits.least:
+        return canary, others, None
+    if canary.error_rate > limits.error_rate:
+        return (
+            canary,
+            others,
+            (
+                f"{canary.failed} of the canary's {canary.answers} answers failed, "
+                f"{limits.error_rate:g} of them may"
+            ),
+        )
+    if others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
+        return (
+            canary,
+            others,
+            (
+                f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
+                f"{limits.p99_ratio:g} times that is allowed"
+            ),
+        )
+    return canary, others, None
+
+
+def _split(proxy: Path, version: str, percent: float) -> bool:
+    """Write canary.conf and let a running nginx read it."""
+    share = f'    {percent:.2f}% "/{version}";\n' if 0 < percent < 100 else ""
+    rest = f'"/{version}"' if percent >= 100 else '""'
+    text = f"split_clients $request_id $canary {{\n{share}    * {rest};\n}}\n"
+    return nginx.write(proxy, "canary.conf", text)
+
+
+def _log(proxy: Path) -> Iterator[dict[str, Any]]:
+    path = proxy / "logs" / "canary.log"
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+        for line in file:
+            with suppress(ValueError):  # the first one may be cut
+                yield json.loads(line)
+
+
+def _side(lines: list[dict[str, Any]]) -> Side:
+    times = sorted(line["seconds"] for line in lines)
+    p99 = times[round(0.99 * (len(times) - 1))] if times else 0.0
+    return Side(len(lines), sum(line["status"] >= 500 for line in lines), p99)

@@ -1,0 +1,135 @@
+"""Which servers a fleet has: named on the command line, or in a file.
+
+    {"servers": [
+      {"home": "runs/a"},
+      {"url": "http://127.0.0.1:9080"},
+      {"url": "http://127.0.0.1:9180", "management": "http://127.0.0.1:9181",
+       "key_file": "keys/b.json", "upstream": "10.0.0.5:8080"}
+    ]}
+
+A home is a server of this machine, whose tokens and store we find there. An address is another machine's
+or a container's, reached through a tunnel (TorchServe listens on loopback alone): `management` is the
+next port if not given, `key_file` a copy of that server's `key_file.json`, left out where it runs
+without tokens, and `upstream` is where the balancer reaches it, if that is not `url`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from model.errors import InputError
+from model.files import exact_keys, read_json
+from serving.server.lifecycle import Server, require
+from serving.server.remote_server import RemoteServer, port_after
+
+_FORMS = "give the home of a server that runs here, http://HOST:PORT or http://HOST:PORT=KEY_FILE"
+
+
+@dataclass(frozen=True)
+class FleetServer:
+    """A server of the fleet.
+
+    Attributes:
+        name: as the user gave it.
+        server: how it is reached.
+        upstream: HOST:PORT at which the balancer reaches it.
+    """
+
+    name: str
+    server: Server | RemoteServer
+    upstream: str
+
+
+def parse_servers(names: Sequence[str], store: Path, drained: bool) -> list[FleetServer]:
+    """Find the servers named on the command line.
+
+    Args:
+        names: a home of this machine, `http://HOST:PORT` or `http://HOST:PORT=KEY_FILE`.
+        store: the fleet's model store.
+        drained: a balancer keeps requests away from a server while it is changed.
+
+    Raises:
+        InputError: a name is none of these, no server runs there, or two are the same.
+    """
+    members = []
+    for name in names:
+        url, _, key_file = name.partition("=")
+        if "://" in name:
+            members.append(
+                _elsewhere({"url": url} | ({"key_file": key_file} if key_file else {}), store, drained)
+            )
+        else:
+            members.append(_here(Path(name), store))
+    return _distinct(members)
+
+
+def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
+    """Read a file of servers; relative paths start at its folder. Errors as of `parse_servers`."""
+    document = exact_keys(read_json(path), ["servers"], repr(str(path)))
+    if not isinstance(document["servers"], list) or not document["servers"]:
+        raise InputError(f"{str(path)!r}: 'servers' must be a list of at least one server")
+    members = []
+    for number, entry in enumerate(document["servers"], 1):
+        where = f"{str(path)!r}, server {number}"
+        if isinstance(entry, dict) and "home" in entry:
+            home = exact_keys(_texts(entry, where), ["home"], where)["home"]
+            members.append(_here(path.parent / home, store))
+        else:
+            optional = ["management", "key_file", "upstream"]
+            entry = exact_keys(_texts(entry, where), ["url", *optional], where, optional)
+            if "key_file" in entry:
+                entry["key_file"] = str(path.parent / entry["key_file"])
+            members.append(_elsewhere(entry, store, drained))
+    return _distinct(members)
+
+
+def _texts(entry: object, where: str) -> object:
+    values = entry.values() if isinstance(entry, dict) else ()
+    if bad := [value for value in values if not isinstance(value, str)]:
+        raise InputError(f"{where}: {bad[0]!r} must be text")
+    return entry
+
+
+def _here(home: Path, store: Path) -> FleetServer:
+    server = require(home)
+    if Path(server.model_store) != store.resolve():
+        raise InputError(
+            f"the server of {str(home)!r} serves {server.model_store!r}, not {str(store.resolve())!r}; "
+            "give the --model-store that all of them serve, or change this one with --home alone"
+        )
+    return FleetServer(str(home), server, server.inference.removeprefix("http://"))
+
+
+def _elsewhere(entry: dict[str, str], store: Path, drained: bool) -> FleetServer:
+    url = _address(entry["url"])
+    management = _address(entry.get("management") or port_after(url))
+    key_file = Path(entry["key_file"]) if "key_file" in entry else None
+    if key_file and not key_file.is_file():
+        raise InputError(
+            f"key file {str(key_file)!r} of {url}: no such file; copy that server's key_file.json"
+        )
+    server = RemoteServer(url, management, str(store.resolve()), key_file, drained)
+    return FleetServer(entry["url"], server, entry.get("upstream") or urlsplit(url).netloc)
+
+
+def _address(url: str) -> str:
+    """Check `http://HOST:PORT`; localhost becomes 127.0.0.1, so that the same server looks the same."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/")
+    except ValueError:  # a port that is none
+        good = False
+    if not good or parts.query or parts.username:
+        raise InputError(f"{url!r} is no server's address; {_FORMS}")
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return f"http://{host}:{parts.port}"
+
+
+def _distinct(members: list[FleetServer]) -> list[FleetServer]:
+    for what, count in Counter(member.server.management for member in members).items():
+        if count > 1:
+            names = [member.name for member in members if member.server.management == what]
+            raise InputError(f"{names} are the same server ({what}); name each once")
+    return members

@@ -1,0 +1,1 @@
+"""Which versions are served, and changing that without losing a request."""

@@ -1,0 +1,258 @@
+"""Changing which versions are served: deploy, promote, roll back, scale, retire.
+
+`deployment.json` says what should be served, and the server follows it. Each operation can be run again
+after it was interrupted at any point, by this rule: what can't be refused any more is written first and
+done then (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
+refused is written when it is done (deploy, retire), so that the file never names a version that
+hasn't shown that it works, and a second run begins again with what it finds on the server. Scale is
+written first and taken back if it is refused.
+
+One operation at a time changes a store (`deployment.locked`), and each leaves a line in the history.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from model.errors import FlyobjError, InputError
+from serving.archive.build import MODEL_NAME, Archive, read_archive, sha256
+from serving.rollout.deployment import (
+    LOCK_WAIT_S,
+    DeployedVersion,
+    Deployment,
+    lock_deployment,
+    read_deployment,
+    write_deployment,
+)
+from serving.rollout.history import record
+from serving.rollout.quiesce import WorkersBusy, hold_workers
+from serving.rollout.readiness import bring_up, set_workers, wait_ready
+from serving.server.client import Client
+from serving.server.versions import Version, find_version
+
+DRAIN_S = 30
+_SETTLE_S = 0.05  # until a request that was let in before the last worker went is in the queue
+_RETRY_S = 0.3
+
+
+def deploy(
+    client: Client,
+    path: Path,
+    workers: int | None = None,
+    wait_s: float = LOCK_WAIT_S,
+) -> Version:
+    """Register an archive beside what is served, check its answers, and record it.
+
+    The first version becomes the default, later ones wait for `promote`. A version that doesn't come
+    up or answers wrongly is removed again. The same archive again is no error.
+
+    Args:
+        client: of the server.
+        path: the archive; it is copied into the model store if it lies elsewhere.
+        workers: processes; None for what the archive says.
+        wait_s: for another operation to end.
+    """
+    store = Path(client.server.model_store)
+    archive = read_archive(path)
+    if archive.model != MODEL_NAME:
+        raise InputError(f"{str(path)!r} holds model {archive.model!r}, not {MODEL_NAME!r}")
+    record = DeployedVersion(path.name, archive.sha256, workers)
+    with _changing(client, "deploy", archive.version, wait_s) as deployment:
+        known = deployment.versions.get(archive.version)
+        if known and known.sha256 != archive.sha256:
+            raise InputError(
+                f"version {archive.version} is deployed already, from another archive; package "
+                "the model under another --version"
+            )
+        if known:
+            record = replace(known, workers=workers or known.workers)
+        elif find_version(client, archive.version):
+            client.unregister(archive.version)  # left by a deploy that was interrupted
+        copied = _into_store(archive, store)
+        try:
+            version = _ready(client, archive, record)
+        except BaseException:
+            if copied:
+                (store / path.name).unlink()
+            raise
+        write_deployment(deployment.with_version(archive.version, record), store)
+    return version
+
+
+def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
+    """Make a version that is ready the default, and remember the one before."""
+    with _changing(client, "promote", version, wait_s) as deployment:
+        _require_ready(client, deployment, version)
+        _make_default(client, deployment.with_default(version))
+
+
+def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
+    """Make the previous default the default again; returns its name."""
+    with _changing(client, "rollback", None, wait_s) as deployment:
+        if deployment.previous:
+            _require_ready(client, deployment, deployment.previous)
+            deployment = deployment.with_rollback()
+        elif client.default_version() == deployment.default:
+            raise InputError(
+                f"no default from before {deployment.default!r} is known; `flyobj models promote` "
+                f"makes one of {list(deployment.versions)} the default"
+            )
+        _make_default(client, deployment)  # without a previous one: ends what was interrupted
+        return str(deployment.default)
+
+
+def scale(
+    client: Client, version: str, workers: int, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
+) -> Version:
+    """Give a version so many workers; they are taken away while none has a request.
+
+    Raises:
+        NotPaused: they didn't come to rest within `timeout_s`; nothing was changed.
+    """
+    store = Path(client.server.model_store)
+    with _changing(client, "scale", version, wait_s) as deployment:
+        if version not in deployment.versions:
+            raise _unknown(version, deployment)
+        before = find_version(client, version)
+        if before is None:
+            raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
+        after = deployment.with_version(version, replace(deployment.versions[version], workers=workers))
+        write_deployment(after, store)
+        try:
+            return set_workers(client, version, workers, timeout_s)
+        except FlyobjError as error:  # none of these can be finished by another run
+            write_deployment(deployment, store)
+            if not isinstance(error, WorkersBusy) and before.workers:
+                client.scale(version, before.workers)
+            raise
+
+
+def retire(
+    client: Client, version: str, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
+) -> None:
+    """Remove a version from the server once nobody waits for it; its archive stays in the store.
+
+    Requests that name the version are answered by it, or refused with 503 for a moment and 404 from then
+    on.
+
+    Raises:
+        NotPaused: it is asked all the time; nothing was changed.
+    """
+    with _changing(client, "retire", version, wait_s) as deployment:
+        if version == deployment.default:
+            raise InputError(
+                f"version {version} is the default; `flyobj models promote` another one first"
+            )
+        if version not in deployment.versions and find_version(client, version) is None:
+            raise _unknown(version, deployment)
+        if deployment.default and client.default_version() == version:
+            client.set_default(deployment.default)  # a promote was interrupted
+        remove(client, version, timeout_s)
+        write_deployment(deployment.without(version), Path(client.server.model_store))
+
+
+def remove(client: Client, version: str, timeout_s: float) -> None:
+    """Unregister a version that isn't the default without leaving a request behind.
+
+    TorchServe lets requests in as long as there is a worker, and forgets the queue of a version that it
+    unregisters. So: hold the workers while the queue is empty, scale to none (requests are refused from
+    then on), and unregister if still nothing is in the queue. A request that came in between is answered
+    by a worker that is started for it.
+    """
+    until = time.monotonic() + timeout_s
+    workers = 1
+    while (found := find_version(client, version)) is not None:
+        nobody = found.ready == 0 and found.workers > 0  # who could answer what waits
+        if nobody or found.workers == found.waiting == 0:
+            client.unregister(version)
+            return
+        if found.workers == 0:
+            client.scale(version, workers)
+            wait_ready(client, version)
+            continue
+        workers = found.workers
+        left = until - time.monotonic()
+        if left < 0:
+            raise WorkersBusy(
+                f"version {version} is asked all the time by clients that name it; move them first, or "
+                f"give a longer --timeout than {timeout_s:g} s; it stays"
+            )
+        if found.waiting or not _scale_to_none(client, version, left):
+            time.sleep(_RETRY_S)
+
+
+def _scale_to_none(client: Client, version: str, timeout_s: float) -> bool:
+    """Take all workers away if nothing waits; False if something does."""
+    with hold_workers(client, version, timeout_s) as pause:
+        found = find_version(client, version)
+        if found and found.waiting:
+            return False
+        pause.scale_down(0)
+        time.sleep(_SETTLE_S)
+        found = find_version(client, version)
+        if found and found.waiting <= pause.unanswered():  # nothing but our own descriptions
+            client.unregister(version)
+    return True
+
+
+@contextmanager
+def _changing(
+    client: Client, operation: str, version: str | None, wait_s: float
+) -> Iterator[Deployment]:
+    """Lock the deployment, read it, and note how the operation ends."""
+    store = Path(client.server.model_store)
+    what = f"{operation} {version}" if version else operation
+    with lock_deployment(store, what, wait_s), record(store, operation, version):
+        yield read_deployment(store)
+
+
+def _ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
+    """Make a version ready, which may be on the server already."""
+    found = find_version(client, archive.version)
+    if found is None:
+        return bring_up(client, archive, deployed)
+    if deployed.workers and deployed.workers != found.workers:
+        return set_workers(client, archive.version, deployed.workers)
+    return wait_ready(client, archive.version)
+
+
+def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
+    if version not in deployment.versions:
+        raise _unknown(version, deployment)
+    found = find_version(client, version)
+    if found is None or not found.is_ready:
+        state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
+        raise FlyobjError(f"version {version} isn't ready ({state}); the default stays as it is")
+
+
+def _make_default(client: Client, deployment: Deployment) -> None:
+    write_deployment(deployment, Path(client.server.model_store))
+    if deployment.default and client.default_version() != deployment.default:
+        client.set_default(deployment.default)
+
+
+def _unknown(version: str, deployment: Deployment) -> InputError:
+    return InputError(
+        f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
+        "`flyobj models deploy ARCHIVE` adds one"
+    )
+
+
+def _into_store(archive: Archive, store: Path) -> bool:
+    """Copy an archive that lies elsewhere into the model store; True if that was needed."""
+    target = store / archive.path.name
+    if target.exists():
+        if sha256(target) != archive.sha256:
+            raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
+        return False
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(archive.path, partial)
+        partial.rename(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise FlyobjError(f"{str(target)!r} can't be written ({error.strerror})") from error
+    return True

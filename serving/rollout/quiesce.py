@@ -1,0 +1,172 @@
+"""Holding a version's workers still, so that some can be taken away while none has a request.
+
+TorchServe 0.12 has no way to stop feeding a worker, and says of no worker whether it is busy. When it is
+told to remove one, it kills it: the requests of its batch are put back into the queue, or answered with
+500 "Worker died.", whichever of two threads is first. So every worker is given something of ours to do:
+a description (`?customized=true`), which our handler draws out until it is told
+(`handler/quiesce.py`). A worker gets it alone, after the batch before it. Once all of them hold,
+nothing of anybody else's is running; requests wait in the queue and are answered after that.
+
+Both sides meet in a folder in the server's temporary folder, so this works on the server's machine only.
+A server elsewhere has to be out of its balancer first; then nobody's request is there to be held.
+"""
+
+import http.client
+import select
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import FlyobjError, InputError
+from serving.archive.build import MODEL_NAME
+from serving.server.client import Client, ServerError
+from serving.server.lifecycle import scratch_folder
+from serving.server.remote_server import RemoteServer
+from serving.server.versions import find_version
+
+HEADER = "X-Flyobj-Pause"
+# Workers go on by themselves after 10 s (handler/quiesce.py); what is done meanwhile takes some 50 ms.
+_ALL_WITHIN_S = 5.0
+_POLL_S = 0.005
+_BETWEEN_S = 0.2
+_TRIES = 256  # each takes one worker away at least
+
+
+class WorkersBusy(FlyobjError):
+    """The workers didn't come to rest in time; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class WorkerHold:
+    """A pause under way."""
+
+    client: Client
+    version: str
+    calls: tuple[http.client.HTTPConnection, ...]
+
+    def scale_down(self, workers: int) -> None:
+        """Take workers away until so many are left.
+
+        The two threads that race for a worker's batch may make TorchServe stumble over it: 500, "job is
+        null", with one worker gone and the others of that call still there; so it is asked again.
+        Scaled to none at once it would lose sight of those others, so the last one goes by itself.
+        """
+        for step in (max(1, workers), workers):
+            for tries_left in range(_TRIES, -1, -1):
+                try:
+                    self.client.scale(self.version, step)
+                    break
+                except ServerError as error:
+                    if error.status != 500 or not tries_left:
+                        raise
+
+    def unanswered(self) -> int:
+        """Count our own descriptions that are held or back in the queue."""
+        sockets = [call.sock for call in self.calls]
+        answered, _, _ = select.select(sockets, [], [], 0)
+        return len(sockets) - len(answered)
+
+
+@contextmanager
+def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[WorkerHold]:
+    """Hold all READY workers of `version` as long as the body runs (for some seconds at most).
+
+    Raises:
+        NotPaused: they didn't all hold within `timeout_s`.
+        FlyobjError: the version's handler doesn't know how to.
+        InputError: the server is elsewhere, and may be asked by somebody.
+    """
+    server = client.server
+    if isinstance(server, RemoteServer):
+        _require_drained(server, version)
+        yield WorkerHold(client, version, ())
+        return
+    until = time.monotonic() + timeout_s
+    while True:
+        calls: list[http.client.HTTPConnection] = []
+        folder = scratch_folder(Path(server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
+        _make(folder)
+        try:
+            if _hold(client, version, folder, calls, until):
+                yield WorkerHold(client, version, tuple(calls))
+                return
+        finally:
+            _release(folder)
+            for call in calls:
+                call.close()
+        if time.monotonic() > until:
+            raise WorkersBusy(
+                f"the workers of version {version} didn't come to rest within {timeout_s:g} s; nothing "
+                "was changed, try again when it is asked less, or give a longer --timeout"
+            )
+        time.sleep(_BETWEEN_S)
+
+
+def _hold(
+    client: Client, version: str, folder: Path, calls: list[http.client.HTTPConnection], until: float
+) -> bool:
+    """Ask as many descriptions as there are READY workers; True once all of them hold."""
+    found = find_version(client, version)
+    ready = found.ready if found else 0
+    calls += [_ask(client, version, folder.name.rpartition("-")[2]) for _ in range(ready)]
+    first = None
+    while (holding := len(list(folder.iterdir()))) < ready:
+        now = time.monotonic()
+        first = first or (now if holding else None)
+        if now > until or (first and now > first + _ALL_WITHIN_S):
+            return False
+        if early := select.select([call.sock for call in calls], [], [], 0)[0]:
+            response = next(c for c in calls if c.sock in early).getresponse()
+            if response.status == 200:
+                raise FlyobjError(
+                    f"version {version} was packaged before its handler could hold still: its workers "
+                    "can't be taken away without losing requests; package the run under another "
+                    "--version, deploy and promote that"
+                )
+            return False  # the queue is full, or a worker died
+        time.sleep(_POLL_S)
+    again = find_version(client, version)
+    return again is not None and again.ready == ready  # or one came back and has requests
+
+
+def _ask(client: Client, version: str, name: str) -> http.client.HTTPConnection:
+    """Send a request for a description and don't wait for the answer."""
+    address = client.server.management.removeprefix("http://")
+    call = http.client.HTTPConnection(address, timeout=30)
+    headers = {"Authorization": f"Bearer {client.token('management')}", HEADER: name}
+    try:
+        call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
+    except OSError as error:
+        raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
+    return call
+
+
+def _require_drained(server: RemoteServer, version: str) -> None:
+    if not server.drained:
+        raise InputError(
+            f"workers of version {version} at {server.management} can't be taken away without losing "
+            "requests: it is another machine's; give the --proxy that takes it out of the traffic, or "
+            "run `flyobj models apply` on that machine"
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise FlyobjError(
+            f"the server's temporary folder {str(folder.parent)!r} can't be used ({error.strerror}); "
+            "work on the server's machine, as its user and with its TMPDIR"
+        ) from error
+
+
+def _release(folder: Path) -> None:
+    """Let the workers go on; renamed first, so that none can put its pid into it meanwhile."""
+    over = folder.with_name(f"{folder.name}-over")
+    with suppress(OSError):  # the server has ended and taken its folder along
+        folder.rename(over)
+    shutil.rmtree(over, ignore_errors=True)

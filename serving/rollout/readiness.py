@@ -1,0 +1,84 @@
+"""Making a version ready: registered, its workers READY, its golden photos answered as in training.
+
+Readiness is never taken from `/ping`, which says Healthy while workers load or crash. Registering
+doesn't block, since a synchronous call makes other clients of the management API wait.
+"""
+
+import contextlib
+import time
+from pathlib import Path
+
+from rich import get_console
+
+from model.errors import FlyobjError
+from model.golden import difference
+from serving.archive.build import Archive
+from serving.rollout.archive_variant import archive_to_register
+from serving.rollout.deployment import DeployedVersion
+from serving.rollout.quiesce import hold_workers
+from serving.server.client import Client, ServerError
+from serving.server.lifecycle import scratch_folder
+from serving.server.versions import Version, find_version
+
+READY_TIMEOUT_S = 180
+_POLL_S = 0.2
+
+
+def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
+    """Register an archive of the store and make it ready; it is removed again if that fails."""
+    home = client.server.home
+    client.register(archive_to_register(archive, deployed, scratch_folder(Path(home)) if home else None))
+    try:
+        version = wait_ready(client, archive.version)
+        if deployed.workers and deployed.workers != version.workers:
+            version = set_workers(client, archive.version, deployed.workers)
+        check_golden(client, archive)
+    except BaseException:  # Ctrl-C too leaves no version behind
+        with contextlib.suppress(ServerError):
+            client.unregister(archive.version)
+        raise
+    return version
+
+
+def check_golden(client: Client, archive: Archive) -> None:
+    """Let the server answer the archive's golden photos; raises where training answered otherwise."""
+    for golden in archive.golden:
+        if found := difference(golden, client.predict(golden.photo, archive.version)):
+            raise FlyobjError(f"version {archive.version} answers wrongly: {found}")
+
+
+def set_workers(client: Client, version: str, workers: int, timeout_s: float = 30) -> Version:
+    """Start workers, or take some away while none has a request."""
+    found = find_version(client, version)
+    if found and workers < found.workers:
+        with hold_workers(client, version, timeout_s) as pause:
+            pause.scale_down(workers)
+    else:
+        client.scale(version, workers)
+    return wait_ready(client, version)
+
+
+def wait_ready(client: Client, version: str) -> Version:
+    """Poll until all workers are READY; a worker whose process was replaced has crashed."""
+    until = time.monotonic() + READY_TIMEOUT_S
+    pids: dict[str, int] = {}
+    with get_console().status("") as status:
+        while time.monotonic() < until:
+            entry = client.versions().get(version)
+            if entry is None:
+                raise FlyobjError(f"the server dropped version {version}{_where(client)}")
+            for worker in entry["workers"]:
+                pid = int(worker.get("pid") or -1)
+                if pid > 0 and pids.setdefault(worker["id"], pid) != pid:
+                    raise FlyobjError(f"a worker of version {version} crashed at start{_where(client)}")
+            current = find_version(client, version)
+            if current and current.is_ready:
+                return current
+            if current:
+                status.update(f"version {version}: {current.ready} of {current.workers} workers ready")
+            time.sleep(_POLL_S)
+    raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_where(client)}")
+
+
+def _where(client: Client) -> str:
+    return f"; see workers.log in {client.logs}"

@@ -1,0 +1,179 @@
+"""Asking two versions the same photos: do they agree, and is one slower?
+
+Each photo goes to both, one after the other, and who is first changes from photo to photo, so that what
+else the machine does meets both alike. Nobody's requests are touched: both are asked by name.
+"""
+
+import base64
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image, ImageOps
+
+from model.errors import FlyobjError, InputError, PhotoError
+from serving.server.client import Client
+from serving.server.versions import find_version
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
+_WARM_UP = 5  # photos that both answer before times are taken
+_SHOWN = 60  # flips with their photo on the page
+_THUMBNAIL = (240, 240)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A photo that the two versions call differently; "error" stands for no answer."""
+
+    photo: str
+    before: str
+    before_confidence: float
+    after: str
+    after_confidence: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long one photo took, ms."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class ShadowResult:
+    """What came of it.
+
+    Attributes:
+        version: the one that is looked at.
+        against: the one it is compared with.
+        photos: that were sent to both.
+        agreement: share of them with the same class from both.
+        flips: the others.
+        times: of `version`.
+        times_against: of `against`.
+        p99_ratio: of the two.
+    """
+
+    version: str
+    against: str
+    photos: int
+    agreement: float
+    flips: tuple[Flip, ...]
+    times: Times
+    times_against: Times
+    p99_ratio: float
+
+
+def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
+    """List the photos under a folder; `limit` takes so many, evenly spread."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise InputError(
+            f"no photos under {str(folder)!r}; give a folder with {', '.join(sorted(SUFFIXES))}"
+        )
+    step = max(1, -(-len(found) // limit)) if limit else 1
+    return found[::step]
+
+
+def compare(
+    client: Client,
+    version: str,
+    against: str | None,
+    photos: Sequence[Path],
+    progress: Callable[[], object] = lambda: None,
+) -> ShadowResult:
+    """Send every photo to `version` and to `against`, the default if None.
+
+    Raises:
+        InputError: one of them isn't ready, or they are one.
+    """
+    against = against or client.default_version() or ""
+    for name in (version, against):
+        found = find_version(client, name)
+        if found is None or not found.ready:
+            raise InputError(f"version {name!r} isn't there or not ready; see `flyobj models list`")
+    if version == against:
+        raise InputError(f"version {version} can't be compared with itself; give --against another one")
+    pair = (version, against)
+    for path in photos[:_WARM_UP]:
+        for name in pair:
+            _ask(client, path.read_bytes(), name)
+    took: dict[str, list[float]] = {name: [] for name in pair}
+    flips = []
+    for number, path in enumerate(photos):
+        photo = path.read_bytes()
+        answers = {}
+        for name in pair if number % 2 else reversed(pair):
+            answers[name], seconds = _ask(client, photo, name)
+            took[name].append(1000 * seconds)
+        (before, sure_before), (after, sure_after) = answers[against], answers[version]
+        if before != after:
+            flips.append(Flip(str(path), before, sure_before, after, sure_after))
+        progress()
+    times, times_against = _times(took[version]), _times(took[against])
+    ratio = times.p99_ms / times_against.p99_ms
+    agreement = 1 - len(flips) / len(photos)
+    return ShadowResult(
+        version, against, len(photos), agreement, tuple(flips), times, times_against, ratio
+    )
+
+
+def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | None) -> None:
+    """Raise `FlyobjError` if the versions agree less or the new one is slower than allowed."""
+    c = comparison
+    if agree is not None and c.agreement < agree:
+        raise FlyobjError(
+            f"versions {c.version} and {c.against} agree on {c.agreement:.4f} of {c.photos} photos, "
+            f"{agree} is asked for; the default stays {c.against}"
+        )
+    if p99_ratio is not None and c.p99_ratio > p99_ratio:
+        raise FlyobjError(
+            f"version {c.version} takes {c.p99_ratio:.2f} times as long as {c.against} (p99 "
+            f"{c.times.p99_ms:.0f} and {c.times_against.p99_ms:.0f} ms), {p99_ratio} is allowed; the "
+            f"default stays {c.against}"
+        )
+
+
+def write_page(comparison: ShadowResult, path: Path) -> None:
+    """Show the comparison and the photos that flipped on one self-contained page."""
+    template = files("serving.rollout").joinpath("shadow.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    shown = [(flip, _thumbnail(Path(flip.photo))) for flip in comparison.flips[:_SHOWN]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = environment.from_string(template).render(c=comparison, shown=shown)
+    path.write_bytes(page.encode("utf-8", "replace"))  # a name may hold bytes that are no UTF-8
+
+
+def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float], float]:
+    started = time.perf_counter()
+    try:
+        answer: dict[str, Any] = client.predict(photo, version)
+        result = str(answer["predicted"]), float(answer["confidence"])
+    except PhotoError:
+        result = "error", 0.0
+    return result, time.perf_counter() - started
+
+
+def _times(took_ms: list[float]) -> Times:
+    ordered = sorted(took_ms)
+    middle, last = (ordered[round(q * (len(ordered) - 1))] for q in (0.5, 0.99))
+    return Times(round(middle, 2), round(last, 2))
+
+
+def _thumbnail(path: Path) -> str | None:
+    """The photo, small, as the source of an HTML image; None if it can't be shown."""
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError):
+        return None
+    upright.thumbnail(_THUMBNAIL)
+    stream = io.BytesIO()
+    upright.save(stream, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

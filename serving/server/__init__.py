@@ -1,0 +1,1 @@
+"""One TorchServe: its life, its ports and tokens, and talking to it."""

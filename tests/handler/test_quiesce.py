@@ -1,0 +1,53 @@
+"""A worker that holds still on request."""
+
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from handler.quiesce import HEADER, hold
+from serving.rollout import quiesce as asking
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the one who asks makes; its name goes into the header."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / f"flyobj-pause-{uuid.uuid4().hex}"
+
+
+def name(folder: Path) -> str:
+    return folder.name.rpartition("-")[2]
+
+
+def test_it_holds_until_the_folder_is_gone(folder: Path) -> None:
+    folder.mkdir()
+    thread = threading.Thread(target=hold, args=({HEADER.title(): name(folder)},))
+    thread.start()
+    until = time.monotonic() + 30
+    while not (folder / str(os.getpid())).exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert thread.is_alive()
+    folder.rename(folder.with_name("over"))
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("value", ["", "../../etc", "0" * 31, "G" * 32, "0" * 32 + "/x", None])
+def test_other_headers_hold_nothing(folder: Path, value: str | None) -> None:
+    folder.mkdir()
+    hold({} if value is None else {HEADER: value})
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_gone_holds_nothing(folder: Path) -> None:
+    hold({HEADER: name(folder)})
+    assert not folder.exists()
+
+
+def test_both_sides_use_one_header() -> None:
+    assert asking.HEADER.lower() == HEADER

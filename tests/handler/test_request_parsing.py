@@ -1,0 +1,196 @@
+"""What TorchServe makes of a request, and the photos that are found in it."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ts.service import Service
+
+from handler.errors import DuplicateField, WrongJson, WrongOption
+from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
+from handler.uploads import Photos, Upload
+from model.errors import EmptyRequest, PhotoTooLarge, RequestError, TooManyPhotos, UnsupportedBody
+from model.image import PhotoLimits
+
+FILE, FIELD = {"content-type": "image/jpeg"}, {"content-type": ""}
+FORM, JSON = {"Content-Type": "multipart/form-data; boundary=x"}, {"content-type": "application/json"}
+TEXT = base64.b64encode(b"photo").decode()
+
+
+def read(row: dict[str, Any], headers: dict[str, Any]) -> Photos:
+    return read_request(row, headers, 3)
+
+
+def one(content: bytes, file: str | None = None, top_k: int | None = None) -> Photos:
+    return Photos((Upload(file, content, top_k),), "object")
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "photos"),
+    [
+        pytest.param({"body": b"p"}, {"Content-Type": "image/jpeg"}, one(b"p"), id="raw"),
+        pytest.param({"body": b"p"}, {}, one(b"p"), id="raw, no content type"),
+        pytest.param({"body": "größe"}, {}, one("größe".encode()), id="text, decoded"),
+        pytest.param({"body": b"\xff\xd8\xff"}, JSON, one(b"\xff\xd8\xff"), id="a JPEG sent as JSON"),
+        pytest.param({}, {}, one(b""), id="nothing"),
+        pytest.param({"body": b"p"}, {"X-Top-K": "2"}, one(b"p", top_k=2), id="top_k in a header"),
+        pytest.param(
+            {"top_k": bytearray(b"3"), "body": b"p"},
+            {"top_k": FIELD},
+            one(b"p", top_k=3),
+            id="in the query",
+        ),
+        pytest.param({"file": b"p"}, {**FORM, "file": FILE}, one(b"p", "file"), id="a file"),
+        pytest.param({"f": b"p"}, {**FORM, "f": FIELD}, one(b"p", "f"), id="a file sent as a field"),
+        pytest.param(
+            {"f": b"p", "note": b"hi", "top_k": b"1"},
+            {**FORM, "f": FILE, "note": FIELD, "top_k": FIELD},
+            one(b"p", "f", 1),
+            id="a file beside fields",
+        ),
+        pytest.param(
+            {"a": b"1", "b": b"2"},
+            {"content-type": "Multipart/Form-Data", "a": FILE, "b": FILE},
+            Photos((Upload("a", b"1"), Upload("b", b"2")), "list"),
+            id="two files, in order",
+        ),
+        pytest.param({"body": b"p"}, {**FORM, "body": FILE}, one(b"p", "body"), id="a field named body"),
+        pytest.param({"body": {"image": TEXT}}, JSON, one(b"photo"), id="JSON"),
+        pytest.param(
+            {"body": {"b64": TEXT, "top_k": 2}}, JSON, one(b"photo", top_k=2), id="JSON, top_k"
+        ),
+        pytest.param(
+            {"body": json.dumps({"image": TEXT}).encode()}, {}, one(b"photo"), id="JSON without a type"
+        ),
+        pytest.param(
+            {"body": {"image": f"data:image/png;base64,{TEXT[:4]}\n{TEXT[4:]}"}},
+            JSON,
+            one(b"photo"),
+            id="URL",
+        ),
+        pytest.param(
+            {"body": [{"image": TEXT}]}, JSON, Photos((Upload(None, b"photo"),), "list"), id="JSON list"
+        ),
+        pytest.param(
+            {"body": {"instances": [{"b64": TEXT}, {"b64": TEXT, "top_k": 1}], "top_k": 2}},
+            JSON,
+            Photos((Upload(None, b"photo", 2), Upload(None, b"photo", 1)), "predictions"),
+            id="KServe V1",
+        ),
+    ],
+)
+def test_photos_in_a_request(row: dict[str, Any], headers: dict[str, Any], photos: Photos) -> None:
+    assert read(row, headers) == photos
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "error", "message"),
+    [
+        ({"x": b"y"}, {"Content-Type": "application/x-www-form-urlencoded"}, UnsupportedBody, "curl -T"),
+        ({}, FORM, EmptyRequest, "no file, or its boundary is wrong"),
+        ({"top_k": b"1"}, {**FORM, "top_k": FIELD}, EmptyRequest, "no file"),
+        ({"body": [{"image": TEXT}] * 4}, JSON, TooManyPhotos, "4 photos, 3 are allowed"),
+        ({"body": b"{"}, {}, WrongJson, "isn't JSON"),
+        ({"body": b"[" * 100_000}, JSON, WrongJson, "isn't JSON"),
+        ({"body": "words"}, JSON, WrongJson, "'words'"),
+        ({"body": None}, JSON, WrongJson, "None"),
+        (
+            {"body": {"image": TEXT, "colour": 1}},
+            JSON,
+            WrongJson,
+            r"\['colour'\], \['image', 'b64', 'top_k'\]",
+        ),
+        ({"body": {"image": TEXT, "b64": TEXT}}, JSON, WrongJson, 'one of "image" and "b64"'),
+        ({"body": {"image": "a"}}, JSON, WrongJson, "isn't base64"),
+        ({"body": {"image": "größe"}}, JSON, WrongJson, "isn't base64"),
+        ({"body": {"instances": []}}, JSON, WrongJson, "list of one photo or more"),
+        ({"body": {"image": TEXT, "top_k": True}}, JSON, WrongOption, "top_k True must be"),
+        ({"body": b"p"}, {"x-top-k": "0"}, WrongOption, "'0' must be a whole number from 1"),
+    ],
+)
+def test_what_cannot_be_read(
+    row: dict[str, Any], headers: dict[str, Any], error: type[RequestError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read(row, headers)
+
+
+def test_one_wrong_photo_of_several_is_its_own_affair() -> None:
+    photos = read({"body": [{"image": "no!"}, {"image": TEXT}, 3]}, JSON)
+    assert [type(upload.content) for upload in photos.uploads] == [WrongJson, bytes, WrongJson]
+
+
+def test_a_file_that_torchserve_dropped_is_missed() -> None:
+    """Of two files in fields of one name TorchServe hands over the last."""
+    headers = {**FORM, "file": FILE, "Content-Length": "9000"}
+    with pytest.raises(DuplicateField, match=r"9000 bytes, .*'file'.*name of its own"):
+        read({"file": b"p" * 4000}, headers)
+    assert read({"file": b"p" * 8500}, headers).uploads[0].file == "file"
+
+
+def test_limit_on_the_pixels_of_a_request(jpeg: Any) -> None:
+    uploads = [
+        Upload(None, jpeg()),
+        Upload(None, jpeg()),
+        Upload(None, b"words"),
+        Upload(None, WrongJson()),
+    ]
+    check_pixels(uploads, PhotoLimits(max_pixels=2 * 64 * 48))
+    with pytest.raises(PhotoTooLarge, match="4 photos have 6144 pixels together, 6143 are allowed"):
+        check_pixels(uploads, PhotoLimits(max_pixels=2 * 64 * 48 - 1))
+
+
+def test_who_asks_for_what() -> None:
+    """TorchServe sets "explain" on each inference request and "describe" on its own."""
+    assert is_explain({"explain": "True"})
+    assert not is_explain({"explain": "False", "Explain": "True"})
+    assert is_describe({}, {"describe": "True"})
+    assert not is_describe({"body": b""}, {"describe": "True", "explain": "False"})
+    assert not is_describe({"body": b""}, {"describe": "True"})
+
+
+def test_a_request_as_torchserve_hands_it_over() -> None:
+    request = {
+        "requestId": b"1",
+        "headers": [{"name": b"Content-Type", "value": b"multipart/form-data; boundary=x"}],
+        "parameters": [
+            {"name": "top_k", "contentType": "", "value": bytearray(b"3")},
+            {"name": "left", "contentType": "image/png", "value": bytearray(b"1")},
+            {"name": "right", "contentType": "image/png", "value": bytearray(b"2")},
+        ],
+    }
+    processors, rows, _ = Service.retrieve_data_for_inference([request])
+    photos = read(rows[0], processors[0].get_request_properties())
+    assert photos == Photos((Upload("left", b"1", 3), Upload("right", b"2", 3)), "list")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(TEXT),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["image", "b64", "instances", "top_k", "x"]), inner, max_size=4
+        )
+    ),
+)
+_TYPES = st.sampled_from(
+    ["application/json", "image/jpeg", "text/plain", "multipart/form-data", "", "?"]
+)
+
+
+@given(body=st.binary() | st.text() | _JSON, content_type=_TYPES)
+def test_any_body_is_photos_or_an_error_of_the_sender(body: Any, content_type: str) -> None:
+    try:
+        photos = read({"body": body}, {"Content-Type": content_type, "body": FILE})
+    except RequestError:
+        return
+    assert photos.uploads
+
+
+@given(content=st.binary(min_size=1))
+def test_base64_is_undone(content: bytes) -> None:
+    document = {"image": base64.b64encode(content).decode()}
+    assert read({"body": document}, JSON).uploads[0].content == content

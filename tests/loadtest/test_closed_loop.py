@@ -1,0 +1,104 @@
+"""Load and what it is checked for, against a small real server."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psutil
+import pytest
+
+from loadtest.closed_loop import Endpoint, ExpectedAnswer, best, cpu_s, pss_mib, put_load
+
+RIGHT = ExpectedAnswer(frozenset({"bird"}), 0.9)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the body; an empty one with 503."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if body else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Endpoint]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Endpoint(server.server_port, "/")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def answer(name: str, confidence: float) -> bytes:
+    return json.dumps({"predicted": name, "confidence": confidence}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        (answer("bird", 0.9), None),
+        (answer("bird", 0.7), "'bird' (0.700), not ['bird'] (0.900)"),
+        (answer("plane", 0.9), "'plane'"),
+        (b"", "HTTP 503"),
+        (b"no JSON", "JSONDecodeError"),
+        (b"[]", "ValueError"),
+        (b"3", "TypeError"),
+    ],
+)
+def test_every_answer_is_checked(echo: Endpoint, body: bytes, wrong: str | None) -> None:
+    load = put_load(echo, [(body, RIGHT)], clients=2, seconds=0.1)
+    assert load.seconds >= 0.1
+    if wrong is None:
+        assert load.latencies_s
+        assert not load.wrong
+    else:
+        assert not load.latencies_s
+        assert wrong in load.wrong[0]
+
+
+def test_a_summary_divides_by_the_answers(echo: Endpoint) -> None:
+    load = put_load(echo, [(answer("bird", 0.9), RIGHT)], clients=3, seconds=0.1)
+    summary = load.summary(cpu_s=2.0)
+    n = len(load.latencies_s)
+    assert (summary["answers"], summary["errors"]) == (n, 0)
+    assert summary["cpu_ms"] == pytest.approx(2000 / n, abs=0.01)
+    assert summary["per_s"] == pytest.approx(n / load.seconds, abs=0.1)
+    assert summary["p50_ms"] <= summary["p99_ms"]
+
+
+def test_a_server_that_is_gone_leaves_errors_and_no_division_by_zero(free_port: int) -> None:
+    load = put_load(Endpoint(free_port, "/"), [(b"x", RIGHT)], clients=1, seconds=0.1)
+    assert load.summary(cpu_s=0.0)["errors"] >= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"predicted": "b", "confidence": 0.75},
+        [{"predicted": "b", "confidence": 0.75}],
+        {"a": 0.25, "b": 0.75},
+        {"outputs": [{"data": [json.dumps({"predicted": "b", "confidence": 0.75})]}]},
+    ],
+)
+def test_each_servers_way_to_answer_is_understood(body: Any) -> None:
+    assert best(body) == ("b", 0.75)
+
+
+def test_a_process_tree_has_cpu_time_and_memory() -> None:
+    process = psutil.Process()
+    before = cpu_s(process)[process.name()]
+    sum(i * i for i in range(2_000_000))
+    assert cpu_s(process)[process.name()] > before
+    assert pss_mib(process)[process.name()] > 1

@@ -1,0 +1,206 @@
+"""Archives: what is in one, and which ones are refused."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model.bundle import read_bundle
+from model.errors import FlyobjError, InputError
+from serving.archive.build import build_archive, read_archive, sha256
+from serving.archive.parity import check_archive
+
+Repack = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_what_an_archive_holds(archive_path: Path, run: Path) -> None:
+    assert archive_path.name == "flying_objects-1.0.mar"
+    with zipfile.ZipFile(archive_path) as files:
+        names = set(files.namelist())
+        model = json.loads(files.read("MAR-INF/MANIFEST.json"))["model"]
+        assert (model["modelName"], model["modelVersion"]) == ("flying_objects", "1.0")
+        assert model["handler"] == "flyobj_handler.py"
+        assert model["configFile"] == "model-config.yaml"
+        for path in (p for p in (run / "bundle").rglob("*") if p.is_file()):
+            name = f"bundle/{path.relative_to(run / 'bundle').as_posix()}"
+            assert files.read(name) == path.read_bytes(), name
+        for package in ("model", "handler"):
+            for path in (ROOT / package).glob("*.py"):
+                assert files.read(f"{package}/{path.name}") == path.read_bytes()
+        config = (ROOT / "handler" / "model-config.yaml").read_bytes()
+        assert files.read("model-config.yaml") == config
+        classes = read_bundle(run / "bundle").spec.classes
+        index = {str(i): name for i, name in enumerate(classes)}
+        assert json.loads(files.read("index_to_name.json")) == index
+    assert not [n for n in names if "__pycache__" in n or n.endswith(".pyc")]
+    tops = {n.split("/")[0] for n in names}
+    assert tops == {
+        "MAR-INF",
+        "bundle",
+        "model",
+        "handler",
+        "flyobj_handler.py",
+        "index_to_name.json",
+        "model-config.yaml",
+    }
+
+
+def test_read_archive(archive_path: Path, run: Path) -> None:
+    archive = read_archive(archive_path)
+    assert (archive.model, archive.version) == ("flying_objects", "1.0")
+    assert archive.golden == read_bundle(run / "bundle").golden
+    assert archive.sha256 == sha256(archive_path)
+
+
+def test_an_existing_version_is_refused_and_kept(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flying_objects-1.0.mar"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="exists already; give another --version or remove it"):
+        build_archive(run, "1.0", tmp_path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("version", ["", "v1", "1.", "1.0-rc1", "../1.0", "1.0\n", "1.2.3.4.5", "1 0"])
+def test_what_is_no_version_is_refused(run: Path, tmp_path: Path, version: str) -> None:
+    with pytest.raises(InputError, match="must be numbers and dots"):
+        build_archive(run, version, tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no bundle"):
+        build_archive(tmp_path / "run", "1.0", tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_on_the_way_leaves_nothing_in_the_store(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FlyobjError("refused")
+
+    monkeypatch.setattr("serving.archive.parity.check_archive", refuse)
+    with pytest.raises(FlyobjError, match="refused"):
+        build_archive(run, "1.0", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def edit_mean(run: Path) -> None:
+    path = run / "bundle" / "model.json"
+    document = json.loads(path.read_text())
+    document["preprocessing"]["mean"] = [0.9, 0.1, 0.4]
+    path.write_text(json.dumps(document))
+
+
+def test_a_bundle_that_was_changed_by_hand_is_refused(run_copy: Path, tmp_path: Path) -> None:
+    edit_mean(run_copy)
+    store = tmp_path / "store"
+    with pytest.raises(FlyobjError, match=r"otherwise than training did.*differ by up to") as e:
+        build_archive(run_copy, "1.0", store, "torch")
+    assert "4 of 4 golden photos" in str(e.value)
+    assert list(store.iterdir()) == []
+
+
+def test_each_engine_is_held_against_training(run: Path, openvino_archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(openvino_archive) as files:
+        assert {"engines/openvino.xml", "engines/openvino.bin"} <= set(files.namelist())
+        files.extractall(tmp_path)
+    golden = read_bundle(run / "bundle").golden
+    graph = tmp_path / "engines" / "openvino.bin"
+    graph.write_bytes(graph.read_bytes()[::-1])  # as if the graph were of other weights
+    spoiled = tmp_path / "spoiled.mar"
+    with zipfile.ZipFile(spoiled, "w") as files:
+        for path in (p for p in tmp_path.rglob("*") if p.is_file() and p != spoiled):
+            files.write(path, path.relative_to(tmp_path))
+    with pytest.raises(FlyobjError, match=r"with openvino the archive answers|doesn't run by itself"):
+        check_archive(spoiled, golden, ["openvino"])
+
+
+def test_an_archive_that_resizes_otherwise_is_refused(run: Path, repack: Repack, tmp_path: Path) -> None:
+    def nearest(text: str) -> str:
+        return text.replace("INTER_LINEAR", "INTER_NEAREST")
+
+    path = repack(tmp_path / "a.mar", {"model/preprocessing.py": nearest})
+    with pytest.raises(FlyobjError, match="otherwise than training did"):
+        check_archive(path, read_bundle(run / "bundle").golden)
+
+
+def test_a_module_missing_in_the_archive_is_not_taken_from_the_checkout(
+    run: Path, repack: Repack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = repack(tmp_path / "a.mar", {"model/image.py": None})
+    with pytest.raises(FlyobjError, match=r"doesn't run by itself: .*model\.image"):
+        check_archive(path, read_bundle(run / "bundle").golden)
+
+
+def test_an_archive_with_fewer_golden_photos_is_refused(
+    run: Path, repack: Repack, tmp_path: Path
+) -> None:
+    def without_last(text: str) -> str:
+        return json.dumps(json.loads(text)[:-1])
+
+    path = repack(tmp_path / "a.mar", {"bundle/golden/golden.json": without_last})
+    with pytest.raises(FlyobjError, match="has 3 golden photos, training made 4"):
+        check_archive(path, read_bundle(run / "bundle").golden)
+
+
+def test_a_missing_archive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.mar': no such file; `flyobj archive` makes one"):
+        read_archive(tmp_path / "a.mar")
+
+
+def as_text(path: Path) -> None:
+    path.write_text("no archive")
+
+
+def as_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def as_other_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr("README", "hello")
+
+
+def as_list(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr("MAR-INF/MANIFEST.json", "[]")
+
+
+def without_name(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelVersion": "1.0"}}')
+
+
+@pytest.mark.parametrize("make", [as_text, as_empty, as_other_zip, as_list, without_name])
+def test_what_is_no_archive_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "a.mar"
+    make(path)
+    with pytest.raises(InputError, match=r"a\.mar'"):
+        read_archive(path)
+
+
+def cut(content: bytearray) -> None:
+    del content[len(content) // 2 :]
+
+
+def scribble(content: bytearray) -> None:
+    """Over the compressed golden photos, found by the header of the first one."""
+    start = content.index(b"bundle/golden/")
+    content[start + 40 : start + 1000] = b"\xff" * 960
+
+
+@pytest.mark.parametrize("damage", [cut, scribble])
+def test_a_damaged_archive_is_refused(
+    archive_path: Path, tmp_path: Path, damage: Callable[[bytearray], None]
+) -> None:
+    content = bytearray(archive_path.read_bytes())
+    damage(content)
+    path = tmp_path / "a.mar"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mar' is no archive of ours"):
+        read_archive(path)

@@ -1,0 +1,170 @@
+"""A share of the traffic for another version, through a real nginx."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.errors import InputError
+from serving.fleet import canary, nginx
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
+LIMITS = canary.CanaryLimits(error_rate=0.1, p99_ratio=2, window_s=3600, least=20)
+REQUESTS = 1000
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Answers with the path it was asked for; the canary's with `status`."""
+
+    status = 200
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        photo = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps([self.path, self.headers["Authorization"], len(photo)]).encode()
+        self.send_response(self.status if self.path.endswith("/2.0") else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Iterator[int]:
+    Upstream.status = 200
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as web:
+        web.daemon_threads = True
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield web.server_port
+        web.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, upstream: int, free_port: int) -> Iterator[Callable[[], Counter[str]]]:
+    """A running nginx with 20 % for version 2.0; call it to send requests and count the versions."""
+    folder = tmp_path / "proxy"
+    assert canary.start(folder, upstream, "2.0", 20, free_port) is False
+    command = [str(NGINX), "-p", str(folder), "-c", "nginx.conf"]
+    with subprocess.Popen([*command, "-g", "daemon off;"]) as process:
+        url = f"http://127.0.0.1:{free_port}/predictions/flying_objects"
+        wait_for(lambda: (folder / "nginx.pid").is_file() and httpx.get(url + "/x").status_code)
+
+        def ask(requests: int = REQUESTS) -> Counter[str]:
+            with httpx.Client(headers={"Authorization": "Bearer t"}) as http:
+                answers = [http.post(url, content=b"photo").json() for _ in range(requests)]
+            assert {(token, size) for _, token, size in answers} == {("Bearer t", 5)}
+            return Counter(path.removeprefix("/predictions/flying_objects") for path, *_ in answers)
+
+        yield ask
+        process.terminate()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if condition():
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("nginx didn't come up")
+
+
+@needs_nginx
+def test_the_share_and_back(proxy: Callable[..., Counter[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "proxy"
+    counts = proxy()
+    assert set(counts) == {"", "/2.0"}
+    assert 0.2 * REQUESTS - 80 < counts["/2.0"] < 0.2 * REQUESTS + 80  # six standard deviations
+    mine, others, why = canary.judge(folder, LIMITS)
+    assert (mine.answers, others.answers, mine.failed, why) == (counts["/2.0"], counts[""], 0, None)
+
+    assert canary.off(folder) is True
+    wait_for(lambda: set(proxy(50)) == {""})
+    assert set(proxy(200)) == {""}
+
+
+@needs_nginx
+def test_a_canary_that_fails_is_switched_off(
+    proxy: Callable[..., Counter[str]], tmp_path: Path, flyobj: Callable[..., object]
+) -> None:
+    Upstream.status = 503
+    counts = proxy(400)
+    result = flyobj(
+        "canary", "check", "--proxy", tmp_path / "proxy", "--least", 20, "--window", 3600, code=1
+    )
+    said = str(getattr(result, "stderr", ""))
+    assert f"{counts['/2.0']} of the canary's {counts['/2.0']} answers failed" in said
+    wait_for(lambda: set(proxy(50)) == {""})
+
+
+@needs_nginx
+def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
+    """As it stands in the repository, with the default ports."""
+    canary.start(tmp_path, 8080, "2.0", 5, canary.DEFAULT_LISTEN)
+    stock = nginx.ROOT / "deploy" / "nginx" / "nginx.conf"
+    assert (tmp_path / "nginx.conf").read_text() == stock.read_text()
+    (tmp_path / "nginx.conf").write_text(stock.read_text() + "# mine\n")
+    canary.start(tmp_path, 8080, "2.0", 10, canary.DEFAULT_LISTEN)
+    assert (tmp_path / "nginx.conf").read_text().endswith("# mine\n")
+    command = [str(NGINX), "-t", "-p", str(tmp_path), "-c", "nginx.conf"]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, tried.stderr
+
+
+def write_log(folder: Path, canary_s: float, others_s: float, n: int = 50) -> None:
+    (folder / "logs").mkdir(exist_ok=True)
+    lines = [
+        {"time": time.time() - age, "canary": side, "status": 200, "seconds": seconds}
+        for side, seconds in (("/2.0", canary_s), ("", others_s))
+        for age in range(n)
+    ]
+    (folder / "logs" / "canary.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("canary_s", "n", "why"),
+    [
+        (0.19, 50, None),
+        (0.21, 50, r"the canary's p99 is 0\.210 s, the others' 0\.100 s; 2 times that is allowed"),
+        (0.21, 10, None),
+    ],
+    ids=["slower, but allowed", "too slow", "too few answers"],
+)
+def test_a_slow_canary(tmp_path: Path, canary_s: float, n: int, why: str | None) -> None:
+    write_log(tmp_path, canary_s, 0.1, n)
+    found = canary.judge(tmp_path, LIMITS)[2]
+    assert found is None if why is None else re.search(why, str(found))
+
+
+def test_old_answers_are_not_judged(tmp_path: Path) -> None:
+    write_log(tmp_path, 9, 0.1)
+    mine, others, _ = canary.judge(tmp_path, canary.CanaryLimits(window_s=9.5, least=20))
+    assert (mine.answers, others.answers) == (10, 10)
+
+
+@pytest.mark.parametrize(("version", "percent"), [("2", 0), ("2", 101), ('2"; }', 5)])
+def test_a_split_that_makes_no_sense(tmp_path: Path, version: str, percent: float) -> None:
+    with pytest.raises(InputError):
+        canary.start(tmp_path, 8080, version, percent, 8090)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_off_without_a_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no nginx\.conf"):
+        canary.off(tmp_path)

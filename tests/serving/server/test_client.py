@@ -1,0 +1,179 @@
+"""The client's side of the protocol: tokens, and errors that say something."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.errors import FlyobjError, InputError, PhotoError
+from serving.server.client import Client, ServerError
+from serving.server.lifecycle import Server
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def write_keys(home: Path, minutes: float, suffix: str = "") -> None:
+    """Write tokens that run out in so many minutes, as TorchServe does."""
+    expires = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    entry = {kind: {"key": kind + suffix, "expiration time": expires} for kind in KINDS}
+    (home / "key_file.json").write_text(json.dumps({**entry, "API": {"key": "api"}}))
+
+
+KINDS = ("inference", "management")
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Callable[[Handler], Client]]:
+    clients: list[Client] = []
+
+    def connect(handler: Handler) -> Client:
+        server = Server(1, 0.0, 8080, str(tmp_path / "store"), str(tmp_path))
+        clients.append(Client(server, httpx.MockTransport(handler)))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.__exit__()
+
+
+Connect = Callable[[Handler], Client]
+
+
+def unexpected(request: httpx.Request) -> httpx.Response:
+    pytest.fail(f"unexpected {request.method} {request.url}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_that_lasts_is_not_renewed(connect: Connect, tmp_path: Path, kind: str) -> None:
+    write_keys(tmp_path, minutes=30)
+    assert connect(unexpected).token(kind) == kind  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("minutes", [4, -10])
+def test_a_token_that_runs_out_is_renewed(
+    connect: Connect, tmp_path: Path, kind: str, minutes: float
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def renew(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        write_keys(tmp_path, minutes=60, suffix=" renewed")
+        return httpx.Response(200)
+
+    write_keys(tmp_path, minutes)
+    assert connect(renew).token(kind) == f"{kind} renewed"  # type: ignore[arg-type]
+    (request,) = asked
+    assert str(request.url) == f"http://127.0.0.1:8081/token?type={kind}"
+    assert request.headers["Authorization"] == "Bearer api"
+
+
+def test_a_call_carries_the_token_and_the_photo(connect: Connect, tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "http://127.0.0.1:8080/predictions/flying_objects/1.0"
+        assert request.headers["Authorization"] == "Bearer inference"
+        assert request.content == b"photo"
+        return httpx.Response(200, json={"predicted": "a"})
+
+    write_keys(tmp_path, minutes=30)
+    assert connect(answer).predict(b"photo", "1.0") == {"predicted": "a"}
+
+
+def test_an_answer_with_its_times(connect: Connect, tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/explanations/flying_objects"
+        headers = {"Server-Timing": "decode;dur=1.25, inference;dur=7"}
+        return httpx.Response(200, json={"predicted": "a"}, headers=headers)
+
+    write_keys(tmp_path, minutes=30)
+    timed = connect(answer).ask(b"photo", explain=True)
+    assert timed.answer == {"predicted": "a"}
+    assert timed.worker_ms == {"decode": 1.25, "inference": 7.0}
+    assert timed.took_ms > 0
+
+
+def test_an_older_archive_does_not_say_its_times(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(200, json={"predicted": "a"}))
+    assert client.ask(b"photo").worker_ms == {}
+
+
+@pytest.mark.parametrize("status", [400, 413, 415])
+def test_a_bad_photo_is_a_photo_error_with_the_handlers_message(
+    connect: Connect, tmp_path: Path, status: int
+) -> None:
+    write_keys(tmp_path, minutes=30)
+    body = {"code": status, "type": "UnreadableImage", "message": "cut short"}
+    client = connect(lambda _: httpx.Response(status, json=body))
+    with pytest.raises(PhotoError, match=rf"^cut short \(HTTP {status}\)$"):
+        client.predict(b"photo")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_another_refusal_is_the_servers(connect: Connect, tmp_path: Path, status: int) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(status, json={"message": "broken"}))
+    with pytest.raises(ServerError, match=rf"broken \(HTTP {status}\)") as error:
+        client.predict(b"photo")
+    assert error.value.status == status
+
+
+def test_a_version_that_is_not_there_is_wrong_input(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(404, json={"message": "no version 9.9"}))
+    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list` shows"):
+        client.predict(b"photo", "9.9")
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (httpx.Response(503, text="<html>busy</html>"), "HTTP 503 Service Unavailable <html>busy"),
+        (httpx.Response(413), "^HTTP 413 Request Entity Too Large$"),
+        (httpx.Response(500, json=["a", "list"]), "HTTP 500 Internal Server Error"),
+        (httpx.Response(500, json={"no": "message"}), "HTTP 500 Internal Server Error"),
+    ],
+)
+def test_an_error_without_a_message_is_told_too(
+    connect: Connect, tmp_path: Path, response: httpx.Response, message: str
+) -> None:
+    write_keys(tmp_path, minutes=30)
+    with pytest.raises(ServerError, match=message):
+        connect(lambda _: response).set_default("1.0")
+
+
+def refuse(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("connection refused", request=request)
+
+
+@pytest.mark.parametrize("minutes", [30, 1], ids=["good token", "token to renew"])
+def test_a_server_that_does_not_answer(connect: Connect, tmp_path: Path, minutes: float) -> None:
+    write_keys(tmp_path, minutes)
+    with pytest.raises(FlyobjError, match=r":808[01] doesn't answer \(ConnectError\); see .*logs"):
+        connect(refuse).predict(b"photo")
+
+
+def test_missing_tokens(connect: Connect) -> None:
+    with pytest.raises(FlyobjError, match=r"the server's tokens can't be read: .*key_file"):
+        connect(unexpected).predict(b"photo")
+
+
+def test_no_model_is_no_error(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    client = connect(lambda _: httpx.Response(404, json={"message": "Model not found"}))
+    assert client.versions() == {}
+    assert client.default_version() is None
+
+
+def test_batch_sizes_are_summed_over_versions(connect: Connect, tmp_path: Path) -> None:
+    text = """# TYPE flyobj_batches counter
+flyobj_batches{model_name="m",model_version="1.0",batch_size="8",Hostname="h",} 3.0
+flyobj_batches{model_name="m",model_version="2.0",batch_size="8",Hostname="h",} 1.0E1
+flyobj_batches{model_name="m",model_version="1.0",batch_size="1",Hostname="h",} 5.0
+ts_inference_requests_total{model_name="m",} 99.0
+"""
+    write_keys(tmp_path, minutes=30)
+    assert connect(lambda _: httpx.Response(200, text=text)).batch_sizes() == {1: 5, 8: 13}

@@ -1,0 +1,101 @@
+"""Every file is found once, and read as what its folders say."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model.errors import InputError
+from training.data.manifest import Reason
+from training.data.prepare import walk as module
+from training.data.prepare.walk import Found, walk
+
+MakePile = Callable[[dict[str, bytes]], Path]
+
+
+def test_class_folders(pile: MakePile) -> None:
+    tree = walk(pile({"b/1.jpg": b"", "a/day 1/2.jpg": b"", "a/.x": b"", "readme": b"", ".git/x": b""}))
+    assert tree.files == (
+        Found("a/.x", "", "", Reason.HIDDEN),
+        Found("a/day 1/2.jpg", "a", ""),
+        Found("b/1.jpg", "b", ""),
+        Found("readme", "", "", Reason.OUTSIDE),
+    )
+    assert (tree.classes, tree.split_given) == (("a", "b"), False)
+    assert tree.unentered == {".git": "hidden folder"}
+
+
+def test_a_given_split(pile: MakePile) -> None:
+    tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b"", "test/a/2.jpg": b"", "test/x": b""}))
+    assert [(f.path, f.class_name, f.split, f.problem) for f in tree.files] == [
+        ("test/a/2.jpg", "a", "test", None),
+        ("test/x", "", "", Reason.OUTSIDE),
+        ("train/a/1.jpg", "a", "train", None),
+        ("train/b/1.jpg", "b", "train", None),
+    ]
+    assert (tree.classes, tree.split_given) == (("a", "b"), True)
+
+
+def test_train_alone_is_no_split(pile: MakePile) -> None:
+    tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b""}))
+    assert [(f.class_name, f.split) for f in tree.files] == [("a", ""), ("b", "")]
+    assert not tree.split_given
+
+
+def test_a_class_called_train(pile: MakePile) -> None:
+    tree = walk(pile({"train/1.jpg": b"", "plane/1.jpg": b""}))
+    assert tree.classes == ("plane", "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has no class folder, at least 2"),
+        ({"photo.jpg": b""}, "has no class folder, at least 2"),
+        ({"a/1.jpg": b""}, r"has one class folder \['a'\], at least 2"),
+        (
+            {"train/a/1.jpg": b"", "test/a/1.jpg": b""},
+            r"\(in \['train', 'test'\]\) has one class folder",
+        ),
+        ({"a/1.jpg": b"", "b\udcff/1.jpg": b""}, r"class folder 'b\\udcff' has a name that is no UTF-8"),
+        ({"train/a/1.jpg": b"", "val/a/1.jpg": b""}, r"\['train'\] beside \['val'\]; name the splits"),
+    ],
+)
+def test_sources_that_do_not_do(pile: MakePile, files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        walk(pile(files))
+
+
+def test_no_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere' can't be read \(No such file or directory\)"):
+        walk(tmp_path / "nowhere")
+
+
+def test_links_are_followed_but_never_in_circles(pile: MakePile, tmp_path: Path) -> None:
+    source = pile({"a/1.jpg": b"", "b/1.jpg": b""})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2.jpg").write_bytes(b"")
+    (source / "a" / "linked").symlink_to(tmp_path / "elsewhere")
+    (source / "a" / "up").symlink_to(source)
+    (source / "b" / "to_c").symlink_to(tmp_path / "c")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "to_b").symlink_to(source / "b")
+    (source / "b" / "self").symlink_to(source / "b" / "self")
+    tree = walk(source)
+    assert [f.path for f in tree.files] == ["a/1.jpg", "a/linked/2.jpg", "b/1.jpg", "b/self"]
+    assert tree.unentered == {"a/up": "link in a circle", "b/to_c/to_b": "link in a circle"}
+
+
+def test_a_folder_that_cannot_be_read(pile: MakePile, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, scandir = pile({"a/1.jpg": b"", "a/locked/2.jpg": b"", "b/1.jpg": b""}), os.scandir
+
+    def locked(path: Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(module.os, "scandir", locked)
+    tree = walk(source)
+    assert [f.path for f in tree.files] == ["a/1.jpg", "b/1.jpg"]
+    assert tree.unentered == {"a/locked": "can't be read (Permission denied)"}

@@ -1,0 +1,30 @@
+"""The picture of augmented samples."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.errors import InputError
+from training.fit.preview import PER_CLASS, SAMPLES, preview
+
+
+def test_a_row_for_each_photo(dataset: Path, tmp_path: Path) -> None:
+    assert preview(dataset, tmp_path / "p.png", 64, 0) == 4 * PER_CLASS
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width > 100 * (SAMPLES + 1)
+        assert picture.height > 100 * 4 * PER_CLASS
+
+
+def test_nothing_is_overwritten(dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "p.png"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        preview(dataset, path, 64, 0)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["p.txt", "no/p.png"])
+def test_a_picture_needs_a_name_and_a_folder(dataset: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"must be a \.png file in a folder that exists"):
+        preview(dataset, tmp_path / name, 64, 0)

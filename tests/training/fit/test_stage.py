@@ -1,0 +1,222 @@
+"""One stage: what it may change, the rate's course, when it ends, and what is kept."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from model.errors import FlyobjError, InputError
+from model.network import Network
+from model.preprocessing import Preprocessing
+from training.data.photos import Photo
+from training.fit.checkpoint import Running
+from training.fit.loaders import Batch, Batches, Order, PhotoDataset, Unreadable, loader
+from training.fit.schedule import BLOCKS, Stage
+from training.fit.settings import Settings
+from training.fit.stage import Fitting, Job, PartlyOpen, best_epoch, stuck
+from training.fit.transforms import test_transform as eval_transform
+from training.fit.transforms import train_transform
+
+State = dict[str, Tensor]
+MakeFitting = Callable[..., Fitting]
+
+
+def state_of(network: Network) -> State:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def changed(before: State, after: State) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.fixture
+def photos(photo_folder: Callable[..., Path]) -> list[Photo]:
+    data = photo_folder(train={"a": 4, "b": 4})
+    return [Photo(p, int(p.parent.name == "b")) for p in sorted(data.rglob("*.jpg"))]
+
+
+@contextmanager
+def quiet(batches: Iterable[Batch], _: str) -> Iterator[Iterable[Batch]]:
+    yield batches
+
+
+@pytest.fixture
+def fitting(photos: list[Photo]) -> MakeFitting:
+    def batches(train: bool) -> Batches:
+        transform = (train_transform if train else eval_transform)(Preprocessing(32))
+        return loader(PhotoDataset(photos, transform), Order(8, 4, shuffle=train), 0)
+
+    def make(network: Network, stage: Stage, said: list[str] | None = None, **settings: Any) -> Fitting:
+        fabric = Fabric(accelerator="cpu", devices=1)
+        say = (said if said is not None else []).append
+        weights = settings.pop("weights", None)
+        job = Job(fabric, Settings(**settings), weights, Unreadable(100), say, quiet)
+        return Fitting(job, network, stage, 0, batches(True), batches(False))
+
+    return make
+
+
+def running(rate: float = 1e-2) -> Running:
+    return Running("", rate, "given")
+
+
+HEAD = {"head.1.weight", "head.1.bias", "head.4.weight", "head.4.bias"}
+
+
+def test_the_head_stage_leaves_features_and_their_statistics_alone(fitting: MakeFitting) -> None:
+    network = Network(2)
+    before = state_of(network)
+    done = fitting(network, Stage("head", 1, 32, 0)).epoch(running())
+    assert changed(before, network.state_dict()) == HEAD
+    assert 0 <= done.epochs[0]["val_accuracy"] <= 1
+    assert changed(done.best, network.state_dict()) == set()
+
+
+def test_only_open_blocks_change_and_what_was_open_may_close_again(fitting: MakeFitting) -> None:
+    network = Network(2)
+    fitting(network, Stage("whole", 1, 32, BLOCKS)).epoch(running())
+    before = state_of(network)
+    fitting(network, Stage("top", 1, 32, 5)).epoch(running())
+    opened = {n for n in before if n.startswith(tuple(f"features.{i}." for i in range(14, 19)))}
+    assert changed(before, network.state_dict()) == opened | HEAD
+
+
+def test_the_whole_stage_changes_everything_after_a_head_stage_too(fitting: MakeFitting) -> None:
+    network = Network(2)
+    fitting(network, Stage("head", 1, 32, 0)).epoch(running())
+    before = state_of(network)
+    fitting(network, Stage("whole", 1, 32, BLOCKS)).epoch(running())
+    assert changed(before, network.state_dict()) == set(before)
+
+
+def test_frozen_blocks_cost_no_gradients_and_answer_as_the_network_does() -> None:
+    torch.manual_seed(0)
+    network = Network(2, dropout=0.0)
+    photos = torch.randn(2, 3, 64, 64)
+    opened = PartlyOpen(network, 5)
+    assert not opened.network.features[13].training
+    assert opened.network.features[14].training
+    opened.eval()
+    answers = opened(photos)
+    assert torch.equal(answers, network(photos))
+    answers.sum().backward()
+    assert [
+        i for i, b in enumerate(network.features) if any(p.grad is not None for p in b.parameters())
+    ] == [*range(14, 19)]
+
+
+def test_lower_blocks_learn_more_slowly(fitting: MakeFitting) -> None:
+    network = Network(2)
+    opened = PartlyOpen(network, BLOCKS)
+    shares = [group["share"] for group in opened.groups(0.5)]
+    assert shares == [0.5**depth for depth in range(BLOCKS + 1)]
+    grouped = sum(len(group["params"]) for group in opened.groups(0.5))  # type: ignore[arg-type, misc]
+    assert grouped == len(list(network.parameters()))
+    before = state_of(network)
+    fitting(network, Stage("whole", 1, 32, BLOCKS), layer_decay=0.5).epoch(running(1e-3))
+    moved = {n: (network.state_dict()[n] - before[n]).abs().mean() for n in before if "weight" in n}
+    assert moved["head.4.weight"] > 100 * moved["features.2.conv.0.0.weight"]
+
+
+def test_the_range_test_leaves_nothing_behind(fitting: MakeFitting) -> None:
+    """To the bit: weights, batch-norm statistics, random numbers, and so the training after it."""
+    torch.manual_seed(0)
+    one, other = Network(2), Network(2)
+    other.load_state_dict(one.state_dict())
+    tested = fitting(one, Stage("whole", 1, 32, BLOCKS), ema=0.9)
+    before, random = state_of(one), torch.get_rng_state()
+    curve = tested.find_rate()
+    assert max(curve.rates) > 1e-3
+    assert changed(before, one.state_dict()) == set()
+    assert torch.equal(torch.get_rng_state(), random)
+    left = [tested.epoch(running()), fitting(other, Stage("whole", 1, 32), ema=0.9).epoch(running())]
+    assert changed(one.state_dict(), other.state_dict()) == set()
+    assert changed(left[0].average, left[1].average) == set()
+
+
+def test_the_rate_rises_and_falls_to_nothing(fitting: MakeFitting) -> None:
+    made = fitting(Network(2), Stage("whole", 20, 32))
+    course = [made._share_of_peak(step) for step in range(40)]
+    assert course[:4] == [0.2, 0.4, 0.6, 0.8]
+    assert max(course) == course[4] == 1.0
+    assert course[5:] == sorted(course[5:], reverse=True)
+    assert course[-1] < 0.01
+
+
+@pytest.mark.parametrize("recipe", [{"mix": "mixup"}, {"mix": "cutmix"}, {"label_smoothing": 0.1}])
+def test_recipes_change_the_loss(fitting: MakeFitting, recipe: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = Network(2)
+    state = state_of(network)
+    plain = fitting(network, Stage("whole", 1, 32)).epoch(running())
+    network.load_state_dict(state)
+    other = fitting(network, Stage("whole", 1, 32), **recipe).epoch(running())
+    assert plain.epochs[0]["train_loss"] != other.epochs[0]["train_loss"]
+    assert 0 < other.epochs[0]["train_loss"] < 5
+
+
+def test_weights_make_a_class_count_more(fitting: MakeFitting) -> None:
+    torch.manual_seed(0)
+    network = Network(2)
+    stage = Stage("whole", 4, 32)
+    made = fitting(network, stage, weights=(1.0, 0.0))  # the second is of no account
+    state = running()
+    for _ in range(stage.epochs):
+        state = made.epoch(state)
+    assert state.epochs[-1]["train_loss"] < 0.5
+    assert state.epochs[-1]["val_loss"] > 0.6
+
+
+def test_an_average_of_the_weights_is_what_is_kept(fitting: MakeFitting) -> None:
+    network = Network(2)
+    done = fitting(network, Stage("whole", 1, 32), ema=0.5).epoch(running())
+    assert changed(done.best, network.state_dict()) > HEAD
+    assert {f"module.{name}" for name in done.best} < set(done.average)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_rate(fitting: MakeFitting) -> None:
+    network = Network(2)
+    with torch.no_grad():
+        network.head[4].bias.fill_(float("nan"))
+    with pytest.raises(
+        FlyobjError, match=r"nan in stage 'top' at a highest rate of 0\.25; .* say 0\.08"
+    ):
+        fitting(network, Stage("top", 1, 32, 5)).epoch(running(0.25))
+
+
+def test_photos_that_turn_unreadable_are_named_once(fitting: MakeFitting, photos: list[Photo]) -> None:
+    photos[2].path.write_text("words")
+    said: list[str] = []
+    made = fitting(Network(2), Stage("head", 2, 32, 0), said)
+    state = made.epoch(running())
+    assert len(made.epoch(state).epochs) == 2
+    (line,) = said
+    assert f"skipped: {str(photos[2].path)!r} can't be read any more" in line
+
+
+def test_no_readable_photo_at_all_is_an_error(fitting: MakeFitting, photos: list[Photo]) -> None:
+    for photo in photos:
+        photo.path.unlink()
+    made = fitting(Network(2), Stage("head", 1, 32, 0))
+    with pytest.raises(InputError, match="of 100 photos have turned unreadable"):
+        made.epoch(running())
+
+
+def rows(*pairs: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in pairs]
+
+
+def test_the_best_epoch_is_of_the_highest_accuracy_then_the_lowest_loss() -> None:
+    assert best_epoch(rows((0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1))) == 2
+
+
+def test_a_stage_is_stuck_when_neither_figure_gets_better() -> None:
+    assert not stuck(rows((0.5, 1.0), (0.5, 1.0)), 2)
+    assert stuck(rows((0.5, 1.0), (0.4, 1.1), (0.5, 1.0)), 2)
+    assert not stuck(rows((0.5, 1.0), (0.4, 1.1), (0.5, 0.9)), 2)
+    assert not stuck(rows((0.5, 1.0), (0.6, 1.1), (0.5, 1.2)), 2)

@@ -1,0 +1,71 @@
+"""The train transform: random, and every choice is the seed's."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from model.image import decode_photo
+from model.preprocessing import Preprocessing
+from training.fit.transforms import test_transform as eval_transform
+from training.fit.transforms import train_transform
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_both_give_pixels_of_the_same_kind(size: int) -> None:
+    for make in (train_transform, eval_transform):
+        pixels = make(Preprocessing(size))(PHOTO, 0)
+        assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
+        assert 60 < pixels.mean() < 190
+
+
+def test_the_seed_decides() -> None:
+    transform = train_transform(Preprocessing(64))
+    first = transform(PHOTO, 7)
+    assert not np.array_equal(transform(PHOTO, 8), first)
+    assert np.array_equal(transform(PHOTO, 7), first)  # whatever came in between
+    assert np.array_equal(train_transform(Preprocessing(64))(PHOTO, 7), first)
+
+
+def test_the_test_transform_is_the_same_whatever_the_seed() -> None:
+    transform = eval_transform(Preprocessing(64))
+    assert np.array_equal(transform(PHOTO, 1), transform(PHOTO, 2))
+
+
+def test_training_sees_other_pixels_than_testing() -> None:
+    plain = eval_transform(Preprocessing(64))(PHOTO, 0)
+    transform = train_transform(Preprocessing(64))
+    seen = [transform(PHOTO, seed) for seed in range(20)]
+    assert all((one != plain).mean() > 0.5 for one in seen)  # cropped: every pixel moves
+
+
+def test_about_half_are_flipped_and_some_have_holes() -> None:
+    """On a photo that is dark on its left and bright on its right, with no black in it."""
+    ramp = np.repeat(np.linspace(60, 250, 128, dtype=np.uint8)[None, :, None], 3, axis=2)
+    photo = np.repeat(ramp, 128, axis=0)
+    transform = train_transform(Preprocessing(64))
+    seen = [transform(photo, seed)[:, :, 0] for seed in range(60)]
+    flipped = np.array([grey[:, :16].mean() > grey[:, -16:].mean() for grey in seen])
+    holes = np.array([(grey == 0).mean() >= 0.01 for grey in seen])
+    assert 15 < flipped.sum() < 45
+    assert 15 < holes.sum() < 45
+    assert 5 < (flipped & ~holes).sum() < 25  # each is decided for itself
+    assert 5 < (holes & ~flipped).sum() < 25
+
+
+def test_a_small_photo_is_augmented_as_if_it_had_been_enlarged_first() -> None:
+    """What leaving out the enlarging to 512 changes is the sharpness of single pixels."""
+    smooth = cv2.resize(PHOTO[:6, :8], (80, 60), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(smooth, (512, 512), interpolation=cv2.INTER_LINEAR)
+    transform = train_transform(Preprocessing(224))
+    apart = [np.abs(transform(smooth, s).astype(int) - transform(large, s)).mean() for s in range(8)]
+    assert max(apart) < 6
+
+
+def test_a_photo_on_disk_goes_through_the_same_path_as_a_served_one(dataset: Path) -> None:
+    preprocessing = Preprocessing(64)
+    rgb = decode_photo(next((dataset / "test").rglob("*.jpg")).read_bytes())
+    assert np.array_equal(eval_transform(preprocessing)(rgb, 0), preprocessing.resize(rgb))

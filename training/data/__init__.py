@@ -1,0 +1,1 @@
+"""Labelled photos: found, split, grouped, written down."""

@@ -1,0 +1,178 @@
+"""Labelled photos in ImageFolder layout: `SPLIT/CLASS/**/FILE`, read, checked and split.
+
+Every file is decoded once before training, so that a damaged one is named now and not in the middle
+of an epoch. What is left out is returned, with the reason.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from model.errors import InputError, PhotoError
+from model.image import decode_photo
+from training.data.manifest import NAME, SPLITS, read_manifest
+from training.data.prepare.folder import target
+from training.data.prepare.settings import Settings
+from training.data.split import choose
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled photo; `label` is an index into the classes."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """The readable photos of one split, sorted by path."""
+
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    skipped: tuple[Skipped, ...]
+    fingerprint: str  # SHA-256 over every photo's relative path and content
+
+
+def read_split(data: Path, split: str) -> Split:
+    """Read and check `data/split`.
+
+    Raises:
+        InputError: there is no such folder, fewer than two classes, or a class without a readable photo.
+    """
+    folder = data / split
+    classes = _class_folders(data, folder)
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((folder / name).rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    ]
+    with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
+        checks = track(
+            pool.map(_check, [file for file, _ in files]), f"checking {split}", total=len(files)
+        )
+        results = list(checks)
+    photos, skipped, digest = [], [], hashlib.sha256()
+    for (file, label), (content, reason) in zip(files, results, strict=True):
+        if reason:
+            skipped.append(Skipped(file, reason))
+            continue
+        photos.append(Photo(file, label))
+        name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
+        digest.update(name + f"\0{content}\n".encode())
+    _require_photos(folder, classes, photos, skipped)
+    return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
+
+
+def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
+    """Name each photo's group: by what `group_regex` finds, or as `flyobj data prepare` has noted it.
+
+    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. Without
+    either, every photo is a group of its own.
+
+    Raises:
+        InputError: the expression finds nothing in any file name.
+    """
+    paths = [photo.path.relative_to(data).as_posix() for photo in photos]
+    if group_regex is not None:
+        finder = Settings(group_regex=group_regex)
+        found = [finder.group_of(photo.path.name) for photo in photos]
+        if not any(found):
+            raise InputError(
+                f"--group-regex {group_regex!r} finds nothing in any file name, such as "
+                f"{photos[0].path.name!r}; give another, or none"
+            )
+    elif (data / NAME).is_file():
+        rows = [row for row in read_manifest(data / NAME) if row.kept]
+        placed = {row.path: target(row) for row in rows}
+        # A near duplicate that was kept goes with the photo that it is near to.
+        noted = {target(row): row.group or placed.get(row.other, "") for row in rows}
+        found = [noted.get(path, "") for path in paths]
+    else:
+        return tuple(paths)
+    return tuple(group or path for group, path in zip(found, paths, strict=True))
+
+
+def hold_out(
+    photos: Sequence[Photo], groups: Sequence[str], share: float, seed: int
+) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Part `photos` into the rest and a validation set with about `share` of each class.
+
+    Raises:
+        InputError: a class would be missing on one side.
+    """
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    unit_of = np.array([numbers[group] for group in groups])
+    labels = np.array([photo.label for photo in photos])
+    counts = np.zeros((len(numbers), labels.max() + 1), np.int64)  # (groups, classes)
+    np.add.at(counts, (unit_of, labels), 1)
+    chosen = choose(counts, share, seed)
+    for label in np.unique(labels).tolist():
+        if not counts[chosen, label].any() or not counts[~chosen, label].any():
+            folder = next(photo.path.parent for photo in photos if photo.label == label)
+            n, n_groups = int(counts[:, label].sum()), int((counts[:, label] > 0).sum())
+            raise InputError(
+                f"class folder {str(folder)!r} has {n} readable photo(s) in {n_groups} group(s), at "
+                "least 2 groups are needed (one to train on, one to validate on); add photos"
+            )
+    held = chosen[unit_of]
+    return (
+        tuple(photo for photo, is_held in zip(photos, held, strict=True) if not is_held),
+        tuple(photo for photo, is_held in zip(photos, held, strict=True) if is_held),
+    )
+
+
+def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        raise InputError(
+            f"{str(folder)!r}: no such folder; {str(data)!r} must hold one photo folder a class "
+            f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
+        )
+    classes = tuple(
+        sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    )
+    if len(classes) < 2:
+        raise InputError(
+            f"{str(folder)!r} has {len(classes)} class folder(s) {list(classes)}, at least 2 are "
+            "needed; put each class's photos into a folder of its own"
+        )
+    return classes
+
+
+def _check(file: Path) -> tuple[str, str]:
+    """Return the content's SHA-256 and an empty reason, or the reason to leave the file out."""
+    try:
+        content = file.read_bytes()
+        decode_photo(content)
+    except (PhotoError, OSError) as error:
+        return "", str(error)
+    return hashlib.sha256(content).hexdigest(), ""
+
+
+def _require_photos(
+    folder: Path, classes: tuple[str, ...], photos: list[Photo], skipped: list[Skipped]
+) -> None:
+    filled = {p.label for p in photos}
+    for label, name in enumerate(classes):
+        if label not in filled:
+            own = [s for s in skipped if s.path.is_relative_to(folder / name)]
+            why = f"; {own[0].path.name!r}: {own[0].reason}" if own else ""
+            raise InputError(
+                f"class folder {str(folder / name)!r} has no readable photo ({len(own)} file(s) can't "
+                f"be used{why}); add photos or remove the folder"
+            )

@@ -1,0 +1,174 @@
+"""`flyobj data prepare`, `merge` and `report`: the steps in order.
+
+A shard is the first half, for a part of the files. Merging gives the second half the rows of all shards,
+so it ends where one run would.
+"""
+
+import os
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich
+
+from model.errors import InputError
+from training.data import manifest
+from training.data.manifest import Row, read_manifest, write_manifest
+from training.data.prepare import folder as folders
+from training.data.prepare.clean import clean
+from training.data.prepare.prune import prune
+from training.data.prepare.report import write_report
+from training.data.prepare.scan import scan
+from training.data.prepare.settings import Settings
+from training.data.prepare.shard import (
+    Scanned,
+    join_shards,
+    parse_part,
+    read_document,
+    write_document,
+    write_shard,
+)
+from training.data.prepare.summary import Summary, summarize
+from training.data.prepare.walk import walk
+from training.data.split import leaks, split
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    copy: bool = False,
+    force: bool = False,
+    workers: int | None = None,
+) -> Summary:
+    """Make the folder `out` from `source`, and return the summary that is in it too.
+
+    Raises:
+        InputError: the source, the folder to make or what is in the source doesn't do.
+        FlyobjError: the folder can't be written, or a worker died.
+    """
+    _check_apart(source, out)
+    with folders.new_folder(out, force) as room:
+        return _finish(_look(source, settings, "1/1", workers), room, copy)
+
+
+def prepare_shard(
+    source: Path,
+    out: Path,
+    settings: Settings,
+    part: str,
+    *,
+    force: bool = False,
+    workers: int | None = None,
+) -> int:
+    """Look at `part` ("I/N") of the files, write what is seen to `out`, and return their number.
+
+    Raises:
+        InputError: as `prepare`.
+        FlyobjError: as `prepare`.
+    """
+    _check_apart(source, out)
+    with folders.new_folder(out, force) as room:
+        seen = _look(source, settings, part, workers)
+        write_shard(seen, room)
+    return len(seen.rows)
+
+
+def merge(shards: Sequence[Path], out: Path, *, copy: bool = False, force: bool = False) -> Summary:
+    """Make from all shards of a source what one run would have made.
+
+    Raises:
+        InputError: the shards don't belong together, or the source isn't there.
+        FlyobjError: as `prepare`.
+    """
+    seen = join_shards(shards)
+    if not seen.source.is_dir():
+        raise InputError(
+            f"the source {str(seen.source)!r} isn't there; mount it where it was for the shards"
+        )
+    _check_apart(seen.source, out)
+    with folders.new_folder(out, force) as room:
+        return _finish(seen, room, copy)
+
+
+def report(out: Path) -> Path:
+    """Write `out`/report.html again, from the manifest and the summary.
+
+    Raises:
+        InputError: `out` wasn't made by `prepare`.
+    """
+    if not (out / folders.SUMMARY).is_file():
+        raise InputError(
+            f"{str(out)!r} has no {folders.SUMMARY}; give a folder made by `flyobj data prepare`"
+        )
+    path = out / folders.REPORT
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_report(
+            read_document(out / folders.SUMMARY), read_manifest(out / manifest.NAME), unfinished
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _look(source: Path, settings: Settings, part: str, workers: int | None) -> Scanned:
+    """Walk the source and look into the files of one part; a file's part is decided by its path."""
+    index, count = parse_part(part)
+    with rich.get_console().status("finding files"):
+        tree = walk(source)
+    names = [f.path.rpartition("/")[2] for f in tree.files if not f.problem]
+    if settings.group_regex and names and not any(map(settings.group_of, names)):
+        raise InputError(
+            f"group_regex {settings.group_regex!r} fits none of {len(names)} file names, {names[0]!r} "
+            "for one; give one that does"
+        )
+    files = [f for f in tree.files if zlib.crc32(os.fsencode(f.path)) % count == index - 1]
+    rows = scan(source, files, workers)
+    for row in rows:
+        row.group = settings.group_of(row.name)
+    facts = (tree.classes, tree.split_given, tree.unentered)
+    return Scanned(source.absolute(), settings, *facts, part, rows)
+
+
+def _finish(seen: Scanned, room: Path, copy: bool) -> Summary:
+    """Decide over the rows and fill the folder `room`."""
+    settings, rows, status = seen.settings, seen.rows, rich.get_console().status
+    with status("comparing, clustering and splitting"):
+        near = clean(rows, settings)
+        clusters = prune(rows, settings) if settings.prune else []
+        _require_photos(seen.classes, rows)
+        if not seen.split_given:
+            split(rows, near, settings)
+        found = leaks(rows, near) if seen.split_given else []
+    folders.place(rows, seen.source, room, copy)
+    with status("writing manifest and report"):
+        write_manifest(rows, room / manifest.NAME)
+        summary = summarize(seen, clusters, found)
+        write_document(summary, room / folders.SUMMARY)
+        write_report(summary, rows, room / folders.REPORT)
+    return summary
+
+
+def _require_photos(classes: Sequence[str], rows: Sequence[Row]) -> None:
+    kept = {row.class_name for row in rows if row.kept}
+    for name in classes:
+        if name not in kept:
+            why = Counter(str(row.reason) for row in rows if row.class_name == name)
+            counted = ", ".join(f"{n} {reason}" for reason, n in why.most_common()) or "no file"
+            raise InputError(
+                f"class {name!r} keeps no photo ({counted}); add photos, remove its folder, or ask for "
+                "less (--min-side, --near, --no-prune)"
+            )
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """Refuse a folder inside the source, which would be found in the next run, and the reverse."""
+    inside, outside = out.resolve(), source.resolve()
+    if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+        raise InputError(
+            f"{str(out)!r} and the source {str(source)!r} lie in each other; name another --out"
+        )

@@ -1,0 +1,128 @@
+"""A shard on disk: what a look at part of the files found, before any verdict that needs all of them."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.errors import InputError
+from training.data import manifest
+from training.data.manifest import Row, read_manifest, write_manifest
+from training.data.prepare.folder import SHARD
+from training.data.prepare.settings import Settings
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """The rows of `part` of a source: "2/4" is the second of four, "1/1" all of it."""
+
+    source: Path  # absolute
+    settings: Settings
+    classes: tuple[str, ...]
+    split_given: bool
+    unentered: dict[str, str]
+    part: str
+    rows: list[Row]
+
+
+def parse_part(part: str) -> tuple[int, int]:
+    """Read "I/N" as two numbers.
+
+    Raises:
+        InputError: it says something else.
+    """
+    index, _, count = part.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= 10_000):
+        raise InputError(f"shard {part!r} isn't I/N with I from 1 to N, say 1/4 for the first of four")
+    return int(index), int(count)
+
+
+def write_shard(seen: Scanned, folder: Path) -> None:
+    """Write the rows and what they are of."""
+    write_manifest(seen.rows, folder / manifest.NAME)
+    document = {
+        "part": seen.part,
+        "source": str(seen.source),
+        "settings": asdict(seen.settings),
+        "classes": seen.classes,
+        "split_given": seen.split_given,
+        "unentered": seen.unentered,
+    }
+    write_document(document, folder / SHARD)
+
+
+def join_shards(folders: Sequence[Path]) -> Scanned:
+    """Read all N shards of a source, and put their rows together as one run would have them.
+
+    Raises:
+        InputError: one is missing, given twice, no shard, or of another source or other settings.
+    """
+    shards = [_read_shard(path) for path in folders]
+    if not shards:
+        raise InputError("no shard given; give the folders made with --shard 1/N to N/N")
+    first = shards[0]
+    for path, other in zip(folders, shards, strict=True):
+        if replace(other, part="", rows=[]) != replace(first, part="", rows=[]):
+            raise InputError(
+                f"{str(path)!r} and {str(folders[0])!r} differ in source, settings or folders; make all "
+                "shards of one source with the same options"
+            )
+    _require_all(Counter(shard.part for shard in shards))
+    rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.path)
+    return replace(first, part="1/1", rows=rows)
+
+
+def _require_all(parts: Counter[str]) -> None:
+    count = parse_part(next(iter(parts)))[1]
+    expected = {f"{i}/{count}" for i in range(1, count + 1)}
+    if set(parts) != expected or max(parts.values()) > 1:
+        twice = sorted(part for part, n in parts.items() if n > 1)
+        raise InputError(
+            f"shards missing: {sorted(expected - set(parts))}, given twice: {twice}, of another "
+            f"division: {sorted(set(parts) - expected)}; give each of the {count} shards once"
+        )
+
+
+def _read_shard(folder: Path) -> Scanned:
+    path = folder / SHARD
+    if not path.is_file():
+        raise InputError(
+            f"{str(folder)!r} has no {SHARD}; give folders made by `flyobj data prepare --shard I/N`"
+        )
+    document = read_document(path)
+    try:
+        seen = Scanned(
+            Path(document.pop("source")),
+            Settings(**document.pop("settings")),
+            tuple(document.pop("classes")),
+            **document,
+            rows=read_manifest(folder / manifest.NAME),
+        )
+        parse_part(seen.part)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{str(path)!r} is no shard of ours ({error}); make it again with --shard"
+        ) from error
+    return seen
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no JSON ({error}); make its folder again") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{str(path)!r} holds no JSON object; make its folder again")
+    return document
+
+
+def write_document(document: dict[str, Any], path: Path) -> None:
+    """Write a JSON object in ASCII: a path may hold bytes that no other encoding takes."""
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="ascii")

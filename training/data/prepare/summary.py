@@ -1,0 +1,72 @@
+"""What the report and the command line say about a prepared folder, counted from its rows."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from training.data.manifest import SPLITS, Reason
+from training.data.prepare.prune import Cluster
+from training.data.prepare.shard import Scanned
+from training.data.split import Leak
+
+Summary = dict[str, Any]
+
+IMBALANCE = 3.0  # the largest class over the smallest, in train, from which on a warning is due
+
+
+def summarize(seen: Scanned, clusters: Sequence[Cluster], leaks: Sequence[Leak]) -> Summary:
+    """Count everything. The same rows give the same summary: it holds no time of day."""
+    rows = seen.rows
+    kept = [row for row in rows if row.kept]
+    photos = Counter((row.class_name, row.split) for row in kept)
+    lost = Counter(row.class_name for row in rows if not row.kept)
+    per_class = {
+        name: {
+            **{split: photos[name, split] for split in SPLITS},
+            "dropped": lost[name],
+        }
+        for name in seen.classes
+    }
+    dropped = Counter(row.reason for row in rows if not row.kept)
+    noted = Counter(row.reason for row in kept if row.reason)
+    summary = {
+        "made_by": "flyobj data prepare",
+        "source": str(seen.source),
+        "settings": asdict(seen.settings),
+        "files": len(rows),
+        "kept": len(kept),
+        "bytes": sum(row.bytes for row in rows),
+        "dropped": {str(reason): dropped[reason] for reason in Reason if dropped[reason]},
+        "noted": {str(reason): noted[reason] for reason in Reason if noted[reason]},
+        "classes": per_class,
+        "split": "given" if seen.split_given else "made",
+        "groups": len({row.group for row in kept if row.group}),
+        "clusters": [asdict(cluster) for cluster in clusters],
+        "leaks": [asdict(leak) for leak in leaks],
+        "unentered": seen.unentered,
+    }
+    return {**summary, "warnings": _warnings(summary)}
+
+
+def _warnings(summary: Summary) -> list[str]:
+    """Say what someone should look at before training."""
+    classes, found = summary["classes"], []
+    train = {name: counts["train"] for name, counts in classes.items()}
+    small, large = min(train, key=lambda n: train[n]), max(train, key=lambda n: train[n])
+    ratio = train[large] / train[small] if train[small] else math.inf
+    if ratio >= IMBALANCE:
+        found.append(
+            f"the classes are out of balance: {large!r} has {train[large]} training photos, {small!r} "
+            f"{train[small]} ({ratio:.1f} times as many); add photos of the small one"
+        )
+    for name, counts in classes.items():
+        found += [f"class {name!r} has no photo in {split}" for split in SPLITS if not counts[split]]
+    if conflicts := summary["dropped"].get(Reason.CONFLICT):
+        found.append(f"{conflicts} photos are under two classes and were dropped: someone has to look")
+    if leaking := sum(leak["open"] for leak in summary["leaks"]):
+        found.append(f"{leaking} leaks between train and test remain: the test split flatters the model")
+    if blocked := sum(why != "hidden folder" for why in summary["unentered"].values()):
+        found.append(f"{blocked} folders weren't entered")
+    return found

@@ -1,0 +1,99 @@
+"""Train and test: stratified, seeded, and never with near duplicates or one group on both sides.
+
+Photos that belong together (near duplicates, and what --group-regex puts into one group) form a unit. In
+seeded order each unit goes to the test split if that brings the classes' counts nearer to their targets.
+scikit-learn's StratifiedGroupKFold has shares of 1/k only.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from training.data.manifest import Reason, Row
+from training.data.prepare.settings import Settings
+
+Counts = npt.NDArray[np.int64]  # photos, (classes,) or (units, classes)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What is in train and in test. `open` if it still is, after cleaning."""
+
+    kind: str
+    train: str  # a path
+    test: str
+    open: bool
+    group: str = ""
+
+
+def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: Settings) -> None:
+    """Give each kept row a split."""
+    kept = [row for row in rows if row.kept]
+    units = _units(rows, near)
+    unit_of = np.array([units[row.path] for row in kept])
+    classes = sorted({row.class_name for row in kept})
+    class_of = np.array([classes.index(row.class_name) for row in kept])
+    numbers, unit_of = np.unique(unit_of, return_inverse=True)
+    counts = np.zeros((len(numbers), len(classes)), np.int64)
+    np.add.at(counts, (unit_of, class_of), 1)
+    chosen = choose(counts, settings.test_share, settings.seed)
+    for row, unit in zip(kept, unit_of.tolist(), strict=True):
+        row.split = "test" if chosen[unit] else "train"
+
+
+def leaks(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> list[Leak]:
+    """List what a given split has on both sides, copies that cleaning dropped included."""
+    by_path = {row.path: row for row in rows}
+    exact = [(r, by_path[r.other]) for r in rows if r.other and r.sha256 == by_path[r.other].sha256]
+    found: dict[tuple[str, str], Leak] = {}
+    for kind, pairs in ((Reason.DUPLICATE, exact), (Reason.NEAR, near)):
+        for one, two in pairs:
+            if one.split != two.split:
+                test, train = sorted((one, two), key=lambda row: row.split)
+                leak = Leak(kind, train.path, test.path, train.kept and test.kept)
+                found.setdefault((train.path, test.path), leak)
+    return [*(found[key] for key in sorted(found)), *_group_leaks(rows)]
+
+
+def _group_leaks(rows: Sequence[Row]) -> list[Leak]:
+    sides: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        if row.kept and row.group:
+            sides[row.group].setdefault(row.split, row.path)
+    both = {group: first for group, first in sorted(sides.items()) if len(first) > 1}
+    return [Leak("group", first["train"], first["test"], True, group) for group, first in both.items()]
+
+
+def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, int]:
+    """Number the units by path: connected by nearness or group, through dropped photos too."""
+    index = {row.path: i for i, row in enumerate(rows)}
+    first: dict[str, int] = {}
+    edges = [(index[one.path], index[two.path]) for one, two in near]
+    edges += [(i, first.setdefault(row.group, i)) for i, row in enumerate(rows) if row.group]
+    ends = np.array(edges, np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (len(rows), len(rows)))
+    _, labels = connected_components(graph, directed=False)
+    return dict(zip(index, labels.tolist(), strict=True))
+
+
+def choose(counts: Counts, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose units that hold about `share` of each class's photos; (units, classes) -> (units,)."""
+    total = counts.sum(axis=0)
+    target = np.clip(np.rint(total * share), 1, np.maximum(total - 1, 1))
+    chosen = np.zeros(len(counts), bool)
+    missing = target.astype(np.int64)
+    for unit in np.random.default_rng(seed).permutation(len(counts)):
+        if np.abs(missing - counts[unit]).sum() < np.abs(missing).sum():
+            chosen[unit] = True
+            missing -= counts[unit]
+    for label in np.flatnonzero(counts[chosen].sum(axis=0) == 0):
+        having = np.flatnonzero(counts[:, label])
+        smallest = having[np.argmin(counts[having].sum(axis=1))]
+        if len(having) > 1:  # a class of one unit can't be on both sides
+            chosen[smallest] = True
+    return chosen

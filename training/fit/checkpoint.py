@@ -1,0 +1,119 @@
+"""`checkpoints/last.ckpt`: all that going on needs, as it stood when the last epoch ended.
+
+It is written beside its place and renamed, so a run that is killed has the one before or the new one. It
+holds tensors, numbers, strings, lists and dictionaries only, and is read with `weights_only=True`.
+"""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.errors import FlyobjError, InputError
+from training.fit.schedule import Stage, StageResult
+
+LAST = Path("checkpoints", "last.ckpt")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+State = dict[str, Tensor]
+Epoch = dict[str, float]  # a row of metrics.csv
+
+
+@dataclass
+class Running:
+    """A stage in progress.
+
+    Attributes:
+        why: the reason for running it.
+        rate: the highest learning rate, and in `rate_from` how it was chosen.
+        epochs: a row of figures for each epoch that is done.
+        best: the network at its best epoch.
+        optimizer: its state.
+        average: the state of the weights' moving average, if there is one.
+        extra_s: seconds for what isn't in `epochs`, the range test.
+    """
+
+    why: str
+    rate: float
+    rate_from: str
+    epochs: list[Epoch] = field(default_factory=list)
+    best: State = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    average: State = field(default_factory=dict)
+    extra_s: float = 0.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands: stages that are done, the one in progress, the network and its best stage."""
+
+    classes: tuple[str, ...]
+    network: State
+    results: list[StageResult] = field(default_factory=list)
+    best: State = field(default_factory=dict)
+    running: Running | None = None
+
+
+def save(progress: Progress, run: Path) -> None:
+    """Write `last.ckpt` in one piece."""
+    stream = io.BytesIO()
+    torch.save(asdict(progress), stream)
+    path = run / LAST
+    partial = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with partial.open("wb") as file:
+            file.write(stream.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave a name without its content
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(run: Path, classes: tuple[str, ...]) -> Progress | None:
+    """Read `last.ckpt`; None if no stage was ever begun.
+
+    Raises:
+        InputError: it is damaged, or of a model with other classes.
+    """
+    path = run / LAST
+    if not path.is_file():
+        return None
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+        results = [StageResult(**{**r, "stage": Stage(**r["stage"])}) for r in document["results"]]
+        running = document["running"] and Running(**document["running"])
+        progress = Progress(**{**document, "results": results, "running": running})
+    except Exception as error:  # unpickling raises whatever the file leads it to
+        raise InputError(
+            f"{str(path)!r} is no checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
+            "start a new run"
+        ) from error
+    if tuple(progress.classes) != classes:
+        raise InputError(
+            f"{str(path)!r} is of a model with the classes {list(progress.classes)}, the run's are "
+            f"{list(classes)}; put the run's own checkpoint back, or start a new run"
+        )
+    return progress
+
+
+@contextmanager
+def disk_full_explained(run: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        go_on = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
+        raise FlyobjError(
+            f"{str(run)!r} can't be written ({error.strerror}); make room, then go on with {go_on}"
+        ) from error

@@ -1,0 +1,79 @@
+"""Several processes and machines: who is first, starting the others, ending with them.
+
+Lightning Fabric starts the processes of one machine; torchrun or Slurm may have started them instead.
+"""
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch.distributed
+from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+
+from model.errors import FlyobjError
+from training.fit.plan import Plan
+from training.fit.settings import Settings
+
+# What Lightning's own starter, torchrun and Slurm set.
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+def is_first() -> bool:
+    """Tell whether this is the process that reads, checks and writes for all of them."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+def launch(settings: Settings, plan: Plan | None) -> tuple[Fabric, Plan]:
+    """Start the other processes, if there are to be any, and hand them the first one's plan."""
+    several = settings.devices * settings.nodes > 1
+    fabric = Fabric(
+        accelerator="auto",
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        # Batch-norm statistics are averaged at each epoch's end instead (`fit`).
+        strategy=DDPStrategy(forward_sync_buffers=False) if several else "auto",
+        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+    )
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        fabric.launch()
+    return fabric, cast(Plan, fabric.broadcast(plan))
+
+
+def gather(fabric: Fabric, found: dict[Any, str]) -> dict[Any, str]:
+    """Join what the processes have found."""
+    if fabric.world_size == 1:
+        return found
+    parts: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, found)
+    return {key: value for part in parts for key, value in part.items()}
+
+
+@contextmanager
+def on_their_own(fabric: Fabric) -> Iterator[None]:
+    """End together: without the first process the others stop quietly, without them it says so."""
+    if fabric.world_size == 1:
+        yield
+        return
+    try:
+        yield
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    except BaseException as error:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.send_signal(signal.SIGKILL)
+        if not fabric.is_global_zero and not isinstance(error, FlyobjError):
+            sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        if isinstance(error, RuntimeError) and not isinstance(error, FlyobjError):
+            raise FlyobjError(
+                f"process {fabric.global_rank} lost the others ({str(error).splitlines()[0][:200]}); "
+                "go on with --resume"
+            ) from error
+        raise

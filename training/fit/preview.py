@@ -1,0 +1,70 @@
+"""A picture of what training sees: originals, and the same photos augmented."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from rich.progress import track
+
+from model.errors import InputError
+from model.image import RGB, decode_photo
+from model.preprocessing import Preprocessing
+from training.data.photos import Photo, Split, read_split
+from training.fit.transforms import before_crop, test_transform, train_transform
+
+matplotlib.use("agg")
+
+PER_CLASS, SAMPLES = 2, 7
+MAX_ROWS = 24
+_CELL_INCHES = 1.1
+
+
+def preview(data: Path, out: Path, size: int, seed: int) -> int:
+    """Draw photos of each class of `data/train`, each beside augmented samples, into `out`.
+
+    The first column shows the photo as the network sees it when it is evaluated. Returns the number of
+    photos drawn.
+
+    Raises:
+        InputError: `out` exists, or isn't a picture's name, or there are no photos.
+    """
+    if out.exists():
+        raise InputError(f"{str(out)!r} exists already; give another name or remove it")
+    if out.suffix.lower() != ".png" or not out.parent.is_dir():
+        raise InputError(f"{str(out)!r} must be a .png file in a folder that exists")
+    preprocessing = Preprocessing(size)
+    split = read_split(data, "train")
+    chosen = _choose(split, seed)
+    plain, augment = test_transform(preprocessing), train_transform(preprocessing)
+    rows = []
+    for number, photo in enumerate(track(chosen, "augmenting")):
+        rgb = decode_photo(photo.path.read_bytes(), at_least=before_crop(preprocessing))
+        seeds = [seed * 100_003 + number * SAMPLES + i for i in range(SAMPLES)]
+        rows.append([plain(rgb, 0), *(augment(rgb, s) for s in seeds)])
+    _draw(rows, [split.classes[photo.label] for photo in chosen], out)
+    return len(chosen)
+
+
+def _choose(split: Split, seed: int) -> list[Photo]:
+    rng = np.random.default_rng(seed)
+    chosen: list[Photo] = []
+    for label in range(len(split.classes)):
+        own = [photo for photo in split.photos if photo.label == label]
+        chosen += [own[i] for i in sorted(rng.permutation(len(own))[:PER_CLASS])]
+    return chosen[:MAX_ROWS]
+
+
+def _draw(rows: list[list[RGB]], names: list[str], out: Path) -> None:
+    width, height = (SAMPLES + 1) * _CELL_INCHES + 1.2, len(rows) * _CELL_INCHES + 0.4
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(len(rows), SAMPLES + 1, squeeze=False)
+    for row, cells, name in zip(grid, rows, names, strict=True):
+        for axes, rgb in zip(row, cells, strict=True):
+            axes.imshow(rgb)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
+    grid[0, 0].set_title("as evaluated", fontsize=8)
+    grid[0, 1].set_title("as trained on", fontsize=8, loc="left")
+    figure.savefig(out, dpi=120)

@@ -1,0 +1,100 @@
+"""What `flyobj train` can be told; checked when made. docs/training.md explains the defaults."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from model.errors import InputError
+from model.preprocessing import Preprocessing
+from training.data.prepare.settings import Settings as GroupSettings
+
+PRECISIONS = ("32", "bf16")
+MIXES = ("none", "mixup", "cutmix")
+LOGGERS = ("tensorboard", "csv", "wandb")
+WEIGHTINGS = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training run.
+
+    Attributes:
+        weights: "imagenet", "none", or the path of a state dict of torchvision's `mobilenet_v2`.
+        size: side of the network's input, pixels.
+        epochs: passes over the photos at the most, all stages together.
+        batch_size: photos a step, all processes together.
+        workers: processes that load photos, for each process that trains.
+        seed: of every random choice.
+        rate: highest learning rate of every stage; None for a range test before each.
+        target: validation accuracy at which nothing more is opened.
+        patience: epochs without a better loss or accuracy after which a stage ends.
+        layer_decay: learning rate of a block over that of the block above it.
+        precision: "32" or "bf16".
+        label_smoothing: share of each label that is spread over all classes.
+        mix: "none", "mixup" or "cutmix".
+        ema: decay a step of the weights' moving average, which is then what is kept; 0 for none.
+        class_weights: "on" to weight the loss against imbalance, "auto" from a stated imbalance on.
+        group_regex: files in whose names it finds the same stay on one side of the validation split.
+        logger: "csv" (always written), "tensorboard" or "wandb" beside it.
+        devices: processes that train, on each node.
+        nodes: machines.
+    """
+
+    weights: str = "imagenet"
+    size: int = 224
+    epochs: int = 12
+    batch_size: int = 32
+    workers: int = 2
+    seed: int = 0
+    rate: float | None = None
+    target: float = 0.93
+    patience: int = 4
+    layer_decay: float = 1.0
+    precision: str = "32"
+    label_smoothing: float = 0.0
+    mix: str = "none"
+    ema: float = 0.0
+    class_weights: str = "auto"
+    group_regex: str | None = None
+    logger: str = "tensorboard"
+    devices: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be trained with."""
+        lowest = {"epochs": 1, "batch_size": 2, "workers": 0, "seed": 0}
+        for name, low in {**lowest, "patience": 1, "devices": 1, "nodes": 1}.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name} {getattr(self, name)} must be at least {low}")
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise InputError(f"rate {self.rate} must be between 0 and 1")
+        if not 0 < self.target <= 1:
+            raise InputError(f"target {self.target} must be an accuracy above 0 and up to 1, say 0.93")
+        for name in ("label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)} must be from 0 to less than 1")
+        if not (math.isfinite(self.layer_decay) and 0.3 <= self.layer_decay <= 1):
+            raise InputError(f"layer_decay {self.layer_decay} must be from 0.3 to 1, 1 for one rate")
+        self._check_names()
+        processes = self.devices * self.nodes
+        if self.batch_size % processes or self.batch_size < 2 * processes:
+            raise InputError(
+                f"batch_size {self.batch_size} must be a multiple of devices x nodes, {processes}, and "
+                "at least 2 for each, as batch-norm averages over them"
+            )
+        Preprocessing(self.size)
+        GroupSettings(group_regex=self.group_regex)
+
+    def _check_names(self) -> None:
+        allowed = {"precision": PRECISIONS, "mix": MIXES, "logger": LOGGERS, "class_weights": WEIGHTINGS}
+        for name, names in allowed.items():
+            if getattr(self, name) not in names:
+                raise InputError(f"{name} {getattr(self, name)!r} must be one of {', '.join(names)}")
+
+    @classmethod
+    def from_json(cls, document: Any, where: str) -> "Settings":
+        """Take what `dataclasses.asdict` gave; `where` names it in errors."""
+        names = {f.name for f in fields(cls)}
+        if not isinstance(document, dict) or set(document) != names:
+            raise InputError(f"{where}: settings must have exactly the keys {sorted(names)}")
+        return cls(**document)
