@@ -24,7 +24,7 @@ def imports(path: Path) -> set[str]:
 
 
 def modules(path: Path) -> set[str]:
-    """Name the modules that a file imports, and what it imports from packages as if those were modules."""
+    """Name the modules that a file imports, and each name it imports as if it were one."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
