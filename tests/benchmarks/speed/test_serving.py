@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import benchmarks.peers
+import benchmarks.speed.peers
 import pytest
 
 from benchmarks.speed.inputs import draw_photos
