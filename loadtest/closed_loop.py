@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-import numpy as np
 import psutil
 
 from model.golden import TOLERANCE
+from serving.server.latency import percentile
 
 TIMEOUT_S = 120
 
@@ -92,12 +92,12 @@ class ClosedLoopResult:
         n = len(self.latencies_s)
         if n == 0:
             return {"answers": 0, "errors": len(self.wrong), "examples": self.wrong[:3]}
-        p50, p99 = np.percentile(self.latencies_s, (50, 99)) * 1000
+        p50, p99 = (1000 * percentile(self.latencies_s, share) for share in (0.5, 0.99))
         return {
             "answers": n,
             "per_s": round(n / self.seconds, 1),
-            "p50_ms": round(float(p50), 1),
-            "p99_ms": round(float(p99), 1),
+            "p50_ms": round(p50, 1),
+            "p99_ms": round(p99, 1),
             "cpu_ms": round(cpu_s / n * 1000, 2),
             "errors": len(self.wrong),
             "examples": self.wrong[:3],
