@@ -37,7 +37,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
-from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import Endpoint, ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
@@ -48,6 +48,7 @@ from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 CLIENTS = 8
 console = Console(stderr=True, highlight=False)
