@@ -9,17 +9,9 @@ import typer
 from rich.table import Table
 
 from cli import fleet
-from cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WAIT,
-    Home,
-    Json,
-    Timeout,
-    Wait,
-    emit,
-)
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, emit
 from cli.s3 import as_file
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.rollout.shadow import ShadowResult

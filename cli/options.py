@@ -10,7 +10,6 @@ from rich.console import Console
 if TYPE_CHECKING:
     from loadtest.photos import Photos
 
-DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

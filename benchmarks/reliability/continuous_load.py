@@ -4,21 +4,17 @@ Which versions may answer is told while they ask; an answer is right if its vers
 time between its request and itself.
 """
 
-import http.client
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from model.errors import FlyobjError
-from serving.archive.build import MODEL_NAME
 from serving.server.client import Client
+from serving.server.connection import NoAnswer
 from serving.server.latency import percentile
 
-_NEW_TOKEN_S = 0.05  # until it is in the file
 _TIMEOUT_S = 30.0  # an answer that takes longer counts as none: the client hung
 
 
@@ -75,9 +71,8 @@ class ContinuousLoad:
         think_s: float = 0.0,
     ) -> None:
         """Prepare; nothing is sent yet."""
-        self._client, self._photo, self._think_s = client, photo, think_s
+        self._server, self._photo, self._think_s = client.server, photo, think_s
         self._version = version
-        self._path = f"/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
         self._over = threading.Event()
         self._allowed = [(0.0, frozenset({allowed}))]
         self.answers: list[AnswerRecord] = []
@@ -122,41 +117,17 @@ class ContinuousLoad:
         return allowed
 
     def _ask(self) -> None:
-        connection = self._connect()
-        while not self._over.is_set():
-            sent = time.monotonic()
-            try:
-                status, version = self._once(connection)
-                if status == 400:  # the token was renewed: what a client does that lives for long
-                    connection.close()
-                    time.sleep(_NEW_TOKEN_S)
-                    status, version = self._once(connection)
-            except TimeoutError:
-                status, version = -1, None
-            except (OSError, http.client.HTTPException, FlyobjError):  # no server, or no tokens yet
-                status, version = 0, None
-            answered = time.monotonic()
-            self.answers.append(AnswerRecord(sent, answered, status, version, self._version is not None))
-            if status != 200:
-                connection.close()  # as TorchServe does after an error
-                self._over.wait(0.01)
-            if self._think_s:
-                self._over.wait(self._think_s)
-        connection.close()
-
-    def _once(self, connection: http.client.HTTPConnection) -> tuple[int, str | None]:
-        headers = {
-            "Authorization": f"Bearer {self._client.token('inference')}",
-            "Content-Type": "image/jpeg",
-        }
-        connection.request("POST", self._path, self._photo, headers)
-        response = connection.getresponse()
-        body = response.read()
-        if response.status != 200:
-            return response.status, None
-        answer: dict[str, Any] = json.loads(body)
-        return 200, answer["model_version"]
-
-    def _connect(self) -> http.client.HTTPConnection:
-        address = self._client.server.inference.removeprefix("http://")
-        return http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
+        with Client(self._server, timeout_s=_TIMEOUT_S) as client:
+            while not self._over.is_set():
+                sent, version = time.monotonic(), None
+                try:
+                    response = client.post(self._photo, self._version)
+                    status = response.status_code
+                    version = response.json()["model_version"] if status == 200 else None
+                except NoAnswer as error:
+                    status = -1 if error.timed_out else 0
+                except FlyobjError:  # no tokens yet
+                    status = 0
+                pinned = self._version is not None
+                self.answers.append(AnswerRecord(sent, time.monotonic(), status, version, pinned))
+                self._over.wait(self._think_s if status == 200 else self._think_s + 0.01)

@@ -86,7 +86,9 @@ class Judge:
 
     def clients(self) -> httpx.Client:
         """Open a connection of one client."""
-        return httpx.Client(timeout=120, headers={"Authorization": f"Bearer {self._token}"})
+        return httpx.Client(
+            timeout=120, trust_env=False, headers={"Authorization": f"Bearer {self._token}"}
+        )
 
     def ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
         """Send `case`; return the status and what is wrong, if anything."""
@@ -169,7 +171,7 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     """Run both parts against a running server and report."""
     url = client.server.inference
     trained = arguments.run is not None
-    judge = Judge(url, client.token("inference"), bundle, photo, trained)
+    judge = Judge(url, client.tokens.get("inference"), bundle, photo, trained)
     corpus, random_ones = Tally(), Tally()
     cold = workers(client)
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from benchmarks.reliability.continuous_load import AnswerRecord
-from serving.archive.build import MODEL_NAME
 from serving.server.client import Client
 
 _TIMEOUT_S = 60.0
@@ -30,9 +29,10 @@ def flood(client: Client, photo: bytes, rate: float, seconds: float) -> Flood:
 
 
 async def _flood(client: Client, photo: bytes, rate: float, seconds: float) -> Flood:
+    key = client.headers()["Authorization"]
     head = (
-        f"POST /predictions/{MODEL_NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {client.token('inference')}\r\nContent-Type: image/jpeg\r\n"
+        f"POST {client.path()} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: {key}\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(photo)}\r\n\r\n"
     )
     started = time.monotonic()

@@ -126,7 +126,7 @@ class Survival(Events):
         """Tokens that stop being good while clients use them."""
         with self.event("token renewed, five times", "planned", load):
             for _ in range(5):
-                client.renew("inference")
+                client.tokens.renew("inference")
                 time.sleep(0.3)
 
     def kill_worker(self, client: Client, load: ContinuousLoad) -> None:

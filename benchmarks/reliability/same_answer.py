@@ -24,6 +24,7 @@ from model.bundle import read_bundle
 from model.files import read_json
 from model.golden import TOLERANCE
 from model.predictor import Predictor
+from serving.names import DEFAULT_HOME
 from serving.server import lifecycle
 from serving.server.client import Client
 from training.data.photos import read_split
@@ -33,9 +34,9 @@ CLIENTS = 8
 Send = Callable[[httpx.Client, bytes], Any]
 
 
-def ways(url: str) -> dict[str, Send]:
+def ways(url: str, model: str) -> dict[str, Send]:
     """Name the ways to send a photo; each returns its answer."""
-    plain, v1 = f"{url}/predictions/flying_objects", f"{url}/v1/models/flying_objects:predict"
+    plain, v1 = f"{url}/predictions/{model}", f"{url}/v1/models/{model}:predict"
 
     def text(photo: bytes) -> str:
         return base64.b64encode(photo).decode()
@@ -56,7 +57,7 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="run that is served and was evaluated")
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--home", type=Path, default=lifecycle.DEFAULT_HOME)
+    parser.add_argument("--home", type=Path, default=DEFAULT_HOME)
     arguments = parser.parse_args()
     predictor = Predictor(read_bundle(arguments.run / "bundle"))
     split = read_split(arguments.data, arguments.split)
@@ -68,10 +69,13 @@ def main() -> int:
     ]
     running = lifecycle.require(arguments.home)
     with Client(running) as client:
-        headers = {"Authorization": f"Bearer {client.token('inference')}"}
+        headers, sends = client.headers(), ways(running.inference, client.model)
     report: dict[str, Any] = {"photos": len(photos), "ways": {}}
-    for name, send in ways(f"http://127.0.0.1:{running.port}").items():
-        with httpx.Client(headers=headers, timeout=60) as http, ThreadPoolExecutor(CLIENTS) as pool:
+    for name, send in sends.items():
+        with (
+            httpx.Client(headers=headers, timeout=60, trust_env=False) as http,
+            ThreadPoolExecutor(CLIENTS) as pool,
+        ):
             answers = list(pool.map(lambda photo, send=send, http=http: send(http, photo), photos))
         pairs = list(zip(answers, expected, strict=True))
         report["ways"][name] = {

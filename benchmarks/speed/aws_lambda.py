@@ -24,7 +24,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +42,7 @@ from model.files import write_json
 from model.golden import TOLERANCE
 from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
+from serving.archive.layout import unpack
 from serving.rollout.operations import deploy
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
@@ -59,8 +59,7 @@ def make_image(archive: Path, folder: Path) -> dict[str, str]:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", folder / "model", ignore=ignored)
     shutil.copytree(ROOT / "deploy" / "aws_lambda", folder / "deploy" / "aws_lambda", ignore=ignored)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(folder / "archive")
+    unpack(archive, folder / "archive")
     own = {"FLYOBJ_ARCHIVE": str(folder / "archive"), "FLYOBJ_ENGINE": "openvino"}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **own}
 
@@ -137,8 +136,7 @@ def measure_server(
     ):
         with Client(server) as client:
             deploy(client, archive)
-            token = {"Authorization": f"Bearer {client.token('inference')}"}
-        endpoint = Endpoint(port, "/predictions/flying_objects", headers=token)
+            endpoint = Endpoint(port, client.path(), headers=client.headers())
         console.print("loading the server")
         put_load(endpoint, pairs, CLIENTS, seconds)  # warms Java up
         root = psutil.Process(server.pid)

@@ -21,7 +21,6 @@ import statistics
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from serving.archive.layout import CONFIG, MANIFEST, unpack
 
 Work = Callable[[Sequence[bytes]], Any]
 
@@ -55,8 +55,8 @@ def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
 
 def handled(folder: Path, metrics: bool, in_form: bool = False) -> Work:
     """Answer through the handler, from what TorchServe's worker receives."""
-    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
-    config = yaml.safe_load((folder / "model-config.yaml").read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
+    config = yaml.safe_load((folder / CONFIG).read_text())
     cache = None
     if metrics:
         cache = MetricsCacheYamlImpl(str(Path(handler.__file__).with_name("metrics.yaml")))
@@ -118,7 +118,7 @@ def main() -> None:
     photos = [path.read_bytes() for path in sorted(arguments.photos.rglob("*.jpg"))[:500]]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
-        zipfile.ZipFile(arguments.archive).extractall(folder)
+        unpack(arguments.archive, folder)
         # As TorchServe's worker logs, but for where it goes.
         logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
         bundle = read_bundle(folder / "bundle")

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.progress import track
 
 from model.errors import InputError
+from serving.names import DEFAULT_HOME
 from serving.page.site import open_page
 from serving.rollout.shadow import find_photos
 from serving.server.client import Client
@@ -86,7 +87,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--home", type=Path, default=Path("runs/server"), help="of the running server")
+    parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="of the running server")
     parser.add_argument("--photos", type=Path, required=True, help="folder, searched through")
     parser.add_argument("--limit", type=int, default=40, help="photos, evenly spread")
     parser.add_argument("--port", type=int, default=7861, help="of the page")

@@ -25,7 +25,7 @@ import psutil
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
 from loadtest.closed_loop import Endpoint
 from model.errors import FlyobjError
-from serving.archive.build import MODEL_NAME, ROOT
+from serving.archive.build import ROOT
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -161,8 +161,7 @@ def start_ours(contender: Contender, given: Site) -> RunningServer:
     if not (running and (root := running.process())):
         raise FlyobjError(f"doesn't start: {ended.stderr[-300:]}")
     with Client(running) as client:
-        headers = {"Authorization": f"Bearer {client.token('inference')}"}
-    endpoint = Endpoint(port, f"/predictions/{MODEL_NAME}", headers=headers)
+        endpoint = Endpoint(port, client.path(), headers=client.headers())
     return RunningServer(root, endpoint, lambda: (lifecycle.stop(home), None)[1])
 
 

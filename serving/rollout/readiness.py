@@ -6,7 +6,6 @@ doesn't block, since a synchronous call makes other clients of the management AP
 
 import contextlib
 import time
-from pathlib import Path
 
 from rich import get_console
 
@@ -17,7 +16,6 @@ from serving.rollout.archive_variant import archive_to_register
 from serving.rollout.deployment import DeployedVersion
 from serving.rollout.quiesce import hold_workers
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import scratch_folder
 from serving.server.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
@@ -26,8 +24,7 @@ _POLL_S = 0.2
 
 def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    home = client.server.home
-    client.register(archive_to_register(archive, deployed, scratch_folder(Path(home)) if home else None))
+    client.register(archive_to_register(archive, deployed, client.server))
     try:
         version = wait_ready(client, archive.version)
         if deployed.workers and deployed.workers != version.workers:

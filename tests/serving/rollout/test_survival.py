@@ -75,7 +75,7 @@ def test_no_planned_operation_loses_a_request(
         scale(client, "1.0", 1)
         ask_until(load, 50)
         scale(client, "1.0", 2)
-        client.renew("inference")
+        client.tokens.renew("inference")
         retire(client, "2.0")
         ask_until(load, 50)
     for tally in (load.tally(), named.tally()):
