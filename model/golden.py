@@ -30,10 +30,10 @@ class Golden:
 
 def read_golden(folder: Path) -> tuple[Golden, ...]:
     """Read the golden photos of a bundle from its folder `golden/`."""
-    entries = read_json(folder / "golden.json")
+    entries = read_json(folder / "golden.json", list)
     keys = ["file", "label", "probabilities"]
     golden = []
-    for entry in entries if isinstance(entries, list) else []:
+    for entry in entries:
         values = exact_keys(entry, keys, str(folder / "golden.json"))
         photo = folder / Path(values["file"]).name
         if not photo.is_file():
