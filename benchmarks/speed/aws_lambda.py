@@ -41,10 +41,10 @@ from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, pss_mib, put_l
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
+from model.photo_files import find_photos
 from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
 from serving.rollout.operations import deploy
-from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.client import Client
 
@@ -200,7 +200,7 @@ def read_arguments() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run everything in turn."""
-    photos = [path.read_bytes() for path in find_photos(arguments.photos, None)]
+    photos = [path.read_bytes() for path in find_photos(arguments.photos)]
     with open_archive(arguments.archive, "openvino") as archive:
         expected = [archive.answer([photo])[0] for photo in track(photos, "archive", console=console)]
     if refused := [answer for answer in expected if "predicted" not in answer]:

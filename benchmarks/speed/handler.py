@@ -37,6 +37,7 @@ import handler
 from handler.flyobj_handler import FlyingObjectsHandler
 from model.answers import as_probabilities
 from model.bundle import read_bundle
+from model.photo_files import find_photos, spread
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
 
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    photos = [path.read_bytes() for path in sorted(arguments.photos.rglob("*.jpg"))[:500]]
+    photos = [path.read_bytes() for path in spread(find_photos(arguments.photos), 500)]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
         zipfile.ZipFile(arguments.archive).extractall(folder)

@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.progress import track
 
 from model.errors import InputError
+from model.photo_files import find_photos, spread
 from serving.page.site import open_page
-from serving.rollout.shadow import find_photos
 from serving.server.client import Client
 from serving.server.lifecycle import require
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="photos, evenly spread")
     parser.add_argument("--port", type=int, default=7861, help="of the page")
     options = parser.parse_args()
-    photos = [path.read_bytes() for path in find_photos(options.photos, options.limit)]
+    photos = [path.read_bytes() for path in spread(find_photos(options.photos), options.limit)]
     print(json.dumps(measure(options.home, photos, options.port)))
 
 
