@@ -1,4 +1,4 @@
-"""Load on a server, and what it costs: answers, latencies, and CPU time and memory of a process tree.
+"""Load on a server: answers and latencies.
 
 The load is a closed loop: each client keeps one connection and sends its next photo when it has the last
 one's answer. Clients are threads of this process on `http.client`, about 0.3 ms of CPU a request, which
@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-import numpy as np
-import psutil
-
 from model.golden import TOLERANCE
+from serving.server.latency import percentile
 
 TIMEOUT_S = 120
 
@@ -92,12 +90,12 @@ class ClosedLoopResult:
         n = len(self.latencies_s)
         if n == 0:
             return {"answers": 0, "errors": len(self.wrong), "examples": self.wrong[:3]}
-        p50, p99 = np.percentile(self.latencies_s, (50, 99)) * 1000
+        p50, p99 = (1000 * percentile(self.latencies_s, share) for share in (0.5, 0.99))
         return {
             "answers": n,
             "per_s": round(n / self.seconds, 1),
-            "p50_ms": round(float(p50), 1),
-            "p99_ms": round(float(p99), 1),
+            "p50_ms": round(p50, 1),
+            "p99_ms": round(p99, 1),
             "cpu_ms": round(cpu_s / n * 1000, 2),
             "errors": len(self.wrong),
             "examples": self.wrong[:3],
@@ -140,47 +138,3 @@ def put_load(
         thread.join()
     load.seconds = time.monotonic() - started  # answers that were under way at the end are counted too
     return load
-
-
-def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all that descend from it."""
-    try:
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def cpu_s(root: psutil.Process) -> dict[str, float]:
-    """CPU seconds of a process tree by the program's name, of children that ended too."""
-    seconds: dict[str, float] = {}
-    for process in family(root):
-        try:
-            name, times = process.name(), process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        ended = times.children_user + times.children_system
-        seconds[name] = seconds.get(name, 0.0) + times.user + times.system + ended
-    return seconds
-
-
-def pss_mib(root: psutil.Process) -> dict[str, float]:
-    """Proportional set size of a process tree by the program's name, MiB."""
-    sizes: dict[str, float] = {}
-    for process in family(root):
-        try:
-            size = process.memory_full_info().pss / 2**20
-            sizes[process.name()] = sizes.get(process.name(), 0.0) + size
-        except psutil.NoSuchProcess:
-            continue
-    return {name: round(size, 1) for name, size in sizes.items()}
-
-
-def end(root: psutil.Process) -> None:
-    """End a process tree: first in order, after 10 s by force."""
-    processes = family(root)
-    for process in processes[:1]:
-        process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=10)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=5)

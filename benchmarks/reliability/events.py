@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.reliability.continuous_load import ContinuousLoad, Tally
+from serving.server.latency import percentile
 
 _AFTER_S = 1.0  # requests of an event are also those of a moment after it
 console = Console(stderr=True, highlight=False)
@@ -73,10 +74,8 @@ def merge_tallies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def quantiles(times_ms: list[float]) -> dict[str, float]:
-    """Median, 99 % and highest of sorted times."""
-    if not times_ms:
-        return {}
-    return {f"p{q}": round(times_ms[int(q / 100 * (len(times_ms) - 1))], 1) for q in (50, 99, 100)}
+    """Median, 99 % and highest."""
+    return {f"p{q}": round(percentile(times_ms, q / 100), 1) for q in (50, 99, 100) if times_ms}
 
 
 def print_table(events: list[dict[str, Any]]) -> None:

@@ -37,7 +37,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
-from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import Endpoint, ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
@@ -47,6 +47,8 @@ from serving.rollout.operations import deploy
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.client import Client
+from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 CLIENTS = 8
 console = Console(stderr=True, highlight=False)
@@ -113,7 +115,7 @@ def measure_warm(
             differences.append(max(gaps))
             same += answer["predicted"] == f"That seems to be {right['predicted']}"
     used = after.user + after.system - before.user - before.system
-    p50, p99 = (round(float(np.percentile(wall, q)), 2) for q in (50, 99))
+    p50, p99 = (round(percentile(wall, share), 2) for share in (0.5, 0.99))
     mean, cpu_ms = round(float(np.mean(wall)), 2), round(used / len(photos) * 1000, 2)
     times = {"mean_ms": mean, "p50_ms": p50, "p99_ms": p99, "cpu_ms": cpu_ms}
     asked = 2 * len(photos)

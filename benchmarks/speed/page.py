@@ -11,7 +11,6 @@ line is one JSON document, times in ms.
 import argparse
 import json
 import shutil
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from model.errors import InputError
 from serving.page.site import open_page
 from serving.rollout.shadow import find_photos
 from serving.server.client import Client
+from serving.server.latency import percentile
 from serving.server.lifecycle import require
 
 _WARM_UP = 5
@@ -68,7 +68,7 @@ def measure(home: Path, photos: list[bytes], port: int) -> dict[str, object]:
                 took["rest_ms"].append(timed.took_ms)
                 took["worker_ms"].append(sum(timed.worker_ms.values()))
                 took["page_ms"].append(shown_ms)
-    summary = {name: _quantiles(values) for name, values in took.items()}
+    summary = {name: _percentiles(values) for name, values in took.items()}
     return {"photos": len(photos), **summary}
 
 
@@ -79,8 +79,8 @@ def _chromium() -> str:
     return found
 
 
-def _quantiles(values: list[float]) -> dict[str, float]:
-    return {"p50": round(statistics.median(values), 1), "max": round(max(values), 1)}
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{q}": round(percentile(values, q / 100), 1) for q in (50, 99)}
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from rich.console import Console
 
@@ -41,9 +40,11 @@ from benchmarks.speed.peers import (
     wait_until_it_answers,
 )
 from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
-from loadtest.closed_loop import ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
+from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 FIRST_S = 10
 MOST_IN_A_BATCH = 8
@@ -189,12 +190,12 @@ class PeerComparison:
         answers = [_answer(process) for process in processes]
         n = sum(a["answers"] for a in answers)
         latencies = [s for a in answers for s in a["latencies_s"]]
-        p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+        p50, p99 = (1000 * percentile(latencies, share) for share in (0.5, 0.99))
         return {
             "answers": n,
             "per_s": round(sum(a["answers"] / a["seconds"] for a in answers), 1),
-            "p50_ms": round(float(p50), 1),
-            "p99_ms": round(float(p99), 1),
+            "p50_ms": round(p50, 1),
+            "p99_ms": round(p99, 1),
             "cpu_ms": round(sum(a["cpu_s"] for a in answers) / n * 1000, 2),
             "errors": 0,
         }
