@@ -16,8 +16,6 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import psutil
-
 from loadtest.probe import address
 from loadtest.tokens import authorization
 from model.errors import FlyobjError
@@ -232,47 +230,3 @@ def put_load(
     took = time.monotonic() - started  # answers that were under way at the end are counted too
     latencies = [answer.took_s for answer in loop.answers if answer.note is None]
     return ClosedLoopResult(took, latencies, [a.note for a in loop.answers if a.note is not None])
-
-
-def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all that descend from it."""
-    try:
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def cpu_s(root: psutil.Process) -> dict[str, float]:
-    """CPU seconds of a process tree by the program's name, of children that ended too."""
-    seconds: dict[str, float] = {}
-    for process in family(root):
-        try:
-            name, times = process.name(), process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        ended = times.children_user + times.children_system
-        seconds[name] = seconds.get(name, 0.0) + times.user + times.system + ended
-    return seconds
-
-
-def pss_mib(root: psutil.Process) -> dict[str, float]:
-    """Proportional set size of a process tree by the program's name, MiB."""
-    sizes: dict[str, float] = {}
-    for process in family(root):
-        try:
-            size = process.memory_full_info().pss / 2**20
-            sizes[process.name()] = sizes.get(process.name(), 0.0) + size
-        except psutil.NoSuchProcess:
-            continue
-    return {name: round(size, 1) for name, size in sizes.items()}
-
-
-def end(root: psutil.Process) -> None:
-    """End a process tree: first in order, after 10 s by force."""
-    processes = family(root)
-    for process in processes[:1]:
-        process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=10)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=5)

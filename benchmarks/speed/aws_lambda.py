@@ -37,7 +37,7 @@ from rich.table import Table
 from benchmarks.program import console, parser_of, run
 from benchmarks.served import serve_archive
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
-from loadtest.closed_loop import ExpectedAnswer, cpu_s, endpoint_of, pss_mib, put_load
+from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
@@ -46,6 +46,7 @@ from serving.archive.isolated import open_archive
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 CLIENTS = 8
 

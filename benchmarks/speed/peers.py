@@ -21,12 +21,13 @@ from pathlib import Path
 import psutil
 
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
-from loadtest.closed_loop import ClosedLoop, Endpoint, end, endpoint_of, family
+from loadtest.closed_loop import ClosedLoop, Endpoint, endpoint_of
 from model.errors import FlyobjError
 from serving.archive.build import ROOT
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.server.process_tree import end, family
 
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"
@@ -155,8 +156,7 @@ def start_ours(contender: Contender, given: Site) -> RunningServer:
     command += ["--home", str(home), "--model-store", str(given.store)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     running = lifecycle.find(home)
-    root = running.process() if running else None
-    if running is None or root is None:
+    if not (running and (root := running.process())):
         raise FlyobjError(f"doesn't start: {ended.stderr[-300:]}")
     endpoint = endpoint_of(Client(running))
     return RunningServer(root, endpoint, lambda: lifecycle.stop(home))

@@ -38,10 +38,11 @@ from benchmarks.speed.peers import (
     wait_until_it_answers,
 )
 from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
-from loadtest.closed_loop import ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 FIRST_S = 10
 MOST_IN_A_BATCH = 8

@@ -35,11 +35,12 @@ from benchmarks.program import console, parser_of, run
 from benchmarks.speed.handler import handled
 from benchmarks.speed.inputs import SIZE, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import Contender, Site, start_ours
-from loadtest.closed_loop import cpu_s, put_load
+from loadtest.closed_loop import put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from serving.server.process_tree import cpu_s
 
 BATCH, CLIENTS = 8, 32
 BATCHES = 25  # in this process; the median counts

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+from benchmarks.reliability.continuous_load import ContinuousLoad
 from loadtest.capacity.generator import Generator
 from loadtest.capacity.schedule import poisson
 from loadtest.closed_loop import endpoint_of
-
-from benchmarks.reliability.continuous_load import ContinuousLoad
 from serving.rollout import health
 from serving.rollout.operations import deploy, promote, retire, rollback, scale
 from serving.rollout.quiesce import hold_workers
