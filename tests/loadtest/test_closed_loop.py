@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.closed_loop import Endpoint, ExpectedAnswer, best, put_load
+from loadtest.closed_loop import ClosedLoop, Endpoint, ExpectedAnswer, best, put_load
 
 RIGHT = ExpectedAnswer(frozenset({"bird"}), 0.9)
 
