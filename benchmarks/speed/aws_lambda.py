@@ -41,12 +41,12 @@ from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, pss_mib, put_l
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
-from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
 from serving.rollout.operations import deploy
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.client import Client
+from serving.stock import ROOT
 
 CLIENTS = 8
 console = Console(stderr=True, highlight=False)

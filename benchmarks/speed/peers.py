@@ -25,10 +25,11 @@ import psutil
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
 from loadtest.closed_loop import Endpoint, end, family
 from model.errors import FlyobjError
-from serving.archive.build import MODEL_NAME, ROOT
+from serving.archive.build import MODEL_NAME
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.stock import ROOT
 
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"
