@@ -41,12 +41,12 @@ from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
-from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
+from serving.stock import ROOT
 
 CLIENTS = 8
 

@@ -14,7 +14,7 @@ from report.progress import progress, say, track
 def console(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     made = Console(file=io.StringIO(), force_terminal=request.param, width=80)
     monkeypatch.setattr(rich, "_console", made)
-    yield made
+    return made
 
 
 def written(console: Console) -> str:
