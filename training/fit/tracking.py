@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from model.errors import InputError
+from model.errors import missing_library
 from report import progress
 from training.fit.checkpoint import Epoch
 from training.fit.schedule import Stage
@@ -97,10 +97,7 @@ def _wandb(run: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise InputError(
-            "logger 'wandb' needs Weights & Biases: pip install 'flying-objects[wandb]', or give "
-            "--logger tensorboard"
-        ) from error
+        raise missing_library("logger 'wandb'", "wandb", error) from error
     folder = run / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb-id"

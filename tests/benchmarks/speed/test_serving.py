@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import benchmarks.speed.peers
 import pytest
 
+import benchmarks.speed.peers
 from benchmarks.speed.inputs import draw_photos
 from benchmarks.speed.peers import Site, contenders
 from benchmarks.speed.serving import PeerComparison, Row, report
