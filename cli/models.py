@@ -62,7 +62,8 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
 def deploy(
     archive: Annotated[str, typer.Argument(help=".mar of `flyobj archive`, or s3://BUCKET/KEY.mar.")],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; what the archive says by default.")
+        int | None,
+        typer.Option(min=1, help="Processes; one for each core by default, as memory allows."),
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,
@@ -225,11 +226,12 @@ def _compare(
     from rich.progress import Progress
 
     from model.errors import InputError
+    from model.photo_files import find_photos, spread
     from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = shadow.find_photos(photos or Path(str(data)) / "test", limit)
+    found = spread(find_photos(photos or Path(str(data)) / "test"), limit)
     with Progress(console=rich.get_console()) as progress:
         task = progress.add_task("asking both", total=len(found))
         return shadow.compare(client, version, against, found, lambda: progress.advance(task))

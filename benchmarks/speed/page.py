@@ -8,18 +8,17 @@ the file until the answer stands in the page; the REST call is the page's own, t
 line is one JSON document, times in ms.
 """
 
-import argparse
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
+from benchmarks.program import parser_of, run
 from model.errors import InputError
-from serving.names import DEFAULT_HOME
+from model.photo_files import find_photos, spread
 from serving.page.site import open_page
-from serving.rollout.shadow import find_photos
 from serving.server.client import Client
 from serving.server.latency import percentile
 from serving.server.lifecycle import require
@@ -43,7 +42,7 @@ _DROP = """bytes => new Promise(done => {
 })"""
 
 
-def measure(home: Path, photos: list[bytes], port: int) -> dict[str, object]:
+def measure(home: Path, photos: list[bytes], port: int) -> dict[str, Any]:
     """Ask about each photo both ways, in turn."""
     from playwright.sync_api import sync_playwright
 
@@ -85,15 +84,19 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="of the running server")
+    """Read the options and measure."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--home", type=Path, default=Path("runs/server"), help="of the running server")
     parser.add_argument("--photos", type=Path, required=True, help="folder, searched through")
     parser.add_argument("--limit", type=int, default=40, help="photos, evenly spread")
     parser.add_argument("--port", type=int, default=7861, help="of the page")
     options = parser.parse_args()
-    photos = [path.read_bytes() for path in find_photos(options.photos, options.limit)]
-    print(json.dumps(measure(options.home, photos, options.port)))
+
+    def ask_all() -> dict[str, Any]:
+        photos = [path.read_bytes() for path in spread(find_photos(options.photos), options.limit)]
+        return measure(options.home, photos, options.port)
+
+    run(ask_all)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ standard output is one JSON document, which is also OUT/serving.json.
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -28,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
 
+from benchmarks.program import console, parser_of, run
 from benchmarks.speed.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import (
     Contender,
@@ -49,7 +47,6 @@ from serving.server.process_tree import cpu_s, pss_mib
 FIRST_S = 10
 MOST_IN_A_BATCH = 8
 Photos = dict[int, list[bytes]]
-console = Console(stderr=True, highlight=False)
 
 
 @dataclass
@@ -230,9 +227,9 @@ def report(comparison: PeerComparison) -> dict[str, Any]:
     return document
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line; raises `InputError`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = parser_of(__doc__)
     names = list(contenders())
     parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
@@ -243,33 +240,39 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only the main load, one round of 3 s")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.contenders if name not in names]:
-        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
-    whole = (arguments.rounds, *arguments.widths, *arguments.clients)
-    if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
-        raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")
     if arguments.quick:
         arguments.widths, arguments.clients, arguments.rounds, arguments.seconds = [], [], 1, 3
     return arguments
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what can't be measured; raises `InputError`."""
+    names = list(contenders())
+    if unknown := [name for name in arguments.contenders if name not in names]:
+        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
+    whole = (arguments.rounds, *arguments.widths, *arguments.clients)
+    if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
+        raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")
+
+
 def main() -> None:
-    """Prepare, compare, report; exit codes as in `cli`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
-    try:
-        arguments = parse()
+    """Prepare, compare, report."""
+    arguments = read_arguments()
+
+    def measure() -> dict[str, Any]:
+        check(arguments)
         arguments.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:
             console.print("preparing model and photos")
             comparison = PeerComparison(prepare(Path(name), arguments.run), arguments)
             comparison.run()
-            document = report(comparison)
-    except FlyobjError as error:
-        console.print(f"[red]error:[/] {error}")
-        sys.exit(error.exit_code)
-    print_table(document)
-    draw_picture(document, arguments.out / "serving.png")
-    print(json.dumps(document))
+            return report(comparison)
+
+    def show(document: dict[str, Any]) -> None:
+        print_table(document)
+        draw_picture(document, arguments.out / "serving.png")
+
+    run(measure, show)
 
 
 if __name__ == "__main__":

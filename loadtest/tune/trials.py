@@ -103,7 +103,7 @@ class Trials:
         except FlyobjError as error:
             return Measured(wrong=str(error))
         client = self._server.client
-        endpoint = Endpoint(self._server.port, client.path(version), headers=client.headers())
+        endpoint = Endpoint(self._server.port, client.path(version), headers=client.headers)
         put_load(endpoint, self._photos, self._plan.clients, WARM_UP_S)
         before = sum(cpu_s(self._server.process).values())
         load = put_load(endpoint, self._photos, self._plan.clients, self._plan.seconds)

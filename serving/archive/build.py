@@ -22,11 +22,11 @@ from model.files import read_json, write_json
 from model.golden import Golden, read_golden
 from serving.archive.layout import BUNDLE, CONFIG, GOLDEN, MANIFEST, file_name, not_ours, unpack
 from serving.names import DEFAULT_MODEL
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
 
-ROOT = Path(__file__).resolve().parents[2]
 _SHIPPED = ("model", "handler")
 
 
@@ -104,13 +104,13 @@ def _run_archiver(source: Path, bundle: "Bundle", name: str, version: str, stage
     shutil.copytree(source, staged / BUNDLE)
     for package in _SHIPPED:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, staged / package, ignore=ignored)
+        shutil.copytree(stock_file(package), staged / package, ignore=ignored)
     write_json(dict(enumerate(bundle.spec.classes)), staged / "index_to_name.json")
     scratch.mkdir()
     command = [str(Path(sys.executable).with_name("torch-model-archiver"))]
     command += ["--model-name", name, "--version", version, "--export-path", str(work)]
-    command += ["--handler", str(ROOT / "handler" / "flyobj_handler.py")]
-    command += ["--config-file", str(ROOT / "handler" / CONFIG)]
+    command += ["--handler", str(stock_file("handler/flyobj_handler.py"))]
+    command += ["--config-file", str(stock_file("handler/model-config.yaml"))]
     command += ["--extra-files", str(staged)]
     # It works in one temporary folder a model name: give it a place of its own.
     environment = {**os.environ, "TMPDIR": str(scratch)}

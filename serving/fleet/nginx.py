@@ -12,7 +12,7 @@ import psutil
 
 from model.errors import FlyobjError
 from model.files import write_text
-from serving.archive.build import ROOT
+from serving.stock import stock_file
 
 
 def install(proxy: Path, stock: str, changes: dict[str, str]) -> str:
@@ -21,7 +21,7 @@ def install(proxy: Path, stock: str, changes: dict[str, str]) -> str:
     path = proxy / "nginx.conf"
     if path.exists():  # a certificate, other limits
         return path.read_text(encoding="utf-8")
-    text = (ROOT / "deploy" / "nginx" / stock).read_text(encoding="utf-8")
+    text = stock_file(f"deploy/nginx/{stock}").read_text(encoding="utf-8")
     for old, new in changes.items():
         text = text.replace(old, new)
     write_text(text, path)

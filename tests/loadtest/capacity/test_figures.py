@@ -23,7 +23,8 @@ def test_a_percentiles_interval_is_by_ranks() -> None:
 
 
 def sent(latency_s: list[float], fault: list[str | None], cpu: float = 0.2) -> LoadResult:
-    return LoadResult(0.0, cpu, [0.001] * len(latency_s), latency_s, fault)
+    lag_s = [0.001] * len(latency_s)
+    return LoadResult(0.0, cpu, lag_s, latency_s, fault, [0 if f else 200 for f in fault])
 
 
 def test_the_warm_up_is_not_counted() -> None:
