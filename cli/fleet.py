@@ -23,7 +23,7 @@ Servers = Annotated[
     typer.Option(
         metavar="HOME|URL[=KEY_FILE]",
         help="One of several servers, given again for each: the home of one that runs here, or "
-        "http://HOST:PORT of one elsewhere, its management on the next port, with a copy of its tokens.",
+        "http://HOST:PORT of a remote one, its management on the next port, with a copy of its tokens.",
     ),
 ]
 ServersFile = Annotated[

@@ -71,7 +71,7 @@ def deploy(
 ) -> None:
     """Register an archive, wait for its workers, check its answers. The first becomes the default.
 
-    One in S3 is downloaded into the model store; a download that was cut off goes on where it ended.
+    One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
     from serving.rollout.operations import deploy
     from serving.server import lifecycle

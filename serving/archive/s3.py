@@ -35,7 +35,7 @@ class PushResult:
 
 
 @dataclass(frozen=True)
-class _Remote:
+class _RemoteArchive:
     """What S3 says about an archive."""
 
     size: int
@@ -101,7 +101,7 @@ def fetch(url: str, store: Path) -> Path:
 
     Raises:
         InputError: there is no such archive, S3 doesn't let us, or the store has another of its name.
-        FlyobjError: S3 can't be reached, the object was changed meanwhile, or the disk is full.
+        FlyobjError: S3 can't be reached, the object changed during the download, or the disk is full.
     """
     place = Place.parse(url).require_archive()
     target = store / place.name
@@ -109,13 +109,13 @@ def fetch(url: str, store: Path) -> Path:
         with connect(place, "read") as client:
             remote = _look(client, place)
             if target.exists():
-                return _same(target, remote.sha256)
+                return _require_same(target, remote.sha256)
             store.mkdir(parents=True, exist_ok=True)
             # The hash is part of the name: what is left of another archive isn't resumed.
             part = store / f".{place.name}.{remote.sha256[:16]}.part"
-            with _alone(part) as file:
+            with _open_alone(part) as file:
                 _download(client, place, remote, file)
-                _finish(part, target, place, remote.sha256)
+                _rename_into_place(part, target, place, remote.sha256)
     except OSError as error:
         raise FlyobjError(
             f"{str(target)!r} can't be written ({error.strerror}); make room and run it again, it "
@@ -124,7 +124,7 @@ def fetch(url: str, store: Path) -> Path:
     return target
 
 
-def _download(client: Any, place: Place, remote: _Remote, file: IO[bytes]) -> None:
+def _download(client: Any, place: Place, remote: _RemoteArchive, file: IO[bytes]) -> None:
     """Append to `file` what it lacks of the object, however often the connection breaks."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
@@ -153,7 +153,7 @@ def _download(client: Any, place: Place, remote: _Remote, file: IO[bytes]) -> No
         )
 
 
-def _finish(part: Path, target: Path, place: Place, wanted: str) -> None:
+def _rename_into_place(part: Path, target: Path, place: Place, wanted: str) -> None:
     """Give a whole download its own name."""
     if (found := sha256(part)) != wanted:
         part.unlink()
@@ -164,20 +164,20 @@ def _finish(part: Path, target: Path, place: Place, wanted: str) -> None:
     try:
         os.link(part, target)  # fails where a rename would overwrite
     except FileExistsError:
-        _same(target, wanted)
+        _require_same(target, wanted)
     leftovers = f".{glob.escape(target.name)}.*.part"  # of this archive, and of others of its name
     for left in target.parent.glob(leftovers):
         left.unlink(missing_ok=True)
 
 
-def _same(target: Path, wanted: str) -> Path:
+def _require_same(target: Path, wanted: str) -> Path:
     if sha256(target) != wanted:
         raise InputError(f"{str(target)!r} exists already and is another archive; remove or rename it")
     return target
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[IO[bytes]]:
+def _open_alone(part: Path) -> Iterator[IO[bytes]]:
     """Open a partial download to append to it, while nobody else does."""
     with part.open("ab") as file:
         try:
@@ -189,8 +189,8 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _look(client: Any, place: Place) -> _Remote:
-    """Ask for size, ETag and hash; a bucket that isn't there is told from a key that isn't."""
+def _look(client: Any, place: Place) -> _RemoteArchive:
+    """Ask for size, ETag and hash; a missing bucket is told apart from a missing key."""
     try:
         head = client.head_object(Bucket=place.bucket, Key=place.key)
     except client.exceptions.ClientError as error:
@@ -206,7 +206,7 @@ def _look(client: Any, place: Place) -> _Remote:
             f"{str(place)!r} has no {_SHA256!r} among its metadata, which `flyobj push` would have "
             "written; push it (again, with --force)"
         )
-    return _Remote(head["ContentLength"], head["ETag"], wanted)
+    return _RemoteArchive(head["ContentLength"], head["ETag"], wanted)
 
 
 class _WatchedFile:

@@ -72,7 +72,7 @@ def apply_to_fleet(
         members: the servers, in their order.
         store: the model store that all of them serve, or a copy of it.
         balancer: takes a server out of the traffic while it is changed.
-        timeout_s: for nobody to wait for an answer any more.
+        timeout_s: for the last answers of a server.
         wait_s: for another operation to end.
 
     Raises:
@@ -83,7 +83,7 @@ def apply_to_fleet(
     """
     deployment = read_deployment(store)
     archives = archives_of(store, deployment)
-    plans = {m.name: _look(m) for m in track(members, "looking at the servers")}
+    plans = {m.name: _plan(m) for m in track(members, "looking at the servers")}
     with ExitStack() as stack:
         if any(plans.values()):  # otherwise without a lock: the store may be read-only
             stack.enter_context(lock_deployment(store, "apply", wait_s))
@@ -91,7 +91,7 @@ def apply_to_fleet(
         outcomes: list[Outcome] = []
         for number, member in enumerate(track(members, "changing the servers"), 1):
             plan = plans[member.name]
-            outcomes.append(_bring(member, plan, deployment, archives, balancer, timeout_s))
+            outcomes.append(_apply_to(member, plan, deployment, archives, balancer, timeout_s))
             if outcomes[-1].error:
                 rest = members[number:]
                 outcomes += [Outcome(m.name, "not tried", plans[m.name]) for m in rest]
@@ -101,10 +101,10 @@ def apply_to_fleet(
 
 def differences(members: Sequence[FleetServer]) -> list[Outcome]:
     """List what `apply_to_fleet` would do; nothing is changed."""
-    return [Outcome(m.name, "not tried", _look(m)) for m in track(members, "looking at the servers")]
+    return [Outcome(m.name, "not tried", _plan(m)) for m in track(members, "looking at the servers")]
 
 
-def _look(member: FleetServer) -> tuple[Change, ...]:
+def _plan(member: FleetServer) -> tuple[Change, ...]:
     """Ask a server for what is to be done; it must run the software that we know."""
     ours = version("torchserve")
     try:
@@ -119,7 +119,7 @@ def _look(member: FleetServer) -> tuple[Change, ...]:
         raise (InputError if isinstance(error, InputError) else FlyobjError)(message) from error
 
 
-def _bring(
+def _apply_to(
     member: FleetServer,
     plan: tuple[Change, ...],
     deployment: Deployment,
@@ -131,7 +131,7 @@ def _bring(
     try:
         with Client(member.server) as client, out_of_it:
             changes = follow(client, timeout_s)
-            _check(client, deployment, archives)
+            _check_answers(client, deployment, archives)
         if balancer:
             balancer.put_back(member.upstream)  # from a run before, which failed
     except FlyobjError as error:
@@ -140,7 +140,7 @@ def _bring(
     return Outcome(member.name, "done" if changes else "as it should be", tuple(changes))
 
 
-def _check(client: Client, deployment: Deployment, archives: Mapping[str, Archive]) -> None:
+def _check_answers(client: Client, deployment: Deployment, archives: Mapping[str, Archive]) -> None:
     """Let the server answer the golden photos of every version, and one with its default."""
     for archive in archives.values():
         check_golden(client, archive)

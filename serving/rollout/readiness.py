@@ -64,19 +64,21 @@ def wait_ready(client: Client, version: str) -> Version:
         while time.monotonic() < until:
             entry = client.versions().get(version)
             if entry is None:
-                raise FlyobjError(f"the server dropped version {version}{_where(client)}")
+                raise FlyobjError(f"the server dropped version {version}{_see_logs(client)}")
             for worker in entry["workers"]:
                 pid = int(worker.get("pid") or -1)
                 if pid > 0 and pids.setdefault(worker["id"], pid) != pid:
-                    raise FlyobjError(f"a worker of version {version} crashed at start{_where(client)}")
+                    raise FlyobjError(
+                        f"a worker of version {version} crashed at start{_see_logs(client)}"
+                    )
             current = find_version(client, version)
             if current and current.is_ready:
                 return current
             if current:
                 advance(0, f"version {version}: {current.ready} of {current.workers} workers ready")
             time.sleep(_POLL_S)
-    raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_where(client)}")
+    raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_see_logs(client)}")
 
 
-def _where(client: Client) -> str:
+def _see_logs(client: Client) -> str:
     return f"; see workers.log in {client.logs}"

@@ -23,5 +23,5 @@ def test_the_docstring_draws_every_error() -> None:
         for node in classes:
             for base in (b.id for b in node.bases if isinstance(b, ast.Name) and b.id in bases):
                 bases[node.name] = base
-    drawn = {name for name in re.findall(r"^ +(?:[+x] )?([A-Z]\w+) {2,}", errors.__doc__ or "", re.M)}
+    drawn = set(re.findall(r"^ +(?:[+x] )?([A-Z]\w+) {2,}", errors.__doc__ or "", re.M))
     assert drawn == set(bases)
