@@ -70,7 +70,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         """Close the connections."""
-        self._connection.__exit__()
+        self._connection.close()
 
     @property
     def model(self) -> str:
@@ -200,10 +200,10 @@ class Client:
     def _send(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
         try:
             token = self.tokens.get(kind)
-            response = self._connection.send(method, base + path, token, **more)
+            response = self._connection.call(method, base + path, token, **more)
             if is_refused(response):
                 token = self.tokens.replacement(token, kind)
-                response = self._connection.send(method, base + path, token, **more)
+                response = self._connection.call(method, base + path, token, **more)
         except NoAnswer as error:
             raise NoAnswer(f"{error}; see {self.logs}", error.timed_out) from error
         return response
