@@ -100,10 +100,10 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from model.errors import FlyobjError
-from serving.deployment import *
+from serving.rollout.deployment import *
 resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
 try:
-    other = Deployed("a-1.0.mar", "3" * 64)
+    other = DeployedVersion("a-1.0.mar", "3" * 64)
     write_deployment(Deployment("1.0", {{"1.0": other}}), Path({str(tmp_path)!r}))
 except FlyobjError as error:
     print(error)
@@ -131,8 +131,8 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 import sys
 from dataclasses import replace
 from pathlib import Path
-from serving.deployment import locked
-with locked(Path({str(tmp_path)!r}), "deploy 2.0"):
+from serving.rollout.deployment import lock_deployment
+with lock_deployment(Path({str(tmp_path)!r}), "deploy 2.0"):
     print("locked", flush=True)
     sys.stdin.read()
 """
