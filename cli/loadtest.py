@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from cli.capacity import ProbeLog, differences_of, lines_of
-from cli.options import DEFAULT_HOME, Home, Json, emit, photos_from
+from cli.options import DEFAULT_HOME, Home, Json, emit
 
 if TYPE_CHECKING:
     from loadtest.capacity.find import CapacitySettings
@@ -106,12 +106,13 @@ def _find_capacity(
     from loadtest.capacity.find import find_capacity
     from loadtest.capacity.page import write_page
     from loadtest.capacity.records import PAGE, check_folder, require_knee, write_figures
+    from loadtest.photos import photos_to_send
     from serving.server import lifecycle
     from serving.server.client import Client
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, sent = lifecycle.require(home), photos_from(photos)
+    running, sent = lifecycle.require(home), photos_to_send(photos)
     with Client(running) as client, ProbeLog(settings) as watched:
         capacity = find_capacity(running, client, sent, settings, watched.begins, watched.ended)
     write_figures(capacity, out)

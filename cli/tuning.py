@@ -7,7 +7,7 @@ import rich
 import typer
 from rich.table import Table
 
-from cli.options import Json, emit, photos_from
+from cli.options import Json, emit
 
 if TYPE_CHECKING:
     from loadtest.photos import Photos
@@ -49,6 +49,7 @@ def tune(
     """Try workers, threads, batches and engines on this machine, and keep what is better for sure."""
     import psutil
 
+    from loadtest.photos import photos_to_send
     from loadtest.tune import trials as tuning
     from loadtest.tune.page import write_report
     from loadtest.tune.search import GOALS, Goal
@@ -64,7 +65,7 @@ def tune(
     defaults = tuning.from_config(model_config.read_settings(config), str(config))
     each = clients or _PER_CORE[goal] * len(psutil.Process().cpu_affinity())
     plan = tuning.Plan(Goal(goal, p99_ms), each, seconds, candidates, rounds)
-    sent = photos_from(photos)
+    sent = photos_to_send(photos)
     out.mkdir(parents=True, exist_ok=True)
     tuned = _with_progress(archive, plan, sent, defaults)
     before, now = tuning.as_config(defaults), tuning.as_config(tuned.choice)

@@ -26,6 +26,7 @@ from loadtest.photos import Photos, photos_to_send
 from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
+from model.errors import InputError
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -78,7 +79,7 @@ def prepare(environment: Any, **_: Any) -> None:
             if why_not := why_not_ready(host, keys.token(), options.model_version):
                 give_up(why_not)
         photos = photos_to_send(Path(options.photos) if options.photos else None)
-    except (FileNotFoundError, ValueError) as error:
+    except (InputError, FileNotFoundError, ValueError) as error:
         give_up(str(error))
     PhotoUser.photos, PhotoUser.keys = photos, keys
     time.sleep(0.01)  # gevent's clock stood still meanwhile, and the run would be shorter by that

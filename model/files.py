@@ -41,7 +41,7 @@ def write_text(text: str, path: Path) -> None:
     write_bytes(text.encode("utf-8", "backslashreplace"), path)
 
 
-def write_bytes(content: bytes, path: Path) -> None:
+def write_bytes(content: bytes | memoryview, path: Path) -> None:
     """Write `content` as `atomic_file` does."""
     with atomic_file(path) as partial:
         partial.write_bytes(content)

@@ -41,8 +41,8 @@ from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
+from model.photo_files import find_photos
 from serving.archive.isolated import open_archive
-from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
@@ -185,7 +185,7 @@ def read_arguments() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run everything in turn."""
-    photos = [path.read_bytes() for path in find_photos(arguments.photos, None)]
+    photos = [path.read_bytes() for path in find_photos(arguments.photos)]
     with open_archive(arguments.archive, "openvino") as archive:
         expected = [archive.answer([photo])[0] for photo in track(photos, "archive", console=console)]
     if refused := [answer for answer in expected if "predicted" not in answer]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from model.errors import FlyobjError, InputError
+from model.photo_files import find_photos
 from serving.rollout import health, shadow
 from serving.rollout.deployment import lock_deployment, read_deployment, write_deployment
 from serving.rollout.history import read_history
@@ -212,7 +213,7 @@ def test_two_operators(client: Client, home: "Home") -> None:
 
 
 def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, tmp_path: Path) -> None:
-    found = shadow.find_photos(dataset / "test")
+    found = find_photos(dataset / "test")
     seen: list[None] = []
     result = shadow.compare(client, "2.0", None, found, lambda: seen.append(None))
     assert (result.version, result.against) == ("2.0", "1.0")
@@ -236,8 +237,6 @@ def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, t
 
 
 def test_shadow_on_wrong_input(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no photos under .*\.jpg"):
-        shadow.find_photos(tmp_path)
     with pytest.raises(InputError, match="can't be compared with itself"):
         shadow.compare(client, "1.0", None, [tmp_path])
     with pytest.raises(InputError, match=r"version '7\.0' isn't there or not ready"):
