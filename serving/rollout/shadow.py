@@ -14,6 +14,7 @@ from model.errors import FlyobjError, InputError, PhotoError
 from report.html import write_html
 from report.pictures import thumbnail
 from serving.server.client import Client
+from serving.server.latency import percentile
 from serving.server.versions import find_version
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
@@ -153,6 +154,4 @@ def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float],
 
 
 def _times(took_ms: list[float]) -> Times:
-    ordered = sorted(took_ms)
-    middle, last = (ordered[round(q * (len(ordered) - 1))] for q in (0.5, 0.99))
-    return Times(round(middle, 2), round(last, 2))
+    return Times(*(round(percentile(took_ms, share), 2) for share in (0.5, 0.99)))
