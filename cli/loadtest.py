@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from cli.capacity import ProbeLog, differences_of, lines_of
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.options import Home, Json, emit
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from loadtest.capacity.find import CapacitySettings
@@ -82,12 +83,13 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 
     running = lifecycle.require(home)
     with Client(running) as client:
-        client.keep_tokens()
+        client.tokens.keep()
+        name = client.model
     command = [sys.executable, "-P", "-m", "locust"]
     command += ["--config", str(stock_file("locust.conf"))]
     command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
-    command += ["--key-file", str(running.key_file or "")]
+    command += ["--key-file", str(running.key_file or ""), "--model-name", name]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
     process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])

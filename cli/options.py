@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

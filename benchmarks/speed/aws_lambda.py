@@ -24,7 +24,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from model.files import write_json
 from model.golden import TOLERANCE
 from model.photo_files import find_photos
 from serving.archive.isolated import open_archive
+from serving.archive.layout import unpack
 from serving.server import lifecycle
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
@@ -56,8 +56,7 @@ def make_image(archive: Path, folder: Path) -> dict[str, str]:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", folder / "model", ignore=ignored)
     shutil.copytree(ROOT / "deploy" / "aws_lambda", folder / "deploy" / "aws_lambda", ignore=ignored)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(folder / "archive")
+    unpack(archive, folder / "archive")
     own = {"FLYOBJ_ARCHIVE": str(folder / "archive"), "FLYOBJ_ENGINE": "openvino"}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **own}
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,13 +18,12 @@ import psutil
 
 from model.errors import FlyobjError
 from serving.archive.build import Archive, read_archive
+from serving.archive.layout import CONFIG, MANIFEST, unpack
 from serving.archive.model_config import Value, apply_changes
 from serving.rollout.readiness import check_golden, wait_ready
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
-
-_CONFIG, _MANIFEST = "model-config.yaml", "MAR-INF/MANIFEST.json"
 
 
 class TrialServer:
@@ -37,8 +35,7 @@ class TrialServer:
         self.port = server.port
         self._server = server
         self._archive, self._folder, self._count = archive, folder, 0
-        with zipfile.ZipFile(archive.path) as files:
-            files.extractall(folder / "archive")
+        unpack(archive.path, folder / "archive")
 
     @property
     def process(self) -> psutil.Process:
@@ -63,16 +60,16 @@ class TrialServer:
         version = f"{self._count}.0"
         folder = self._folder / f"trial-{version}"
         shutil.copytree(self._folder / "archive", folder, copy_function=os.link)
-        text = (folder / _CONFIG).read_text(encoding="utf-8")
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest["model"]["modelVersion"] = version
         _replace(
-            folder / _CONFIG,
+            folder / CONFIG,
             apply_changes(
-                text, settings, f"{_CONFIG} in {self._archive.path}, which is to be packaged anew"
+                text, settings, f"{CONFIG} in {self._archive.path}, which is to be packaged anew"
             ),
         )
-        _replace(folder / _MANIFEST, json.dumps(manifest))
+        _replace(folder / MANIFEST, json.dumps(manifest))
         self.client.register(str(folder))
         try:
             wait_ready(self.client, version)
@@ -102,6 +99,7 @@ def trial_server(path: Path) -> Iterator[TrialServer]:
         running = lifecycle.start(folder / "home", free_port(), folder / "store")
         try:
             with Client(running) as client:
+                client.model = archive.model
                 yield TrialServer(running, client, archive, folder)
         finally:
             lifecycle.stop(folder / "home")

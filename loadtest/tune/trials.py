@@ -17,7 +17,6 @@ from loadtest.photos import Photos
 from loadtest.tune.search import Duel, Goal, Measured, Rung, Settings, candidates, duel, search, space
 from loadtest.tune.trial_server import TrialServer, trial_server
 from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME
 from serving.archive.model_config import Value
 from serving.server.process_tree import cpu_s, processor
 
@@ -104,9 +103,7 @@ class Trials:
         except FlyobjError as error:
             return Measured(wrong=str(error))
         client = self._server.client
-        headers = {"Authorization": f"Bearer {client.token('inference')}"}
-        path = f"/predictions/{MODEL_NAME}/{version}"
-        endpoint = Endpoint(self._server.port, path, headers=headers)
+        endpoint = Endpoint(self._server.port, client.path(version), headers=client.headers)
         put_load(endpoint, self._photos, self._plan.clients, WARM_UP_S)
         before = sum(cpu_s(self._server.process).values())
         load = put_load(endpoint, self._photos, self._plan.clients, self._plan.seconds)

@@ -273,7 +273,7 @@ def test_a_renewed_token_is_picked_up(client: Client, home: "Home", photos: list
     """The one before is refused at once; a client that holds on to it reads the file again."""
     old = home.headers()
     with home.client() as other:
-        other.renew("inference")
+        other.tokens.renew("inference")
     refused = httpx.post(home.url(), content=photos[0], headers=old)
     assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
     assert client.predict(photos[0])["model_version"] == "1.0"
