@@ -35,7 +35,6 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.program import console, parser_of, run
-from benchmarks.served import serve_archive
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
 from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
@@ -43,10 +42,11 @@ from model.files import write_json
 from model.golden import TOLERANCE
 from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
+from serving.rollout.operations import deploy
 from serving.rollout.shadow import find_photos
-from serving.server import lifecycle
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
+from serving.server.temporary import temporary_server
 
 CLIENTS = 8
 
@@ -130,9 +130,10 @@ def measure_server(
     ]
     with (
         tempfile.TemporaryDirectory(prefix="flyobj-lambda-") as name,
-        serve_archive(archive, Path(name)) as client,
+        temporary_server(Path(name)) as (server, client),
     ):
-        endpoint, root = endpoint_of(client), psutil.Process(lifecycle.require(Path(name) / "home").pid)
+        deploy(client, archive)
+        endpoint, root = endpoint_of(client), psutil.Process(server.pid)
         console.print("loading the server")
         put_load(endpoint, pairs, CLIENTS, seconds)  # warms Java up
         before = sum(cpu_s(root).values())
