@@ -27,6 +27,7 @@ from rich.table import Table
 from cli.demo_report import write_report
 from model.errors import FlyobjError, InputError
 from model.files import write_json
+from model.photo_files import find_photos, folders_in
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -118,8 +119,8 @@ class Demo:
 
     def predict(self) -> None:
         """Classify one test photo of each class."""
-        folders = sorted(f for f in (self.data / "test").iterdir() if f.is_dir())
-        photos = [next(p for p in sorted(folder.rglob("*")) if p.is_file()) for folder in folders]
+        test = self.data / "test"
+        photos = [find_photos(test / name)[0] for name in folders_in(test)]
         self.summary["predictions"] = self.flyobj("predict", *photos, "--home", self.home)
 
     def batches(self) -> None:

@@ -9,18 +9,8 @@ import rich
 import typer
 from rich.table import Table
 
-from cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_STORE,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WAIT,
-    Home,
-    Json,
-    Store,
-    Timeout,
-    Wait,
-    emit,
-)
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, emit
+from serving.names import DEFAULT_HOME, DEFAULT_STORE
 
 if TYPE_CHECKING:
     from serving.fleet.apply import Outcome

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from cli.capacity import ProbeLog, differences_of, lines_of
-from cli.options import DEFAULT_HOME, Home, Json, emit, photos_from
+from cli.options import Home, Json, emit
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from loadtest.capacity.find import CapacitySettings
@@ -76,16 +77,19 @@ def loadtest(
 
 def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
-    from serving.archive.build import ROOT
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.stock import stock_file
 
     running = lifecycle.require(home)
     with Client(running) as client:
-        client.keep_tokens()
-    command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
+        client.tokens.keep()
+        name = client.model
+    command = [sys.executable, "-P", "-m", "locust"]
+    command += ["--config", str(stock_file("locust.conf"))]
+    command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
-    command += ["--key-file", str(running.key_file or "")]
+    command += ["--key-file", str(running.key_file or ""), "--model-name", name]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
     process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
@@ -104,12 +108,13 @@ def _find_capacity(
     from loadtest.capacity.find import find_capacity
     from loadtest.capacity.page import write_page
     from loadtest.capacity.records import PAGE, check_folder, require_knee, write_figures
+    from loadtest.photos import photos_to_send
     from serving.server import lifecycle
     from serving.server.client import Client
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, sent = lifecycle.require(home), photos_from(photos)
+    running, sent = lifecycle.require(home), photos_to_send(photos)
     with Client(running) as client, ProbeLog(settings) as watched:
         capacity = find_capacity(running, client, sent, settings, watched.begins, watched.ended)
     write_figures(capacity, out)

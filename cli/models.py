@@ -9,17 +9,9 @@ import typer
 from rich.table import Table
 
 from cli import fleet
-from cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WAIT,
-    Home,
-    Json,
-    Timeout,
-    Wait,
-    emit,
-)
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, emit
 from cli.s3 import as_file
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.rollout.shadow import ShadowResult
@@ -234,11 +226,12 @@ def _compare(
     from rich.progress import Progress
 
     from model.errors import InputError
+    from model.photo_files import find_photos, spread
     from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = shadow.find_photos(photos or Path(str(data)) / "test", limit)
+    found = spread(find_photos(photos or Path(str(data)) / "test"), limit)
     with Progress(console=rich.get_console()) as progress:
         task = progress.add_task("asking both", total=len(found))
         return shadow.compare(client, version, against, found, lambda: progress.advance(task))

@@ -6,7 +6,8 @@ from typing import Annotated
 import rich
 import typer
 
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.options import Home, Json, emit
+from serving.names import DEFAULT_HOME, DEFAULT_PAGE_PORT
 
 app = typer.Typer()
 
@@ -14,7 +15,7 @@ app = typer.Typer()
 @app.command()
 def page(
     home: Home = DEFAULT_HOME,
-    port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = 7860,
+    port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = DEFAULT_PAGE_PORT,
     as_json: Json = False,
 ) -> None:
     """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import Json, emit, photos_from
+from cli.options import Json, emit
 
 DEFAULT_OUT = Path("runs/tune")
 
@@ -31,26 +31,27 @@ def tune(
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each load.")] = 3,
     rounds: Annotated[int, typer.Option(min=5, help="Of the best against the defaults.")] = 8,
     config: Annotated[
-        Path | None, typer.Option(help="File to tune; the checkout's handler/model-config.yaml.")
+        Path | None, typer.Option(help="File to tune; the product's handler/model-config.yaml.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of page and figures, replaced.")] = DEFAULT_OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no settings.")] = False,
     as_json: Json = False,
 ) -> None:
     """Try workers, threads, batches and engines on this machine, and keep what is better for sure."""
+    from loadtest.photos import photos_to_send
     from loadtest.tune import trials
     from loadtest.tune.page import PAGE, write_report
     from loadtest.tune.search import TunePlan
     from serving.archive import model_config
-    from serving.archive.build import ROOT
     from serving.rollout.default_workers import usable_cores, workers_of
+    from serving.stock import stock_file
 
-    config = config or ROOT / "handler" / "model-config.yaml"
+    config = config or stock_file("handler/model-config.yaml")
     given = trials.from_config(model_config.read_settings(config), str(config))
     defaults = replace(given, workers=workers_of(os.getpid()))
     each = clients or usable_cores(os.getpid()) * (8 if goal == "throughput" else 2)
     plan = TunePlan(goal, p99_ms, each, seconds, candidates, rounds)
-    result = trials.tune(archive, plan, photos_from(photos), defaults)
+    result = trials.tune(archive, plan, photos_to_send(photos), defaults)
     before, now = trials.as_config(defaults), trials.as_config(result.choice)
     changes = {name: value for name, value in now.items() if value != before[name]}
     if written := bool(changes) and not dry_run:

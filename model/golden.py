@@ -33,7 +33,7 @@ def read_golden(folder: Path) -> tuple[Golden, ...]:
     entries = read_json(folder / "golden.json", list)
     keys = ["file", "label", "probabilities"]
     golden = []
-    for entry in entries if isinstance(entries, list) else []:
+    for entry in entries:
         values = exact_keys(entry, keys, str(folder / "golden.json"))
         photo = folder / Path(values["file"]).name
         if not photo.is_file():

@@ -77,7 +77,7 @@ class Home:
 
     def headers(self) -> dict[str, str]:
         with self.client() as client:
-            return {"Authorization": f"Bearer {client.token('inference')}"}
+            return {"Authorization": f"Bearer {client.tokens.get('inference')}"}
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     """Run both parts against a running server and report."""
     url = client.server.inference
     trained = arguments.run is not None
-    judge = Judge(url, client.token("inference"), bundle, photo, trained)
+    judge = Judge(url, client.tokens.get("inference"), bundle, photo, trained)
     corpus, random_ones = FuzzTally(), FuzzTally()
     cold = workers(client)
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]

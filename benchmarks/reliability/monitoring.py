@@ -29,11 +29,12 @@ from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
-from serving.archive.build import ROOT, build_archive
+from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
 from serving.server.ports import free_port
 from serving.server.temporary import temporary_server
+from serving.stock import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "flying-objects.json"

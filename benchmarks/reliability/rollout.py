@@ -129,7 +129,7 @@ class Survival(Events):
         """Tokens that stop being good while clients use them."""
         with self.event("token renewed, five times", "planned", load):
             for _ in range(5):
-                client.renew("inference")
+                client.tokens.renew("inference")
                 time.sleep(0.3)
 
     def kill_worker(self, client: Client, load: ContinuousLoad) -> None:
@@ -197,7 +197,7 @@ def overload(client: Client, photo: bytes, rate: float, seconds: float) -> LoadR
     """Send `rate` requests a second to the default version, whatever becomes of those before."""
     endpoint, arrivals = endpoint_of(client), poisson(rate, seconds, seed=1)
     with Generator(endpoint.port, endpoint.path, [photo], [], _TIMEOUT_S) as generator:
-        return generator.send(arrivals, client.token("inference"), len(arrivals))
+        return generator.send(arrivals, client.tokens.get("inference"), len(arrivals))
 
 
 def _percentiles_ms(load: LoadResult, status: int) -> dict[str, float]:

@@ -24,7 +24,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,14 @@ from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
-from serving.archive.build import ROOT
+from model.photo_files import find_photos
 from serving.archive.isolated import open_archive
+from serving.archive.layout import unpack
 from serving.rollout.operations import deploy
-from serving.rollout.shadow import find_photos
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
 from serving.server.temporary import temporary_server
+from serving.stock import ROOT
 
 CLIENTS = 8
 
@@ -56,8 +56,7 @@ def make_image(archive: Path, folder: Path) -> dict[str, str]:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", folder / "model", ignore=ignored)
     shutil.copytree(ROOT / "deploy" / "aws_lambda", folder / "deploy" / "aws_lambda", ignore=ignored)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(folder / "archive")
+    unpack(archive, folder / "archive")
     own = {"FLYOBJ_ARCHIVE": str(folder / "archive"), "FLYOBJ_ENGINE": "openvino"}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **own}
 
@@ -186,7 +185,7 @@ def read_arguments() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run everything in turn."""
-    photos = [path.read_bytes() for path in find_photos(arguments.photos, None)]
+    photos = [path.read_bytes() for path in find_photos(arguments.photos)]
     with open_archive(arguments.archive, "openvino") as archive:
         expected = [archive.answer([photo])[0] for photo in track(photos, "archive", console=console)]
     if refused := [answer for answer in expected if "predicted" not in answer]:

@@ -19,7 +19,6 @@ import random
 import statistics
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,10 @@ from benchmarks.program import parser_of, run
 from handler.flyobj_handler import FlyingObjectsHandler
 from model.answers import as_probabilities
 from model.bundle import read_bundle
+from model.photo_files import find_photos, spread
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from serving.archive.layout import CONFIG, MANIFEST, unpack
 
 Work = Callable[[Sequence[bytes]], Any]
 
@@ -54,8 +55,8 @@ def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
 
 def handled(folder: Path, metrics: bool, in_form: bool = False) -> Work:
     """Answer through the handler, from what TorchServe's worker receives."""
-    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
-    config = yaml.safe_load((folder / "model-config.yaml").read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
+    config = yaml.safe_load((folder / CONFIG).read_text())
     cache = None
     if metrics:
         cache = MetricsCacheYamlImpl(str(Path(handler.__file__).with_name("metrics.yaml")))
@@ -108,10 +109,10 @@ def measure(ways: dict[str, Work], photos: Sequence[bytes], rounds: int, batch: 
 def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> dict[str, Any]:
     """Unpack the archive and answer its photos in all four ways."""
     torch.set_num_threads(1)
-    photos = [path.read_bytes() for path in sorted(photo_folder.rglob("*.jpg"))[:500]]
+    photos = [path.read_bytes() for path in spread(find_photos(photo_folder), 500)]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
-        zipfile.ZipFile(archive).extractall(folder)
+        unpack(archive, folder)
         # As TorchServe's worker logs, but for where it goes.
         logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
         bundle = read_bundle(folder / "bundle")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -26,8 +25,10 @@ from model.image import RGB, decode_photo
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from serving.archive.build import ROOT, build_archive, sha256
+from serving.archive.build import build_archive, sha256
+from serving.archive.layout import unpack
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
+from serving.stock import ROOT
 from training.data.synthetic.draw import CLASSES, draw
 
 HEIGHTS = {320: 240, 640: 480, 1024: 768, 1920: 1080}  # px, by width; 3/4 of others
@@ -86,8 +87,7 @@ def prepare(folder: Path, run: Path | None) -> Site:
     run = run or random_run(folder)
     store, model = folder / "store", folder / "model"
     archive = build_archive(run, "1.0", store)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(model)
+    unpack(archive, model)
     record = DeployedVersion(archive.name, sha256(archive))
     write_deployment(Deployment().with_version("1.0", record), store)
     torch.manual_seed(0)

@@ -23,11 +23,11 @@ import psutil
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
 from loadtest.closed_loop import ClosedLoop, Endpoint, endpoint_of
 from model.errors import FlyobjError
-from serving.archive.build import ROOT
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
 from serving.server.process_tree import end, family
+from serving.stock import ROOT
 
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"

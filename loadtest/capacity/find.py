@@ -21,7 +21,6 @@ from loadtest.capacity.search import Outcome, Step, knee_of, next_step
 from loadtest.capacity.watch import Sample, Watch
 from loadtest.photos import Photos
 from model.errors import FlyobjError, InputError, PhotoError
-from serving.archive.build import MODEL_NAME
 from serving.server.client import Client
 from serving.server.lifecycle import Server
 from serving.server.versions import find_version
@@ -158,7 +157,7 @@ class Search:
         )
 
     def _send(self, arrivals: Sequence[float]) -> LoadResult:
-        token = self.client.token("inference")
+        token = self.client.tokens.get("inference")
         sent = self.generator.send(arrivals, token, max(20, round(_GIVE_UP * len(arrivals))))
         begun = sent.start - self.began
         for arrival in arrivals:
@@ -203,10 +202,9 @@ def find_capacity(
         InputError: the server doesn't answer the first photo.
     """
     conditions, classes = _conditions(client, photos.files)
-    path = f"/predictions/{MODEL_NAME}"
     with ExitStack() as stack:
         generator = stack.enter_context(
-            Generator(server.port, path, photos.files, classes, settings.timeout_s)
+            Generator(server.port, client.path(), photos.files, classes, settings.timeout_s)
         )
         watch = stack.enter_context(Watch(server, generator.pid))
         search = Search(server, client, settings, generator, watch, begins, ended)

@@ -78,6 +78,7 @@ class TrialServer:
         """Prepare; nothing is served yet."""
         self._client, self._archive, self._plan = client, archive, plan
         self._process, self._folder = psutil.Process(server.pid), Path(server.home) / "trials"
+        client.model = archive.model
         self._up: dict[Candidate, str] = {}
         self._count = 0
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from model.errors import InputError
+from model.files import write_text
 
 Value = int | str
 SECTION = "handler."  # prefix of the settings in the section of that name
@@ -50,9 +51,7 @@ def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
 def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
     """Change settings of a file in one step; it is as it was if that fails."""
     text = apply_changes(path.read_text(encoding="utf-8"), changes, repr(str(path)))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(text, path)
 
 
 def _padded(value: str, found: re.Match[str]) -> str:

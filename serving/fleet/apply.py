@@ -79,7 +79,7 @@ def apply_to_fleet(
     Raises:
         InputError: nothing was changed: an archive isn't the one that was deployed, or a server runs
             another version of the software.
-        Stopped: a server failed.
+        FleetApplyFailed: a server failed.
         FlyobjError: nothing was changed: a server doesn't answer.
     """
     deployment = read_deployment(store)

@@ -14,8 +14,8 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from serving.fleet import nginx
+from serving.names import DEFAULT_PROXY_PORT
 
-DEFAULT_LISTEN = 8090
 SERVERS, KEYS = "servers.conf", "keys.conf"
 # One failure is enough to ask others, for a moment: a killed server refuses at once, and comes back.
 _HEALTH = "max_fails=1 fail_timeout=1s"
@@ -25,7 +25,7 @@ class Balancer:
     """An nginx in a folder, and the servers (HOST:PORT, as nginx reaches them) behind it."""
 
     def __init__(
-        self, proxy: Path, servers: Sequence[str], timeout_s: float, listen: int = DEFAULT_LISTEN
+        self, proxy: Path, servers: Sequence[str], timeout_s: float, listen: int = DEFAULT_PROXY_PORT
     ) -> None:
         """Write what is missing; nginx needn't run.
 
@@ -44,7 +44,7 @@ class Balancer:
                 "or leave --proxy out"
             )
         self.proxy, self._timeout_s = proxy, timeout_s
-        stock = f"listen 127.0.0.1:{DEFAULT_LISTEN};"
+        stock = f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};"
         nginx.install(proxy, "fleet.conf", {stock: f"listen 127.0.0.1:{listen};"})
         if not (proxy / KEYS).exists():
             (proxy / KEYS).touch(mode=0o600)

@@ -5,7 +5,6 @@ answer, judged here. Going back is the same file with nothing in it.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import InputError
+from serving.archive.layout import check_version
 from serving.fleet import nginx
+from serving.names import DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_PROXY_PORT
 from serving.server.latency import percentile
 
-DEFAULT_LISTEN = 8090
 _LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
 
 
@@ -52,20 +52,24 @@ class CanaryLimits:
     least: int = 50
 
 
-def start(proxy: Path, server_port: int, version: str, percent: float, listen: int) -> bool:
+def start(proxy: Path, server_port: int, model: str, version: str, percent: float, listen: int) -> bool:
     """Send `percent` of the requests that name no version to `version`; True if nginx runs.
 
-    `nginx.conf` is written where there is none, with the ports given here.
+    `nginx.conf` is written where there is none, with the ports and the model given here.
     """
-    if not re.fullmatch(r"\d+(\.\d+){0,3}", version):
-        raise InputError(f"version {version!r} must be numbers and dots, such as 2.0")
+    check_version(version)
     if not 0 < percent <= 100:
         raise InputError(f"percent {percent:g} must be above 0 and at most 100")
     changes = {
-        "server 127.0.0.1:8080;": f"server 127.0.0.1:{server_port};",
-        "listen 127.0.0.1:8090;": f"listen 127.0.0.1:{listen};",
+        f"server 127.0.0.1:{DEFAULT_PORT};": f"server 127.0.0.1:{server_port};",
+        f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};": f"listen 127.0.0.1:{listen};",
+        f"/predictions/{DEFAULT_MODEL}": f"/predictions/{model}",
     }
-    nginx.install(proxy, "nginx.conf", changes)
+    if f"/predictions/{model}$canary" not in nginx.install(proxy, "nginx.conf", changes):
+        raise InputError(
+            f"{str(proxy / 'nginx.conf')!r} splits the traffic of another model than {model!r}; give a "
+            "--proxy folder of its own, or remove that file"
+        )
     return _split(proxy, version, percent)
 
 

@@ -7,7 +7,7 @@ refused is written when it is done (deploy, retire), so that the file never name
 hasn't shown that it works, and a second run begins again with what it finds on the server. Scale is
 written first and taken back if it is refused.
 
-One operation at a time changes a store (`deployment.locked`), and each leaves a line in the history.
+One operation at a time changes a store (`lock_deployment`), and each leaves a line in the history.
 """
 
 import shutil
@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME, Archive, read_archive, sha256
+from model.files import atomic_file
+from serving.archive.build import Archive, read_archive, sha256
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
     DeployedVersion,
@@ -57,10 +58,15 @@ def deploy(
     """
     store = Path(client.server.model_store)
     archive = read_archive(path)
-    if archive.model != MODEL_NAME:
-        raise InputError(f"{str(path)!r} holds model {archive.model!r}, not {MODEL_NAME!r}")
     record = DeployedVersion(path.name, archive.sha256, workers)
     with _changing(client, "deploy", archive.version, wait_s) as deployment:
+        if deployment.versions and archive.model != deployment.model:
+            raise InputError(
+                f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
+                f"{archive.model!r}; give it a store and a home of its own: flyobj serve --model-store "
+                "DIR --home DIR --port PORT"
+            )
+        client.model = archive.model
         known = deployment.versions.get(archive.version)
         if known and known.sha256 != archive.sha256:
             raise InputError(
@@ -78,7 +84,8 @@ def deploy(
             if copied:
                 (store / path.name).unlink()
             raise
-        write_deployment(deployment.with_version(archive.version, record), store)
+        after = replace(deployment.with_version(archive.version, record), model=archive.model)
+        write_deployment(after, store)
     return version
 
 
@@ -110,7 +117,7 @@ def scale(
     """Give a version so many workers; they are taken away while none has a request.
 
     Raises:
-        NotPaused: they didn't come to rest within `timeout_s`; nothing was changed.
+        WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
     """
     store = Path(client.server.model_store)
     with _changing(client, "scale", version, wait_s) as deployment:
@@ -139,7 +146,7 @@ def retire(
     on.
 
     Raises:
-        NotPaused: it is asked all the time; nothing was changed.
+        WorkersBusy: it is asked all the time; nothing was changed.
     """
     with _changing(client, "retire", version, wait_s) as deployment:
         if version == deployment.default:
@@ -248,11 +255,6 @@ def _into_store(archive: Archive, store: Path) -> bool:
         if sha256(target) != archive.sha256:
             raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
         return False
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with atomic_file(target) as partial:
         shutil.copyfile(archive.path, partial)
-        partial.rename(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FlyobjError(f"{str(target)!r} can't be written ({error.strerror})") from error
     return True

@@ -22,9 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import scratch_folder
 from serving.server.remote_server import RemoteServer
 from serving.server.versions import find_version
 
@@ -76,7 +74,7 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
     """Hold all READY workers of `version` as long as the body runs (for some seconds at most).
 
     Raises:
-        NotPaused: they didn't all hold within `timeout_s`.
+        WorkersBusy: they didn't all hold within `timeout_s`.
         FlyobjError: the version's handler doesn't know how to.
         InputError: the server is elsewhere, and may be asked by somebody.
     """
@@ -88,7 +86,7 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
     until = time.monotonic() + timeout_s
     while True:
         calls: list[http.client.HTTPConnection] = []
-        folder = scratch_folder(Path(server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
+        folder = server.scratch_folder / f"flyobj-pause-{uuid.uuid4().hex}"
         _make(folder)
         try:
             if _hold(client, version, folder, calls, until):
@@ -137,9 +135,9 @@ def _ask(client: Client, version: str, name: str) -> http.client.HTTPConnection:
     """Send a request for a description and don't wait for the answer."""
     address = client.server.management.removeprefix("http://")
     call = http.client.HTTPConnection(address, timeout=30)
-    headers = {"Authorization": f"Bearer {client.token('management')}", HEADER: name}
+    headers = {**client.headers("management"), HEADER: name}
     try:
-        call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
+        call.request("GET", f"/models/{client.model}/{version}?customized=true", headers=headers)
     except OSError as error:
         raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
     return call

@@ -6,7 +6,6 @@ doesn't block, since a synchronous call makes other clients of the management AP
 
 import contextlib
 import time
-from pathlib import Path
 
 from rich import get_console
 
@@ -18,7 +17,6 @@ from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import DeployedVersion
 from serving.rollout.quiesce import hold_workers
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import scratch_folder
 from serving.server.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
@@ -27,8 +25,7 @@ _POLL_S = 0.2
 
 def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    home = client.server.home
-    client.register(archive_to_register(archive, deployed, scratch_folder(Path(home)) if home else None))
+    client.register(archive_to_register(archive, deployed, client.server))
     try:
         version = wait_ready(client, archive.version)
         workers = deployed.workers or workers_for(client.server)

@@ -153,9 +153,10 @@ def _do(
 def _archive(store: Path, deployment: Deployment, version: str) -> Archive:
     deployed = deployment.versions[version]
     archive = read_archive(store / deployed.archive)
-    if (archive.version, archive.sha256) != (version, deployed.sha256):
+    found = archive.model, archive.version, archive.sha256
+    if found != (deployment.model, version, deployed.sha256):
         raise InputError(
             f"{str(archive.path)!r} is not the archive that was deployed as version {version} "
-            "(its version or SHA-256 differs); put that one back or deploy this one anew"
+            "(its name, version or SHA-256 differs); put that one back or deploy this one again"
         )
     return archive

@@ -21,7 +21,6 @@ from serving.server.client import Client
 from serving.server.latency import percentile
 from serving.server.versions import find_version
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
 _WARM_UP = 5  # photos that both answer before times are taken
 _SHOWN = 60  # flips with their photo on the page
 _THUMBNAIL = (240, 240)
@@ -69,17 +68,6 @@ class ShadowResult:
     times: Times
     times_against: Times
     p99_ratio: float
-
-
-def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
-    """List the photos under a folder; `limit` takes so many, evenly spread."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not found:
-        raise InputError(
-            f"no photos under {str(folder)!r}; give a folder with {', '.join(sorted(SUFFIXES))}"
-        )
-    step = max(1, -(-len(found) // limit)) if limit else 1
-    return found[::step]
 
 
 def compare(

@@ -3,7 +3,7 @@
 A server has a home folder, which holds everything it writes:
 
     server.json        pid, ports and model store, while it runs
-    config.properties  the checkout's configuration with this server's ports
+    config.properties  the product's configuration with this server's ports
     key_file.json      TorchServe's tokens (mode 0600)
     logs/              server.log, workers.log, console.log
 """
@@ -19,16 +19,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
-from serving.archive.build import ROOT
+from serving.server.connection import Connection, NoAnswer
 from serving.server.ports import require_free
 from serving.server.process_tree import end, pss_mib
+from serving.stock import stock_file
 
-DEFAULT_HOME = Path("runs/server")
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 _MINUTE_S = 60
@@ -46,6 +45,7 @@ class Server:
     model_store: str
     home: str
     tokens: bool = True  # whether calls need one
+    scratch: str = ""  # its temporary folder; empty in a server.json of before
 
     @property
     def inference(self) -> str:
@@ -67,6 +67,11 @@ class Server:
         """TorchServe's tokens; None where no call needs one."""
         return Path(self.home) / "key_file.json" if self.tokens else None
 
+    @property
+    def scratch_folder(self) -> Path:
+        """Its temporary folder, with unpacked archives and workers' sockets."""
+        return Path(self.scratch) if self.scratch else _scratch_of(Path(self.home))
+
     def process(self) -> psutil.Process | None:
         """Find the Java process, or None if it has ended."""
         try:
@@ -79,14 +84,8 @@ class Server:
 
 def find(home: Path) -> Server | None:
     """Find the server that runs with this home."""
-    path = home / "server.json"
-    if not path.is_file():
-        return None
-    try:
-        server = Server(**read_json(path))
-    except TypeError as error:
-        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
-    return server if server.process() else None
+    server = _read(home)
+    return server if server and server.process() else None
 
 
 def require(home: Path) -> Server:
@@ -107,7 +106,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         home: folder of its pid, tokens and logs.
         port: the first of five.
         store: folder of the archives; the server only reads it.
-        config: settings; the checkout's `config.properties` by default. Addresses and ports in it don't
+        config: settings; our `config.properties` by default. Addresses and ports in it don't
             count.
         tokens: whether calls need one; without, whoever reaches the ports may do anything.
 
@@ -122,7 +121,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         )
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
-    config = config or ROOT / "config.properties"
+    config = config or stock_file("config.properties")
     if not config.is_file():
         raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
@@ -131,8 +130,10 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
     (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
-    process = _launch(home, port, store, config, tokens)
-    server = Server(process.pid, process.create_time(), port, str(store), str(home), tokens)
+    scratch = _scratch_of(home)
+    process = _launch(home, port, store, config, tokens, scratch)
+    place = port, str(store), str(home), tokens, str(scratch)
+    server = Server(process.pid, process.create_time(), *place)
     write_json(asdict(server), home / "server.json")
     _wait_until_listening(server)
     return server
@@ -153,13 +154,15 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
 
 def stop(home: Path) -> bool:
     """End the server of this home and its workers by their pids; False if none ran."""
-    server = find(home)
-    if server and (process := server.process()):
+    server = _read(home)
+    process = server.process() if server else None
+    if process:
         end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
-    shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
-    return server is not None
+    if server:
+        shutil.rmtree(server.scratch_folder, ignore_errors=True)
+    return process is not None
 
 
 def memory_mib(server: Server) -> dict[str, float]:
@@ -168,11 +171,23 @@ def memory_mib(server: Server) -> dict[str, float]:
     return pss_mib(process) if process else {}
 
 
-def _launch(home: Path, port: int, store: Path, settings: Path, tokens: bool) -> psutil.Process:
+def _read(home: Path) -> Server | None:
+    """Read what the server of this home, which may have ended, wrote of itself."""
+    path = home / "server.json"
+    if not path.is_file():
+        return None
+    try:
+        return Server(**read_json(path, remedy="remove it"))
+    except TypeError as error:
+        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
+
+
+def _launch(
+    home: Path, port: int, store: Path, settings: Path, tokens: bool, scratch: Path
+) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
     config.write_text("\n".join(_configuration(port, settings, tokens)) + "\n", encoding="utf-8")
-    scratch = scratch_folder(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -217,7 +232,7 @@ def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         "metrics_address": f"http://127.0.0.1:{port + 2}",
         "grpc_inference_port": f"{port + 3}",
         "grpc_management_port": f"{port + 4}",
-        "metrics_config": str(ROOT / "handler" / "metrics.yaml"),
+        "metrics_config": str(stock_file("handler/metrics.yaml")),
         "disable_token_authorization": str(not tokens).lower(),
     }
     for line in settings.read_text(encoding="utf-8").splitlines():
@@ -227,8 +242,8 @@ def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         yield f"{key}={value}"
 
 
-def scratch_folder(home: Path) -> Path:
-    """Return the server's temporary folder; short, as a socket's path has at most 107 bytes."""
+def _scratch_of(home: Path) -> Path:
+    """Choose the temporary folder of a home; short, as a socket's path has at most 107 bytes."""
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"
 
@@ -237,17 +252,16 @@ def _wait_until_listening(server: Server) -> None:
     """Wait for the inference and the management port, and for the tokens."""
     home, until = Path(server.home), time.monotonic() + _START_TIMEOUT_S
     urls = [f"{server.inference}/ping", f"{server.management}/models"]
-    while time.monotonic() < until:
-        if server.process() is None:
-            break
-        try:
-            for url in urls:
-                httpx.get(url, timeout=2)
-            if server.key_file is None or server.key_file.is_file():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with Connection(timeout_s=2) as connection:
+        while server.process() and time.monotonic() < until:
+            try:
+                for url in urls:
+                    connection.send("GET", url)
+                if server.key_file is None or server.key_file.is_file():
+                    return
+            except NoAnswer:
+                pass
+            time.sleep(0.1)
     words = _last_words(home)
     stop(home)
     raise FlyobjError(f"TorchServe didn't come up within {_START_TIMEOUT_S} s:\n{words}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.rollout.archive_variant import SUFFIX
+from serving.names import VARIANT
 from serving.server.client import Client
 
 
@@ -38,7 +38,7 @@ def list_versions(client: Client) -> list[Version]:
             int(entry["minWorkers"]),
             int(entry["batchSize"]),
             int(entry["maxBatchDelay"]),
-            Path(entry["modelUrl"]).name.removesuffix(SUFFIX),
+            Path(entry["modelUrl"]).name.removesuffix(VARIANT),
             _waiting(entry),
         )
         for name, entry in sorted(client.versions().items(), key=_by_number)

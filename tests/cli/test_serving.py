@@ -168,7 +168,7 @@ def test_serve_in_the_foreground_until_sigterm(
         assert process.stdout is not None
         assert "nothing deployed yet" in process.stdout.readline()
         with home.client() as client:
-            assert 1700 < client.token_lasts_s("inference") <= 1800
+            assert 1700 < client.tokens.seconds_left("inference") <= 1800
         process.terminate()
         assert process.wait(60) == 0
     assert not (home.path / "server.json").exists()

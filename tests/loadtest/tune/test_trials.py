@@ -12,9 +12,9 @@ from loadtest.tune.page import write_report
 from loadtest.tune.search import Candidate, Duel, Measurement, Trial, TunePlan
 from loadtest.tune.trials import TuneResult, as_config, from_config
 from model.errors import InputError
-from serving.archive.build import ROOT
 from serving.archive.model_config import read_settings
 from serving.rollout.default_workers import workers_of
+from serving.stock import ROOT
 
 OURS = ROOT / "handler" / "model-config.yaml"
 DEFAULTS = from_config(read_settings(OURS), "ours")

@@ -9,7 +9,9 @@ import pytest
 
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from serving.archive import layout
 from serving.archive.build import build_archive, read_archive, sha256
+from serving.archive.layout import unpack
 from serving.archive.parity import check_archive
 
 Repack = Callable[..., Path]
@@ -204,3 +206,27 @@ def test_a_damaged_archive_is_refused(
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.mar' is no archive of ours"):
         read_archive(path)
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "bundle/../../outside.txt"])
+def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.mar"
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr(name, "x")
+    with pytest.raises(InputError, match=r"no archive of ours \(.*outside its folder"):
+        unpack(path, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_archive_too_large_to_be_ours_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "MAX_FILES", 2)
+    monkeypatch.setattr(layout, "MAX_BYTES", 5000)
+    for number, contents in enumerate([[b"", b"", b""], [bytes(5001)]]):
+        path = tmp_path / f"{number}.mar"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as files:
+            for name, content in enumerate(contents):
+                files.writestr(str(name), content)
+        with pytest.raises(InputError, match=r"files of \d+ bytes; 2 of 5000 are allowed"):
+            unpack(path, tmp_path / "folder")

@@ -132,7 +132,7 @@ def test_a_server_without_tokens_needs_none(case: Fleet) -> None:
     assert running is not None
     assert running.key_file is None
     with Client(running) as client:
-        assert client.token("management") == ""
+        assert client.tokens.get("management") == ""
         assert client.software() == version("torchserve")
 
 

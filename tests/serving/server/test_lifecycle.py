@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from model.errors import InputError
 from serving.server import lifecycle
 from serving.server.lifecycle import Server
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -42,7 +44,7 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     with pytest.raises(InputError, match=rf"port {home.port} .*in use by 'java' \(pid {java.pid}\)"):
         lifecycle.start(tmp_path / "other", home.port, tmp_path / "store")
 
-    scratch = lifecycle.scratch_folder(home.path)
+    scratch = started.scratch_folder
     assert scratch.is_dir()
     assert home.stop() is True
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -90,6 +92,31 @@ def test_another_process_of_that_pid_is_not_found_nor_stopped(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_temporary_folder_is_the_servers_not_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = Server(1, 0.0, 8080, "store", str(tmp_path), scratch=str(tmp_path / "scratch"))
+    old = Server(1, 0.0, 8080, "store", str(tmp_path))  # a server.json of before has none
+    assert old.scratch_folder.parent == Path(tempfile.gettempdir())
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
+    assert recorded.scratch_folder == tmp_path / "scratch"
+    assert old.scratch_folder.parent == Path("/elsewhere")
+    recorded.scratch_folder.mkdir()
+    write(tmp_path, recorded)
+    assert lifecycle.stop(tmp_path) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_json_of_before_is_read(tmp_path: Path) -> None:
+    process = psutil.Process()
+    place = {"pid": process.pid, "started": process.create_time(), "port": 1, "model_store": "s"}
+    (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path)}))
+    assert lifecycle.find(tmp_path) is None  # read, and no server
+    (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path), "more": 1}))
+    with pytest.raises(InputError, match=r"server\.json' isn't this version's .*more.*; remove it"):
+        lifecycle.find(tmp_path)
+
+
 def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
     assert lifecycle.find(tmp_path) is None
     with pytest.raises(InputError, match=r"no server runs with home .*flyobj serve --detach --home"):
@@ -97,10 +124,10 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
-    theirs = (lifecycle.ROOT / "config.properties").read_text().splitlines()
+    theirs = (stock_file("config.properties")).read_text().splitlines()
     pairs = [
         line.split("=", 1)
-        for line in lifecycle._configuration(9000, lifecycle.ROOT / "config.properties", tokens=True)
+        for line in lifecycle._configuration(9000, stock_file("config.properties"), tokens=True)
         if "=" in line
     ]
     settings = dict(pairs)

@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from serving.server import lifecycle
+from serving.server.tokens import KINDS
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -40,7 +42,7 @@ def test_nothing_else_listens(server: "Home") -> None:
 @pytest.fixture
 def tokens(server: "Home") -> dict[str, dict[str, str]]:
     with server.client() as client:
-        found = {kind: client.token(kind) for kind in client.KINDS}
+        found = {kind: client.tokens.get(kind) for kind in KINDS}
     return {kind: {"Authorization": f"Bearer {key}"} for kind, key in found.items()}
 
 
@@ -131,7 +133,7 @@ def test_a_request_over_the_limit_is_refused(server: "Home") -> None:
 
 
 def setting(key: str) -> str:
-    lines = (lifecycle.ROOT / "config.properties").read_text().splitlines()
+    lines = (stock_file("config.properties")).read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith(f"{key}="))
 
 

@@ -19,7 +19,8 @@ import simplejpeg
 
 from model.errors import PhotoError
 from model.image import DEFAULT_LIMITS, decode_photo
-from training.data.manifest import SPLITS, Reason, Row
+from model.photo_files import SPLITS
+from training.data.manifest import Reason, Row
 from training.data.prepare import charts
 from training.data.prepare.summary import Summary
 
