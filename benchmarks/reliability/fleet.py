@@ -82,11 +82,11 @@ class Fleet(Events):
         self.listen = self.listen or free_port()
         return Balancer(self.proxy, upstreams, DRAIN_S, self.listen)
 
-    def here(self) -> list[FleetServer]:
+    def by_home(self) -> list[FleetServer]:
         """The servers as homes of this machine."""
         return parse_servers([str(home) for home in self.homes], self.store, drained=False)
 
-    def elsewhere(self) -> list[FleetServer]:
+    def by_address(self) -> list[FleetServer]:
         """The same servers as addresses alone."""
         urls = [f"http://127.0.0.1:{self.ports[home]}" for home in self.homes]
         return parse_servers(urls, self.store, drained=True)
@@ -173,7 +173,7 @@ class Fleet(Events):
         with self.event("apply: one server is down", "planned", load) as row:
             self.deployment("99.0", default)
             try:
-                fleet.apply_to_fleet(self.elsewhere(), self.store)
+                fleet.apply_to_fleet(self.by_address(), self.store)
                 row["as_wanted"] = False
             except FlyobjError as error:
                 row["said"] = str(error)
@@ -190,7 +190,7 @@ class Fleet(Events):
             self.deployment(new, old)
             process.rlimit(psutil.RLIMIT_FSIZE, (_SMALL_FILES, limits[1]))
             try:
-                fleet.apply_to_fleet(self.here(), self.store, self.balancer(), DRAIN_S)
+                fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
                 row["as_wanted"] = False
             except fleet.FleetApplyFailed as stopped:
                 row["said"] = str(stopped)
@@ -200,7 +200,8 @@ class Fleet(Events):
                 process.rlimit(psutil.RLIMIT_FSIZE, limits)
         with self.event("the same apply, with room", "planned", load) as row:
             states = [
-                o.state for o in fleet.apply_to_fleet(self.here(), self.store, self.balancer(), DRAIN_S)
+                o.state
+                for o in fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
             ]
             load.allow(new)
             row["as_wanted"] = states == ["as it should be", *["done"] * (len(states) - 1)]
@@ -219,10 +220,10 @@ def survive(case: Fleet, users: int, turns: int) -> dict[str, Any]:
         for turn in range(turns):
             old, new, last = f"{3 * turn + 1}.0", f"{3 * turn + 2}.0", f"{3 * turn + 3}.0"
             front = case.balancer()
-            case.rollout("a version more, drained by nginx", case.here(), front, load, new, old)
-            case.rollout("one less, by address, drained by nginx", case.elsewhere(), front, load, new)
-            case.rollout("another, by our pause alone", case.here(), None, load, last)
-            case.rollout("and on, drained by nginx", case.here(), front, load, f"{3 * turn + 4}.0")
+            case.rollout("a version more, drained by nginx", case.by_home(), front, load, new, old)
+            case.rollout("one less, by address, drained by nginx", case.by_address(), front, load, new)
+            case.rollout("another, by our pause alone", case.by_home(), None, load, last)
+            case.rollout("and on, drained by nginx", case.by_home(), front, load, f"{3 * turn + 4}.0")
         served, new = f"{3 * turns + 1}.0", f"{3 * turns + 2}.0"
         case.no_room(load, new, served)
         case.kill(case.homes[1], load)

@@ -69,7 +69,7 @@ def answer_of(response: Any) -> Any:
 
 
 def measure_cold(start: Any, photo: bytes, times: int) -> dict[str, Any]:
-    """Start the function anew and ask it once: seconds, medians; CPU seconds and peak MiB."""
+    """Start the function again and ask it once: seconds, medians; CPU seconds and peak MiB."""
     rows = []
     for _ in track(range(times), "cold starts", console=console):
         started = time.perf_counter()
