@@ -24,7 +24,7 @@ import psutil
 from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table
+from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
 from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
@@ -66,7 +66,7 @@ class Fleet(Events):
             if not (self.store / f"flying_objects-{version}.mar").exists():
                 as_version(self.first, self.store, version, {"model-config.yaml": one_worker})
         paths = {v: self.store / f"flying_objects-{v}.mar" for v in (default, *others)}
-        versions = {v: DeployedVersion(p.name, sha256(p)) for v, p in paths.items()}
+        versions = {v: DeployedVersion(p.name, sha256(p), workers=1) for v, p in paths.items()}
         write_deployment(Deployment(default, versions), self.store)
 
     def start(self, home: Path) -> None:
@@ -153,11 +153,7 @@ class Fleet(Events):
     def kill(self, home: Path, load: ContinuousLoad) -> None:
         """Kill -9 of one server; nobody brings it back."""
         with self.event("kill -9 of one server", "planned", load):
-            process = lifecycle.require(home).process()
-            assert process is not None
-            family = process.children(recursive=True)
-            process.kill()
-            psutil.wait_procs([process, *family], timeout=30)
+            kill_server(home)
 
     def bring_back(self, home: Path, load: ContinuousLoad) -> None:
         """`flyobj serve` of a killed server: it serves what deployment.json says."""
@@ -199,10 +195,8 @@ class Fleet(Events):
             finally:
                 process.rlimit(psutil.RLIMIT_FSIZE, limits)
         with self.event("the same apply, with room", "planned", load) as row:
-            states = [
-                o.state
-                for o in fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
-            ]
+            outcomes = fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
+            states = [outcome.state for outcome in outcomes]
             load.allow(new)
             row["as_wanted"] = states == ["as it should be", *["done"] * (len(states) - 1)]
 
