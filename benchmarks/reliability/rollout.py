@@ -54,12 +54,13 @@ class Survival(Events):
         """Package the run; nothing is started yet."""
         super().__init__()
         self.folder, self.users = folder, users
-        self.store, self.home, self.port = folder / "store", folder / "home", free_port()
+        self.store, self.home, self.port = folder / "store", folder / "home", 0
         self.archive = build_archive(run, "1.0", self.store)
         self.photo = read_bundle(run / "bundle").golden[0].photo
 
     def start(self) -> Client:
         """Start the server as `flyobj serve` does."""
+        self.port = self.port or free_port()
         client = Client(lifecycle.start(self.home, self.port, self.store))
         reconcile(client)
         return client
@@ -228,7 +229,7 @@ def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
     """Run everything; the server is stopped whatever happens."""
     try:
         client = case.start()
-        deploy(client, case.archive)
+        deploy(client, case.archive, workers=2)
         with ContinuousLoad(client, case.photo, case.users, "1.0") as load:
             with ContinuousLoad(client, case.photo, 1, "1.0", "1.0", think_s=0.05) as named:
                 time.sleep(3)
