@@ -20,7 +20,7 @@ class InputError(FlyobjError):
 def missing_library(what: str, library: str, error: ImportError) -> InputError:
     """Make the error of something that needs a library which can't be imported here.
 
-    It names the library itself: nothing of ours is published, so such an extra would be somebody else's.
+    It names the library itself: this package is in no index, so an extra of its name would be anybody's.
     """
     return InputError(f"{what} needs {library} ({error}): pip install {library}")
 

@@ -1,1 +1,6 @@
-"""What people look at: charts, pages and pictures, the same everywhere."""
+"""Everything people look at: charts, HTML pages and photos in them, one kit for all.
+
+charts     matplotlib in the product's style, for pages and as PNG
+html       pages: one Jinja environment; `base.html.j2` is the skeleton that each one extends
+pictures   photos scaled to fit, and as data URLs
+"""

@@ -1,85 +1,117 @@
-"""Charts for pages that are light or dark, and as PNG files."""
+"""Charts for HTML pages, light or dark, and as PNG files: the one module that imports matplotlib.
 
-import base64
+A page holds a chart as SVG in which `INK`, `SOFT`, `LINE` and `PAPER` are the variables of its CSS, so
+one drawing serves both schemes, and text stays text.
+"""
+
 import io
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-BLUE, RED, GREY, GREEN = "#3a80c9", "#d9603b", "#8b99a6", "#2f9e77"
+__all__ = ["Axes", "Figure", "to_rgb"]  # for drawing functions
 
+BLUE, PALE, RED, GREEN, AMBER, GREY = "#3a80c9", "#8fb9e3", "#d9603b", "#2f9e77", "#d9a441", "#8b99a6"
+# What isn't data. White in a chart is white in both schemes, and `PAPER` the page's.
+INK, SOFT, LINE, PAPER = "#22303c", "#5b6b79", "#dde4ea", "#fffffe"
+DASHED = (0, (4, 3))
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours of what isn't data."""
-
-    ink: str
-    soft: str
-    line: str
-    paper: str
-
-
-LIGHT = Theme("#22303c", "#5b6b79", "#dde4ea", "#ffffff")
-DARK = Theme("#e2e9ef", "#9aaab8", "#3a4855", "#18222b")
-
-Draw = Callable[[Theme], Figure]
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.axisbelow": True,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",  # text as text: small, quick, in whatever script a name is
+    "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+}
+mpl.rcParams.update(_STYLE)  # nobody else draws
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its name in files and its description for those who can't see it."""
+    """A figure with its name on the page and its description for those who can't see it."""
 
     name: str
     alt: str
-    draw: Draw
+    figure: Figure
 
-    def as_sources(self) -> dict[str, str]:
-        """Sources of two HTML images, `light` and `dark`."""
-        return {"alt": self.alt, "light": _svg(self.draw, LIGHT), "dark": _svg(self.draw, DARK)}
-
-    def save(self, folder: Path) -> Path:
-        """Write it as a PNG."""
-        path = folder / f"{self.name}.png"
-        with mpl.rc_context(_style(LIGHT)), _any_script():
-            self.draw(LIGHT).savefig(path, dpi=130, facecolor=LIGHT.paper)
-        return path
-
-
-def _style(theme: Theme) -> dict[Any, Any]:
-    return {
-        "font.family": "sans-serif",
-        "font.size": 9.5,
-        "text.color": theme.ink,
-        "axes.labelcolor": theme.soft,
-        "axes.edgecolor": theme.line,
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10.5,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 12,
-        "axes.titlecolor": theme.ink,
-        "figure.facecolor": "none",
-        "xtick.color": theme.soft,
-        "ytick.color": theme.soft,
-        "legend.labelcolor": theme.ink,
-        "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
-    }
+    def svg(self) -> str:
+        """Return an `<svg>` element for a page."""
+        stream = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        _save(self.figure, stream, format="svg", facecolor="none", metadata=nothing)
+        text = stream.getvalue()
+        for name, colour in {"ink": INK, "soft": SOFT, "line": LINE, "paper": PAPER}.items():
+            text = text.replace(f": {colour}", f": var(--{name})")
+        text = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", text)  # each chart has the same ones
+        return f'<svg role="img" aria-label="{escape(self.alt)}"' + text.partition("<svg")[2]
 
 
-def _svg(draw: Draw, theme: Theme) -> str:
-    stream = io.BytesIO()
-    with mpl.rc_context(_style(theme)), _any_script():
-        draw(theme).savefig(stream, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a file, on white."""
+    _save(figure, path, format="png", dpi=130)
 
 
-def _any_script() -> warnings.catch_warnings:
-    """A name in a script that the font lacks is drawn as boxes."""
-    return warnings.catch_warnings(action="ignore", category=UserWarning)
+def percent_ticks(*axes: Axis) -> None:
+    """Write 0 to 1 as percent."""
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1))
+
+
+def whole_ticks(axis: Axis, at_most: int) -> None:
+    """Put few ticks, at whole numbers."""
+    axis.set_major_locator(MaxNLocator(at_most, integer=True))
+
+
+def scale_log(
+    axes: Axes,
+    side: Literal["x", "y"],
+    form: Callable[[float], str] = "{:g}".format,
+    ticks: Sequence[float] = (1, 2, 5),
+) -> None:
+    """Make an axis logarithmic, with few ticks in each decade, written out and not as powers."""
+    axes.set(**{f"{side}scale": "log"})
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short(name: str) -> str:
+    """A name as it fits beside an axis, and is no formula."""
+    plain = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    return plain if len(plain) <= 24 else plain[:23] + "…"
+
+
+def _save(figure: Figure, target: Any, **options: Any) -> None:
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters the font lacks
+        figure.savefig(target, **options)

@@ -4,20 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from loadtest.capacity.compare import by_rate
 from loadtest.capacity.records import Capacity, Probe
 from loadtest.capacity.search import Verdict
-from report.charts import BLUE, GREEN, GREY, RED, Chart, Theme
+from report.charts import (
+    AMBER,
+    BLUE,
+    DASHED,
+    GREEN,
+    GREY,
+    INK,
+    PALE,
+    PAPER,
+    RED,
+    SOFT,
+    Axes,
+    Chart,
+    Figure,
+    percent_ticks,
+    scale_log,
+)
 
-PALE, AMBER = "#8fb9e3", "#d9a441"
 _SIZES = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10_000))  # of batches, as they are shown
 _SHADES = ("#c4daf0", "#8fb9e3", "#5a98d3", "#2f6fb3", "#1b4a80")
-_TICKS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
-_DASHED = (0, (4, 3))
 
 
 def charts_of(capacity: Capacity) -> list[Chart]:
@@ -25,33 +35,33 @@ def charts_of(capacity: Capacity) -> list[Chart]:
     if not capacity.probes:
         return []
     return [
-        Chart("latencies", "latency percentiles against the rate", lambda t: latencies(capacity, t)),
-        Chart("course", "rates, cores and memory over time", lambda t: course(capacity, t)),
-        Chart("batches", "batch sizes by rate", lambda t: batches(capacity, t)),
-        Chart("cpu", "CPU time of an answer by rate", lambda t: cpu(capacity, t)),
+        Chart("latencies", "latency percentiles against the rate", latencies(capacity)),
+        Chart("course", "rates, cores and memory over time", course(capacity)),
+        Chart("batches", "batch sizes by rate", batches(capacity)),
+        Chart("cpu", "CPU time of an answer by rate", cpu(capacity)),
     ]
 
 
-def latencies(capacity: Capacity, theme: Theme) -> Figure:
+def latencies(capacity: Capacity) -> Figure:
     """Percentiles by rate; hollow where the rate broke. The band is the p99's 95 % interval."""
     figure = Figure((9, 4.3), layout="constrained")
     axes = figure.subplots()
     probes = [p for _, p in sorted(by_rate(capacity).items()) if p.figures.latencies]
     for name, colour in (("p50", PALE), ("p95", BLUE), ("p99", RED)):
-        _percentile(axes, probes, name, colour, theme, name)
+        _percentile(axes, probes, name, colour, name)
     found = [(p.rate, p.figures.latencies.p99_95) for p in probes if p.figures.latencies]
     if found:
         rates, (low, high) = [r for r, _ in found], np.array([i for _, i in found]).T
         axes.fill_between(rates, low, high, color=RED, alpha=0.15, lw=0)
-    _limit(axes, capacity.settings["p99_ms"], theme)
+    _limit(axes, capacity.settings["p99_ms"])
     if capacity.knee.rate:
         _knee(axes, capacity.knee.rate, f"knee {capacity.knee.rate:g}/s", GREEN)
-    _axes_of_latency(axes, theme)
-    axes.legend(frameon=False, loc="upper left")
+    _axes_of_latency(axes)
+    axes.legend(loc="upper left")
     return figure
 
 
-def course(capacity: Capacity, theme: Theme) -> Figure:
+def course(capacity: Capacity) -> Figure:
     """Three panels over time: rates, cores, memory. Probes are shaded by what became of them."""
     figure = Figure((9, 7.2), layout="constrained")
     rates, cores, memory = figure.subplots(3, 1, sharex=True, height_ratios=(2.2, 1.7, 1))
@@ -59,8 +69,7 @@ def course(capacity: Capacity, theme: Theme) -> Figure:
     t = np.array([s.second for s in seconds]) + 0.5
     for axes in (rates, cores, memory):
         _shade(axes, capacity.probes)
-        axes.grid(axis="y", color=theme.line, lw=0.8)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y")
     rates.plot(t, [s.offered for s in seconds], color=GREY, lw=1.1, label="offered")
     rates.plot(t, [s.answered for s in seconds], color=BLUE, lw=1.5, label="answered")
     if any(s.failed for s in seconds):
@@ -77,11 +86,11 @@ def course(capacity: Capacity, theme: Theme) -> Figure:
     memory.set_ylim(0, 1.2 * max((gib for _, gib in known), default=1))
     for axes in (rates, cores):
         axes.set_ylim(0, None)
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
     return figure
 
 
-def batches(capacity: Capacity, theme: Theme) -> Figure:
+def batches(capacity: Capacity) -> Figure:
     """Shares of the requests by the size of the batch that they went in."""
     figure = Figure((5.6, 3.7), layout="constrained")
     axes = figure.subplots()
@@ -94,18 +103,18 @@ def batches(capacity: Capacity, theme: Theme) -> Figure:
             axes.barh(range(len(probes)), shares, left=left, color=shade, label=label, height=0.78)
             left += shares
     for place, probe in enumerate(probes):
-        text: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": theme.soft}
+        text: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": SOFT}
         axes.text(1.015, place, f"{probe.mean_batch:.1f}", **text)
     axes.set_yticks(range(len(probes)), [f"{p.rate:g}/s" for p in probes])
     axes.set(xlim=(0, 1), ylim=(len(probes) - 0.4, -0.6))
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    percent_ticks(axes.xaxis)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.legend(frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2)
+    axes.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2)
     return figure
 
 
-def cpu(capacity: Capacity, theme: Theme) -> Figure:
+def cpu(capacity: Capacity) -> Figure:
     """CPU-milliseconds an answer, split by the cores that Java and the workers used."""
     figure = Figure((5.6, 3.7), layout="constrained")
     axes = figure.subplots()
@@ -115,26 +124,25 @@ def cpu(capacity: Capacity, theme: Theme) -> Figure:
     java = total * [p.cores["java"] / (p.cores["java"] + p.cores["workers"]) for p in probes]
     axes.barh(places, total - java, color=BLUE, height=0.7, label="workers")
     bars = axes.barh(places, java, left=total - java, color=PALE, height=0.7, label="Java")
-    axes.bar_label(bars, [f"{ms:.1f}" for ms in total], padding=4, color=theme.ink, fontsize=8.5)
+    axes.bar_label(bars, [f"{ms:.1f}" for ms in total], padding=4, color=INK, fontsize=8.5)
     axes.set_yticks(places, [f"{p.rate:g}/s" for p in probes])
     axes.set(xlabel="CPU-milliseconds an answer", ylim=(len(probes) - 0.4, -0.6))
     axes.margins(x=0.12)
-    axes.grid(axis="x", color=theme.line, lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2)
+    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2)
     return figure
 
 
-def compared(before: Capacity, after: Capacity, worse: Sequence[float], theme: Theme) -> Figure:
+def compare_latencies(before: Capacity, after: Capacity, worse: Sequence[float]) -> Figure:
     """The p99 and the p50 of both by rate; rates at which it got worse are ringed."""
     figure = Figure((9, 4.3), layout="constrained")
     axes = figure.subplots()
     for capacity, colour, name in ((before, GREY, "before"), (after, BLUE, "after")):
         probes = [p for _, p in sorted(by_rate(capacity).items()) if p.figures.latencies]
-        _percentile(axes, probes, "p99", colour, theme, f"{name}, p99")
-        _percentile(axes, probes, "p50", colour, theme, f"{name}, p50", faint=True)
+        _percentile(axes, probes, "p99", colour, f"{name}, p99")
+        _percentile(axes, probes, "p50", colour, f"{name}, p50", faint=True)
         if rate := capacity.knee.rate:
             highest = max(before.knee.rate or 0, after.knee.rate or 0)
             side = "left" if rate == highest else "right"
@@ -144,9 +152,9 @@ def compared(before: Capacity, after: Capacity, worse: Sequence[float], theme: T
         if times := known[rate].figures.latencies:
             ring: dict[str, Any] = {"mfc": "none", "mec": RED, "ms": 16, "mew": 2, "zorder": 5}
             axes.plot(rate, times.p99_ms, "o", **ring)
-    _limit(axes, after.settings["p99_ms"], theme)
-    _axes_of_latency(axes, theme)
-    axes.legend(frameon=False, loc="upper left")
+    _limit(axes, after.settings["p99_ms"])
+    _axes_of_latency(axes)
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -155,7 +163,6 @@ def _percentile(
     probes: Sequence[Probe],
     name: str,
     colour: str,
-    theme: Theme,
     label: str,
     faint: bool = False,
 ) -> None:
@@ -164,31 +171,27 @@ def _percentile(
     style: dict[str, Any] = {"color": colour, "lw": 1.0 if faint else 1.8, "ls": ":" if faint else "-"}
     axes.plot([p.rate for p, _ in points], [ms for _, ms in points], label=label, **style)
     for probe, ms in points:
-        fill = colour if probe.figures.verdict is Verdict.HELD else theme.paper
+        fill = colour if probe.figures.verdict is Verdict.HELD else PAPER
         axes.plot(probe.rate, ms, "o", ms=4 if faint else 6, mfc=fill, mec=colour, mew=1.3)
 
 
-def _limit(axes: Axes, p99_ms: float, theme: Theme) -> None:
-    axes.axhline(p99_ms, color=theme.soft, lw=1.2, ls=_DASHED)
-    style: dict[str, Any] = {"fontsize": 8.5, "va": "bottom", "color": theme.soft}
+def _limit(axes: Axes, p99_ms: float) -> None:
+    axes.axhline(p99_ms, color=SOFT, lw=1.2, ls=DASHED)
+    style: dict[str, Any] = {"fontsize": 8.5, "va": "bottom", "color": SOFT}
     across = axes.get_yaxis_transform()
     axes.text(0.01, p99_ms * 1.03, f"limit {p99_ms:g} ms", transform=across, **style)
 
 
 def _knee(axes: Axes, rate: float, label: str, colour: str, side: str = "right") -> None:
-    axes.axvline(rate, color=colour, lw=1.5, ls=_DASHED, zorder=1)
+    axes.axvline(rate, color=colour, lw=1.5, ls=DASHED, zorder=1)
     style: dict[str, Any] = {"fontsize": 9, "weight": "bold", "ha": side, "va": "bottom"}
     axes.text(rate, 1.01, label, transform=axes.get_xaxis_transform(), color=colour, **style)
 
 
-def _axes_of_latency(axes: Axes, theme: Theme) -> None:
-    axes.set(xlabel="requests a second, offered", ylabel="ms", yscale="log", xlim=(0, None))
-    axes.yaxis.set_major_locator(FixedLocator(_TICKS_MS))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(10))
-    axes.grid(color=theme.line, lw=0.8)
-    axes.set_axisbelow(True)
+def _axes_of_latency(axes: Axes) -> None:
+    axes.set(xlabel="requests a second, offered", ylabel="ms", xlim=(0, None))
+    scale_log(axes, "y")
+    axes.grid()
 
 
 def _shade(axes: Axes, probes: Sequence[Probe]) -> None:

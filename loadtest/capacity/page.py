@@ -1,19 +1,16 @@
 """The pages that show a capacity, or two: one HTML file each with everything in it, light or dark."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
-from loadtest.capacity.charts import charts_of, compared
+from loadtest.capacity.charts import charts_of, compare_latencies
 from loadtest.capacity.compare import KNEE_NOISE, CapacityComparison
 from loadtest.capacity.figures import DISTURBED
 from loadtest.capacity.records import Capacity
 from loadtest.capacity.search import Verdict
 from loadtest.capacity.sizing import HEADROOM, SPARE, core_hours, machines
 from report.charts import Chart
+from report.html import write_html
 
 RATES = (100, 1000, 10_000)  # requests/s that machines are counted for
 
@@ -24,24 +21,23 @@ def write_page(capacity: Capacity, path: Path) -> None:
     fleet = {rate: machines(rate, knee.rate) for rate in RATES} if knee.rate else {}
     million = core_hours(at.cpu_ms) if at and at.cpu_ms else None
     amber = any(p.figures.verdict in (Verdict.LATE, Verdict.DISTURBED) for p in capacity.probes)
-    facts = {"capacity": capacity, "at": at, "amber": amber, "million": million, "machines": fleet}
-    facts |= {
+    values = {"capacity": capacity, "at": at, "amber": amber, "million": million, "machines": fleet}
+    values |= {
         "disturbed": DISTURBED,
         "headroom": HEADROOM,
         "spare": SPARE,
         "memory_mib": _memory(capacity),
     }
-    _write("report.html.j2", charts_of(capacity), facts, path)
+    write_html(path, "loadtest/capacity/report.html.j2", charts_of(capacity), **values)
 
 
 def write_comparison(c: CapacityComparison, before: Capacity, after: Capacity, path: Path) -> None:
     """Show two searches on one page."""
     alt = "latencies by rate, before and after"
-    chart = Chart("compared", alt, lambda t: compared(before, after, c.worse_rates, t))
+    chart = Chart("compared", alt, compare_latencies(before, after, c.worse_rates))
     pairs = _pairs(before, after)
-    facts = {"c": c, "before": before, "after": after, "pairs": pairs, "noise": KNEE_NOISE}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write("compare.html.j2", [chart], facts, path)
+    values = {"c": c, "before": before, "after": after, "pairs": pairs, "noise": KNEE_NOISE}
+    write_html(path, "loadtest/capacity/compare.html.j2", [chart], **values)
 
 
 @dataclass(frozen=True)
@@ -74,13 +70,3 @@ def _pairs(before: Capacity, after: Capacity) -> list[Pair]:
 
 def _memory(capacity: Capacity) -> float | None:
     return max((s.memory_mib for s in capacity.seconds if s.memory_mib), default=None)
-
-
-def _write(template: str, charts: Sequence[Chart], facts: dict[str, Any], path: Path) -> None:
-    loader = jinja2.PackageLoader("loadtest.capacity", "")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    drawn = {chart.name: chart.as_sources() for chart in charts}
-    page = environment.get_template(template).render(charts=drawn, **facts)
-    path.write_bytes(page.encode("utf-8", "replace"))  # a file's name may be no UTF-8

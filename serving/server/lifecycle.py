@@ -25,6 +25,7 @@ import psutil
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
 from serving.server.ports import require_free
+from serving.server.process_tree import end, pss_mib
 from serving.stock import stock_file
 
 DEFAULT_HOME = Path("runs/server")
@@ -153,14 +154,8 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
 def stop(home: Path) -> bool:
     """End the server of this home and its workers by their pids; False if none ran."""
     server = find(home)
-    if server:
-        process = server.process()
-        family = _family(process) if process else []
-        for member in family[:1]:
-            member.terminate()  # Java ends its workers itself
-        _, left = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S)
-        for member in left:
-            member.kill()
+    if server and (process := server.process()):
+        end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
     shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
@@ -170,17 +165,7 @@ def stop(home: Path) -> bool:
 def memory_mib(server: Server) -> dict[str, float]:
     """Proportional set size of Java and of each worker process, MiB."""
     process = server.process()
-    return {
-        f"{member.name()} {member.pid}": member.memory_full_info().pss / 2**20
-        for member in (_family(process) if process else [])
-    }
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return [process]
+    return pss_mib(process) if process else {}
 
 
 def _launch(home: Path, port: int, store: Path, settings: Path, tokens: bool) -> psutil.Process:

@@ -4,14 +4,13 @@ The header is what huggingface.co/docs/hub/model-cards describes; `model-index` 
 """
 
 import re
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
 
 from model.bundle import ModelSpec
+from report.html import render
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History
 from training.evaluation.measure import ClassScores
@@ -24,13 +23,12 @@ def render_card(
     name: str, data: str, result: Evaluation, history: History, spec: ModelSpec, licence: str
 ) -> str:
     """Return the card in Markdown; `data` names the data set, `licence` is a Hugging Face identifier."""
-    template = files("training.evaluation").joinpath("card.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["plain"] = _plain
     rows = result.per_class.items()
     run = history.run
     counts = ", ".join(f"{n} {part} photos" for part, n in run.get("photos", {}).items())
-    text = environment.from_string(template).render(
+    text = render(
+        "training/evaluation/card.md.j2",
+        plain=_plain,
         name=name,
         e=result,
         spec=spec,

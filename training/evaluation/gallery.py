@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from model.image import RGB, decode_photo
-from model.pictures import fitted, jpeg_url
-from report.charts import Chart, Theme
+from report.charts import Figure
+from report.pictures import jpeg_url, scale_to_fit
 from training.evaluation.answers import BATCH
 from training.evaluation.evaluate import Mistake
 from training.evaluation.target import Target
@@ -35,7 +34,7 @@ class Picture:
         return [jpeg_url(pixels) for pixels in (self.photo, self.heat) if pixels is not None]
 
 
-def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Picture]:
+def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Picture]:
     """Ask `target` where it looked in the first `SHOWN` mistakes, files of the folder `data`."""
     shown = mistakes[:SHOWN]
     found = []
@@ -44,7 +43,7 @@ def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Pi
         contents = [(data / mistake.file).read_bytes() for mistake in batch]
         replies = target.answer(contents, explain=True)
         for mistake, content, reply in zip(batch, contents, replies, strict=True):
-            photo = fitted(decode_photo(content), _SIDE)
+            photo = scale_to_fit(decode_photo(content), _SIDE)
             overlay = reply.get("explanation", {}).get("overlay_png")
             # The network's square, in the photo's own proportions again.
             heat = _stretched(base64.b64decode(overlay), photo.shape) if overlay else None
@@ -52,12 +51,9 @@ def pictures(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Pi
     return found
 
 
-def chart(shown: Sequence[Picture]) -> Chart:
-    """The first `DRAWN` as one picture."""
-    return Chart("mistakes", "the most confident mistakes", lambda theme: _draw(shown[:DRAWN], theme))
-
-
-def _draw(shown: Sequence[Picture], theme: Theme) -> Figure:
+def draw_mistakes(pictures: Sequence[Picture]) -> Figure:
+    """Draw the first `DRAWN` as one picture."""
+    shown = pictures[:DRAWN]
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
     figure = Figure((3.6 * columns, 2.25 * lines), layout="constrained")
@@ -67,7 +63,7 @@ def _draw(shown: Sequence[Picture], theme: Theme) -> Figure:
         axes.imshow(np.concatenate([_square(part) for part in parts], axis=1)[:, :-_GAP])
         wrong = f"{picture.mistake.truth}, taken for {picture.mistake.predicted}"
         title = f"{wrong}\n{picture.mistake.confidence:.1%}".replace("$", r"\$")
-        axes.set_title(title, fontsize=8.5, color=theme.ink, pad=4)
+        axes.set_title(title, fontsize=8.5, pad=4)
     for axes in figure.axes:
         axes.axis("off")
     return figure

@@ -11,10 +11,11 @@ from rich import get_console
 
 from model.errors import FlyobjError, InputError
 from model.files import write_json
+from report.charts import save_png
 from training.evaluation.card import render_card
 from training.evaluation.charts import charts_of
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.gallery import chart, pictures
+from training.evaluation.gallery import draw_mistakes, picture_mistakes
 from training.evaluation.history import History, read_history
 from training.evaluation.report import render_report
 from training.evaluation.target import Target
@@ -60,7 +61,7 @@ def publish(result: Evaluation, target: Target, about: About, out: Path) -> Sequ
     """Write everything into `out` and return the files."""
     history = read_history(about.run) if about.run else History()
     with get_console().status("drawing the report"):
-        gallery = pictures(target, result.mistakes, about.data)
+        gallery = picture_mistakes(target, result.mistakes, about.data)
         charts = charts_of(result, history)
         page = render_report(about.title, result, history, target.spec, charts, gallery)
         try:
@@ -68,8 +69,10 @@ def publish(result: Evaluation, target: Target, about: About, out: Path) -> Sequ
             for name in OWN:
                 (out / name).unlink(missing_ok=True)
             write_json(asdict(result), out / FIGURES)
-            for drawn in [*charts, *([chart(gallery)] if gallery else [])]:
-                drawn.save(out)
+            for chart in charts:
+                save_png(chart.figure, out / f"{chart.name}.png")
+            if gallery:
+                save_png(draw_mistakes(gallery), out / "mistakes.png")
             (out / PAGE).write_bytes(page.encode("utf-8", "replace"))
             if target.spec:
                 args = (about.title, about.data.resolve().name, result, history, target.spec)

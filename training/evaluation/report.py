@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
-
-import jinja2
 
 from model.bundle import ModelSpec
 from report.charts import Chart
+from report.html import render
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.gallery import Picture
 from training.evaluation.history import History
@@ -53,21 +51,20 @@ def render_report(
 ) -> str:
     """Return the page."""
     used = [c for c in COLUMNS if any(s.facts.get(c.key) is not None for s in history.stages)]
-    template = files("training.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return render(
+        "training/evaluation/report.html.j2",
+        charts,
         title=title,
         evaluation=result,
         history=history,
         columns=used,
-        charts={chart.name: chart.as_sources() for chart in charts},
         gallery=gallery,
         explained=any(picture.heat is not None for picture in gallery),
-        facts=_facts(result, history, spec),
+        origin=_origin(result, history, spec),
     )
 
 
-def _facts(result: Evaluation, history: History, spec: ModelSpec | None) -> dict[str, str]:
+def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dict[str, str]:
     """Where the figures come from, for the end of the page."""
     facts = {"evaluated": result.target}
     if spec:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from report.charts import LIGHT
 from training.evaluation.charts import curves, range_tests
 from training.evaluation.history import History, read_history
 
@@ -37,7 +36,7 @@ def test_a_run_with_range_tests(tmp_path: Path) -> None:
     assert top.range_test[:2] == ((1e-5, 1.5), (1e-3, 1.1))
     assert (whole.range_test, whole.epochs) == ((), ())
     assert (history.stopped_because, history.target) == ("everything is open", 0.9)
-    axes = range_tests([top], LIGHT).axes[0]
+    axes = range_tests([top]).axes[0]
     low, high = axes.get_ylim()
     assert low < 1.1 < 1.5 < high < 3
     assert axes.lines[1].get_xdata()[0] == 1e-3
@@ -52,7 +51,7 @@ def test_without_stages_there_is_no_history(tmp_path: Path, document: str | None
 
 def test_curves_go_on_over_the_stages(run: Path) -> None:
     history = read_history(run)
-    losses, accuracies = curves(history, LIGHT).axes
+    losses, accuracies = curves(history).axes
     epochs = sum(len(stage.epochs) for stage in history.stages)
     drawn = [x for line in losses.lines if line.get_color() == "#d9603b" for x in line.get_xdata()]
     assert drawn == list(range(1, epochs + 1))
