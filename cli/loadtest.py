@@ -76,14 +76,16 @@ def loadtest(
 
 def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
-    from serving.archive.build import ROOT
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.stock import stock_file
 
     running = lifecycle.require(home)
     with Client(running) as client:
         client.keep_tokens()
-    command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
+    command = [sys.executable, "-P", "-m", "locust"]
+    command += ["--config", str(stock_file("locust.conf"))]
+    command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
     command += ["--key-file", str(running.key_file or "")]
     command += ["--photos", str(photos)] if photos else []

@@ -70,7 +70,8 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
 def deploy(
     archive: Annotated[str, typer.Argument(help=".mar of `flyobj archive`, or s3://BUCKET/KEY.mar.")],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; what the archive says by default.")
+        int | None,
+        typer.Option(min=1, help="Processes; one for each core by default, as memory allows."),
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,

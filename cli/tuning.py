@@ -38,7 +38,7 @@ def tune(
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each load.")] = 3,
     rounds: Annotated[int, typer.Option(min=5, help="Of the best against the defaults.")] = 8,
     config: Annotated[
-        Path | None, typer.Option(help="File to tune; the checkout's handler/model-config.yaml.")
+        Path | None, typer.Option(help="File to tune; the product's handler/model-config.yaml.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of page and figures, replaced each time.")] = Path(
         "runs/tune"
@@ -54,13 +54,13 @@ def tune(
     from loadtest.tune.search import GOALS, Goal
     from model.errors import InputError
     from serving.archive import model_config
-    from serving.archive.build import ROOT
+    from serving.stock import stock_file
 
     if goal not in GOALS:
         raise InputError(f"--goal {goal!r} is unknown; allowed are {', '.join(GOALS)}")
     if not p99_ms > 0:
         raise InputError(f"--p99-ms {p99_ms!r} must be above 0, such as 100")
-    config = config or ROOT / "handler" / "model-config.yaml"
+    config = config or stock_file("handler/model-config.yaml")
     defaults = tuning.from_config(model_config.read_settings(config), str(config))
     each = clients or _PER_CORE[goal] * len(psutil.Process().cpu_affinity())
     plan = tuning.Plan(Goal(goal, p99_ms), each, seconds, candidates, rounds)

@@ -1,48 +1,160 @@
-"""Load on a server, and what it costs: answers, latencies, and CPU time and memory of a process tree.
+"""A closed loop: each client sends its next photo when it has the answer to the last one.
 
-The load is a closed loop: each client keeps one connection and sends its next photo when it has the last
-one's answer. Clients are threads of this process on `http.client`, about 0.3 ms of CPU a request, which
-isn't counted but shares the server's cores.
+Clients are threads of this process on `http.client`, each with one connection, about 0.3 ms of CPU a
+request, which isn't counted but shares the server's cores. Latencies of a closed loop are those of a
+server that is asked less when it is slow; how many clients it sustains within a limit is the open loop's
+question (`loadtest.capacity`).
 """
 
 import json
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-import numpy as np
-import psutil
-
+from loadtest.probe import address
+from loadtest.tokens import authorization
+from model.errors import FlyobjError
 from model.golden import TOLERANCE
+from serving.server.client import Client
+from serving.server.latency import percentile
 
-TIMEOUT_S = 120
+TIMEOUT_S = 120.0
+_NEW_TOKEN_S = 0.05  # until a renewed token is in the file
+_PAUSE_S = 0.02  # a server that is gone must not be asked in a tight loop
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server takes photos, and how it wants them."""
+    """Where a server on this machine takes photos, and how it wants them.
+
+    Attributes:
+        port: of 127.0.0.1.
+        path: of the address.
+        encode: makes a photo the request's body.
+        headers: read once by each client, and again when the server refuses its token.
+        timeout_s: after which an answer counts as none.
+    """
 
     port: int
     path: str
     encode: Callable[[bytes], bytes] = bytes
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def ask(self, connection: HTTPConnection, body: bytes) -> Any:
-        """Send an encoded photo; returns the answer, or raises for any status but 200."""
-        connection.request("POST", self.path, body, self.headers)
-        response = connection.getresponse()
-        content = response.read()
-        if response.status != 200:
-            raise HTTPException(f"HTTP {response.status} {content[:200]!r}")
-        return json.loads(content)
+    headers: Callable[[], Mapping[str, str]] = dict
+    timeout_s: float = TIMEOUT_S
 
     def connect(self) -> HTTPConnection:
-        """Make a connection; it is opened by the first request."""
-        return HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        """Make a connection; the first request opens it."""
+        return HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
+
+    def ask(
+        self, connection: HTTPConnection, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Send an encoded photo; returns status and content."""
+        connection.request("POST", self.path, body, dict(headers))
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def endpoint_of(client: Client, version: str | None = None, timeout_s: float = TIMEOUT_S) -> Endpoint:
+    """Return where a TorchServe of ours takes photos for a version, or for its default."""
+
+    def headers() -> dict[str, str]:
+        return authorization(client.token("inference")) | {"Content-Type": "image/jpeg"}
+
+    port = urlsplit(client.server.inference).port or 0
+    return Endpoint(port, address(version), headers=headers, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One request: when it was sent and answered, s of the monotonic clock, and with what.
+
+    Attributes:
+        sent: before the request.
+        answered: when the answer was there, or none was to come.
+        status: of HTTP; 0 if the connection broke, -1 if nothing came in time.
+        note: what the loop's reader made of the content; what went wrong unless `status` is 200.
+    """
+
+    sent: float
+    answered: float
+    status: int
+    note: str | None
+
+    @property
+    def took_s(self) -> float:
+        """The time between request and answer."""
+        return self.answered - self.sent
+
+
+class ClosedLoop:
+    """Clients that ask from the start of a `with` to its end; `answers` grows meanwhile."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        requests: Sequence[tuple[bytes, Callable[[bytes], str | None]]],
+        clients: int,
+        think_s: float = 0.0,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            endpoint: of the server.
+            requests: encoded photos, each with what makes a note of the content that answers it; each
+                client sends them in a random order of its own.
+            clients: at once.
+            think_s: between an answer and the client's next request.
+        """
+        self.answers: list[AnswerRecord] = []
+        self._endpoint, self._requests, self._think_s = endpoint, requests, think_s
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._client, args=(seed,), daemon=True) for seed in range(clients)
+        ]
+
+    def __enter__(self) -> Self:
+        """Begin to ask."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the answers that are still to come."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _client(self, seed: int) -> None:
+        rng, connection = random.Random(seed), self._endpoint.connect()
+        headers: Mapping[str, str] | None = None
+        while not self._over.is_set():
+            body, read = rng.choice(self._requests)
+            sent = time.monotonic()
+            try:
+                headers = headers or self._endpoint.headers()
+                status, content = self._endpoint.ask(connection, body, headers)
+                if status == 400:  # the token was renewed: what a client does that lives for long
+                    connection.close()
+                    time.sleep(_NEW_TOKEN_S)
+                    headers = self._endpoint.headers()
+                    status, content = self._endpoint.ask(connection, body, headers)
+                note = read(content) if status == 200 else f"HTTP {status} {content[:200]!r}"
+            except TimeoutError as error:
+                status, note = -1, f"TimeoutError: {error}"
+            except (OSError, HTTPException, FlyobjError) as error:  # no server, or no tokens yet
+                status, note = 0, f"{type(error).__name__}: {error}"
+            self.answers.append(AnswerRecord(sent, time.monotonic(), status, note))
+            if status != 200:
+                connection.close()  # as TorchServe does after an error
+                self._over.wait(_PAUSE_S)
+            if self._think_s:
+                self._over.wait(self._think_s)
+        connection.close()
 
 
 @dataclass(frozen=True)
@@ -52,16 +164,19 @@ class ExpectedAnswer:
     names: frozenset[str]
     confidence: float
 
-    def wrong(self, answer: Any) -> str | None:
+    def fault(self, content: bytes) -> str | None:
         """Say what is wrong with a server's answer, or None."""
-        name, confidence = best(answer)
+        try:
+            name, confidence = best(json.loads(content))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            return f"{type(error).__name__}: {error}"
         if name in self.names and abs(confidence - self.confidence) <= TOLERANCE:
             return None
         return f"{name!r} ({confidence:.3f}), not {sorted(self.names)} ({self.confidence:.3f})"
 
 
-def expected_answer(probabilities: dict[str, float]) -> ExpectedAnswer:
-    """Make of a right answer what others are held against."""
+def expected_answer(probabilities: Mapping[str, float]) -> ExpectedAnswer:
+    """Make of a right answer what others are compared with."""
     most = max(probabilities.values())
     level = frozenset(name for name, p in probabilities.items() if p >= most - TOLERANCE)
     return ExpectedAnswer(level, most)
@@ -79,108 +194,39 @@ def best(answer: Any) -> tuple[str, float]:
     return name, answer[name]
 
 
-@dataclass
+@dataclass(frozen=True)
 class ClosedLoopResult:
-    """What came of a load."""
+    """What came of a load: latencies of right answers, and what was wrong with the others."""
 
-    seconds: float = 0.0
-    latencies_s: list[float] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    seconds: float
+    latencies_s: Sequence[float]
+    faults: Sequence[str] = ()
 
     def summary(self, cpu_s: float) -> dict[str, Any]:
         """Rates, latencies in ms, and CPU-ms an answer."""
         n = len(self.latencies_s)
+        faults = {"errors": len(self.faults), "examples": [*self.faults[:3]]}
         if n == 0:
-            return {"answers": 0, "errors": len(self.wrong), "examples": self.wrong[:3]}
-        p50, p99 = np.percentile(self.latencies_s, (50, 99)) * 1000
+            return {"answers": 0, **faults}
+        p50, p99 = (1000 * percentile(self.latencies_s, share) for share in (0.5, 0.99))
         return {
             "answers": n,
             "per_s": round(n / self.seconds, 1),
-            "p50_ms": round(float(p50), 1),
-            "p99_ms": round(float(p99), 1),
+            "p50_ms": round(p50, 1),
+            "p99_ms": round(p99, 1),
             "cpu_ms": round(cpu_s / n * 1000, 2),
-            "errors": len(self.wrong),
-            "examples": self.wrong[:3],
+            **faults,
         }
 
 
 def put_load(
     endpoint: Endpoint, photos: Sequence[tuple[bytes, ExpectedAnswer]], clients: int, seconds: float
 ) -> ClosedLoopResult:
-    """Let `clients` ask for some seconds, each in an order of its own; every answer is checked."""
-    load, lock = ClosedLoopResult(), threading.Lock()
-    encoded = [(endpoint.encode(photo), expected_answer) for photo, expected_answer in photos]
+    """Let `clients` ask for some seconds; every answer is checked."""
+    requests = [(endpoint.encode(photo), expected.fault) for photo, expected in photos]
     started = time.monotonic()
-
-    def client(seed: int) -> None:
-        rng, connection = random.Random(seed), endpoint.connect()
-        latencies, wrong = [], []
-        while time.monotonic() - started < seconds:
-            body, expected_answer = rng.choice(encoded)
-            begun = time.monotonic()
-            try:
-                fault = expected_answer.wrong(endpoint.ask(connection, body))
-            except (OSError, HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
-                fault = f"{type(error).__name__}: {error}"
-                connection.close()
-                time.sleep(0.05)  # a server that is gone must not be asked in a tight loop
-            if fault:
-                wrong.append(fault)
-            else:
-                latencies.append(time.monotonic() - begun)
-        connection.close()
-        with lock:
-            load.latencies_s += latencies
-            load.wrong += wrong
-
-    threads = [threading.Thread(target=client, args=(seed,), daemon=True) for seed in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    load.seconds = time.monotonic() - started  # answers that were under way at the end are counted too
-    return load
-
-
-def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and all that descend from it."""
-    try:
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def cpu_s(root: psutil.Process) -> dict[str, float]:
-    """CPU seconds of a process tree by the program's name, of children that ended too."""
-    seconds: dict[str, float] = {}
-    for process in family(root):
-        try:
-            name, times = process.name(), process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        ended = times.children_user + times.children_system
-        seconds[name] = seconds.get(name, 0.0) + times.user + times.system + ended
-    return seconds
-
-
-def pss_mib(root: psutil.Process) -> dict[str, float]:
-    """Proportional set size of a process tree by the program's name, MiB."""
-    sizes: dict[str, float] = {}
-    for process in family(root):
-        try:
-            size = process.memory_full_info().pss / 2**20
-            sizes[process.name()] = sizes.get(process.name(), 0.0) + size
-        except psutil.NoSuchProcess:
-            continue
-    return {name: round(size, 1) for name, size in sizes.items()}
-
-
-def end(root: psutil.Process) -> None:
-    """End a process tree: first in order, after 10 s by force."""
-    processes = family(root)
-    for process in processes[:1]:
-        process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=10)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=5)
+    with ClosedLoop(endpoint, requests, clients) as loop:
+        time.sleep(seconds)
+    took = time.monotonic() - started  # answers that were under way at the end are counted too
+    latencies = [answer.took_s for answer in loop.answers if answer.note is None]
+    return ClosedLoopResult(took, latencies, [a.note for a in loop.answers if a.note is not None])

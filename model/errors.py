@@ -17,6 +17,14 @@ class InputError(FlyobjError):
     exit_code = 2
 
 
+def missing_library(what: str, library: str, error: ImportError) -> InputError:
+    """Make the error of something that needs a library which can't be imported here.
+
+    It names the library itself: this package is in no index, so an extra of its name would be anybody's.
+    """
+    return InputError(f"{what} needs {library} ({error}): pip install {library}")
+
+
 class Interrupted(FlyobjError):
     """The user has stopped the work, which can go on later. Exit code 130, as shells have it."""
 

@@ -1,31 +1,99 @@
-"""JSON files, and what may be in them; needs no PyTorch."""
+"""Our own files: read with one error for every damage, written whole or not at all; needs no PyTorch."""
 
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from model.errors import InputError
+from model.errors import FlyobjError, InputError
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON document, or say what is wrong with the file."""
+def read_json(path: Path, kind: type = dict, remedy: str = "put it back or make it again") -> Any:
+    """Read a JSON document whose top is a `kind`, an object unless told otherwise.
+
+    Raises:
+        InputError: the file is missing, a folder, unreadable, empty, not UTF-8, not JSON or another
+            kind of document; the message ends with `remedy`.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} can't be read as JSON ({error})") from error
+        document = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{str(path)!r} can't be read as JSON ({error}); {remedy}") from error
+    if not isinstance(document, kind):
+        wanted = "object" if kind is dict else kind.__name__
+        found = "object" if isinstance(document, dict) else type(document).__name__
+        raise InputError(f"{str(path)!r} must hold a JSON {wanted}, it holds: {found}; {remedy}")
+    return document
 
 
 def write_json(document: Any, path: Path) -> None:
-    """Write a JSON document under a temporary name and rename it into place.
+    """Write a JSON document as `write_text` does, so names that aren't UTF-8 come back as they were."""
+    write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", path)
 
-    Bytes of file names that are no UTF-8 are escaped, and come back as they were.
+
+def write_text(text: str, path: Path) -> None:
+    """Write UTF-8 as `atomic_file` does; bytes of file names that aren't UTF-8 are escaped."""
+    write_bytes(text.encode("utf-8", "backslashreplace"), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content` as `atomic_file` does."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write; it is synced and becomes `path` if the block ends well, else vanishes.
+
+    Raises:
+        FlyobjError: it can't be written, because the disk is full, say; `path` is as it was.
     """
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name[:100]}.{os.getpid()}.partial")
+    try:
+        yield partial
+        _sync(partial)  # else a power cut could leave a name without its content
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        why = error.strerror or error
+        raise FlyobjError(f"{str(path)!r} can't be written ({why}); nothing was changed") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; it takes the place of `path` if the block ends well, else vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.parent.resolve() / path.name
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:50]}.", dir=path.parent) as room:
+        new, old = Path(room, "new"), Path(room, "old")
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def exact_keys(

@@ -1,7 +1,7 @@
 """Which photo formats can be read here, and how each one starts.
 
-Pillow's wheels have AVIF built in; HEIF (the .heic files of phones) needs pillow-heif, which
-`pip install -e '.[heic]'` adds. What isn't there isn't in `FORMATS`.
+Pillow's wheels have AVIF built in; HEIF (the .heic files of phones) needs pillow-heif, the extra
+`heic`. What isn't there isn't in `FORMATS`.
 """
 
 import re

@@ -30,7 +30,7 @@ class Golden:
 
 def read_golden(folder: Path) -> tuple[Golden, ...]:
     """Read the golden photos of a bundle from its folder `golden/`."""
-    entries = read_json(folder / "golden.json")
+    entries = read_json(folder / "golden.json", list)
     keys = ["file", "label", "probabilities"]
     golden = []
     for entry in entries if isinstance(entries, list) else []:

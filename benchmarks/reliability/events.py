@@ -1,17 +1,17 @@
 """What clients saw of each event of a benchmark under load, added up and as a table."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.reliability.continuous_load import ContinuousLoad, Tally
+from benchmarks.program import console
+from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
 
 _AFTER_S = 1.0  # requests of an event are also those of a moment after it
-console = Console(stderr=True, highlight=False)
 
 
 class Events:
@@ -22,7 +22,7 @@ class Events:
         self.rows: list[dict[str, Any]] = []
 
     @contextmanager
-    def event(self, name: str, kind: str, *witnesses: ContinuousLoad) -> Iterator[dict[str, Any]]:
+    def event(self, name: str, kind: str, *loads: ContinuousLoad) -> Iterator[dict[str, Any]]:
         """Count the requests that were under way during an event and shortly after."""
         console.print(f"{name} ...")
         row: dict[str, Any] = {"event": name, "kind": kind}
@@ -30,23 +30,20 @@ class Events:
         yield row
         row["seconds"] = round(time.monotonic() - since, 2)
         time.sleep(_AFTER_S)
-        tallies = [w.tally(since, time.monotonic()) for w in witnesses]
-        self.rows.append(row | added(tallies))
+        tallies = [load.tally(since, time.monotonic()) for load in loads]
+        self.rows.append(row | add_up(tallies))
         console.print(self.rows[-1], soft_wrap=True)
 
 
-def added(tallies: list[Tally]) -> dict[str, Any]:
+def add_up(tallies: list[RequestTally]) -> dict[str, Any]:
     """Add up what several clients saw of one event."""
-    statuses: dict[str, int] = {}
-    for tally in tallies:
-        for status, count in tally.statuses.items():
-            statuses[str(status)] = statuses.get(str(status), 0) + count
+    statuses = sum((t.statuses for t in tallies), Counter[int]())
     return {
         "requests": sum(t.requests for t in tallies),
         "failed": sum(t.failed for t in tallies),
         "wrong": sum(t.wrong for t in tallies),
         "longest_s": round(max(t.longest_s for t in tallies), 3),
-        "statuses": statuses,
+        "statuses": {str(status): count for status, count in statuses.items()},
     }
 
 
@@ -70,13 +67,6 @@ def merge_tallies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if flag in row:
                 known[flag] = known[flag] and row[flag]
     return list(found.values())
-
-
-def quantiles(times_ms: list[float]) -> dict[str, float]:
-    """Median, 99 % and highest of sorted times."""
-    if not times_ms:
-        return {}
-    return {f"p{q}": round(times_ms[int(q / 100 * (len(times_ms) - 1))], 1) for q in (50, 99, 100)}
 
 
 def print_table(events: list[dict[str, Any]]) -> None:

@@ -9,12 +9,9 @@ is the result as JSON; the exit code is 1 if a request failed.
     python -m benchmarks.reliability.fleet [--run RUN] [--users 6] [--turns 2]
 """
 
-import argparse
-import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,10 +21,11 @@ from typing import Any
 
 import psutil
 
+from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table
-from benchmarks.reliability.fuzz import small_run
+from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
 from model.files import write_json
@@ -237,23 +235,24 @@ def survive(case: Fleet, users: int, turns: int) -> dict[str, Any]:
     return {"planned": planned, "events": merge_tallies(case.rows), "passed": passed}
 
 
-def main() -> int:
-    """Run it; 1 if anything was lost."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+def main() -> None:
+    """Run it; it has passed if nothing was lost."""
+    parser = parser_of(__doc__)
+    add_run(parser)
     parser.add_argument("--users", type=int, default=6)
     parser.add_argument("--turns", type=int, default=2, help="rounds of four rollouts")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="flyobj-fleet-") as name:
-        folder = Path(name)
-        run = arguments.run or small_run(folder)
-        photo = read_bundle(run / "bundle").golden[0].photo
-        case = Fleet(build_archive(run, "1.0", folder), photo, folder)
-        report = survive(case, arguments.users, arguments.turns)
-    print_table(report["events"])
-    print(json.dumps(report))
-    return 0 if report["passed"] else 1
+
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="flyobj-fleet-") as name:
+            folder = Path(name)
+            trained = arguments.run or small_run(folder)
+            photo = read_bundle(trained / "bundle").golden[0].photo
+            case = Fleet(build_archive(trained, "1.0", folder), photo, folder)
+            return survive(case, arguments.users, arguments.turns)
+
+    run(measure, lambda document: print_table(document["events"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,10 +10,7 @@ on standard output is one JSON document.
 """
 
 import argparse
-import json
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,29 +22,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.corpus import Case, good_cases
 from benchmarks.reliability.hostile import hostile_cases, mutations, truncations
+from benchmarks.reliability.small_run import add_run, small_run
+from benchmarks.served import serve_archive
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.golden import TOLERANCE, Golden, difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
 from serving.archive.build import build_archive
-from serving.rollout.operations import deploy
 from serving.server import lifecycle
 from serving.server.client import Client
-from serving.server.ports import free_port
 
 GOOD_SHARE = 0.2
 MEMORY_GOAL = 1.1
-console = Console(stderr=True, highlight=False)
 
 
 @dataclass
-class Tally:
+class FuzzTally:
     """What came of the requests; shared by the clients."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -122,7 +118,7 @@ class Judge:
         return max(probabilities, key=probabilities.__getitem__)
 
 
-def run_cases(judge: Judge, cases: Iterable[Case], tally: Tally, clients: int) -> None:
+def run_cases(judge: Judge, cases: Iterable[Case], tally: FuzzTally, clients: int) -> None:
     """Send each case once, several at a time, so that good and bad share batches."""
     left, lock = iter(cases), threading.Lock()
 
@@ -170,7 +166,7 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     url = client.server.inference
     trained = arguments.run is not None
     judge = Judge(url, client.token("inference"), bundle, photo, trained)
-    corpus, random_ones = Tally(), Tally()
+    corpus, random_ones = FuzzTally(), FuzzTally()
     cold = workers(client)
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]
     random.Random(arguments.seed).shuffle(cases)
@@ -210,47 +206,33 @@ def write_table(kinds: Mapping[str, Any], path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def small_run(folder: Path) -> Path:
-    """Train for a minute on drawn photos: what it knows doesn't matter here."""
-    flyobj = [sys.executable, "-m", "cli"]
-    data, run = folder / "data", folder / "run"
-    options = ["--weights", "none", "--size", "64", "--epochs", "2", "--workers", "0"]
-    for command in (
-        ["data", "synthesize", str(data), "--per-class", "20"],
-        ["train", str(data), "--out", str(run), *options],
-    ):
-        subprocess.run([*flyobj, *command], check=True, stdout=sys.stderr)
-    return run
-
-
-def main() -> int:
-    """Package the run, serve it, fuzz it, stop; 1 if anything was wrong."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+def main() -> None:
+    """Package the run, serve it, fuzz it, stop."""
+    parser = parser_of(__doc__)
+    add_run(parser)
     parser.add_argument("--photo", type=Path, help="photo to start from; a golden one by default")
     parser.add_argument("--requests", type=int, default=20_000, help="hostile ones, after the corpus")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="Markdown file to write every kind's answers to")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="flyobj-fuzz-") as name:
-        folder = Path(name)
-        run = arguments.run or small_run(folder)
-        golden = read_bundle(run / "bundle").golden[0].photo
-        photo = decode_photo(arguments.photo.read_bytes() if arguments.photo else golden)
-        archive = build_archive(run, "1.0", folder / "store")
-        try:
-            running = lifecycle.start(folder / "home", free_port(), folder / "store")
-            with Client(running) as client:
-                deploy(client, archive)
-                report = fuzz(client, run / "bundle", photo, arguments)
-        finally:
-            lifecycle.stop(folder / "home")
-    if arguments.table:
-        write_table(report["kinds"], arguments.table)
-    print(json.dumps(report))
-    return 0 if report["passed"] else 1
+
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="flyobj-fuzz-") as name:
+            folder = Path(name)
+            trained = arguments.run or small_run(folder)
+            golden = read_bundle(trained / "bundle").golden[0].photo
+            photo = decode_photo(arguments.photo.read_bytes() if arguments.photo else golden)
+            archive = build_archive(trained, "1.0", folder / "store")
+            with serve_archive(archive, folder) as client:
+                return fuzz(client, trained / "bundle", photo, arguments)
+
+    def show(document: dict[str, Any]) -> None:
+        if arguments.table:
+            write_table(document["kinds"], arguments.table)
+
+    run(measure, show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

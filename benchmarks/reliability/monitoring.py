@@ -8,12 +8,10 @@ The last line is the result as JSON; the exit code is 1 if a query has no data.
         [--picture docs/pictures/dashboard.png]
 """
 
-import argparse
 import json
 import math
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,16 +23,18 @@ from typing import Any
 import httpx
 import yaml
 
+from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.fuzz import small_run
+from benchmarks.reliability.small_run import add_run, small_run
+from benchmarks.served import serve_archive
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
-from serving.archive.build import ROOT, build_archive
+from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
-from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.stock import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "flying-objects.json"
@@ -178,31 +178,31 @@ def load(client: Client, photo: bytes, archive: Path, folder: Path, seconds: flo
     return time.monotonic() - begin
 
 
-def main() -> int:
-    """Run it; 1 if a query has no data."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+def main() -> None:
+    """Run it; it has passed if every query has data."""
+    parser = parser_of(__doc__)
+    add_run(parser)
     parser.add_argument("--seconds", type=float, default=40, help="of each of the two loads")
     parser.add_argument("--picture", type=Path, default=Path("docs/pictures/dashboard.png"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="flyobj-monitoring-") as name:
-        folder = Path(name)
-        run = arguments.run or small_run(folder)
-        photo = read_bundle(run / "bundle").golden[0].photo
-        archive = build_archive(run, "1.0", folder)
-        try:
-            with Client(lifecycle.start(folder / "home", free_port(), folder / "store")) as client:
-                deploy(client, archive)
+
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="flyobj-monitoring-") as name:
+            folder = Path(name)
+            trained = arguments.run or small_run(folder)
+            photo = read_bundle(trained / "bundle").golden[0].photo
+            archive = build_archive(trained, "1.0", folder)
+            with serve_archive(archive, folder) as client:
                 target = client.server.metrics.removeprefix("http://")
                 with prometheus(folder, [target], free_port()) as metrics:
                     seconds = load(client, photo, archive, folder, arguments.seconds)
                     points = draw(metrics, seconds, arguments.picture)
-        finally:
-            lifecycle.stop(folder / "home")
-    empty = [query for query, count in points.items() if not count]
-    print(json.dumps({"points": points, "empty": empty, "picture": str(arguments.picture)}))
-    return 1 if empty else 0
+        empty = [query for query, count in points.items() if not count]
+        picture = str(arguments.picture)
+        return {"points": points, "empty": empty, "picture": picture, "passed": not empty}
+
+    run(measure)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

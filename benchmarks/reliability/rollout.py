@@ -8,27 +8,28 @@ it can answer. The last line is the result as JSON.
     python -m benchmarks.reliability.rollout [--run RUN] [--users 8] [--requests 20000] [--overload-s 60]
 """
 
-import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
 
+from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.archives import as_version, crash_on_load, other_answers
-from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table, quantiles
-from benchmarks.reliability.fuzz import small_run
-from benchmarks.reliability.overload import flood
+from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
+from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table
+from benchmarks.reliability.small_run import add_run, small_run
+from loadtest.capacity.generator import Generator, LoadResult
+from loadtest.capacity.schedule import poisson
+from loadtest.closed_loop import endpoint_of
 from model.bundle import read_bundle
 from model.errors import FlyobjError
 from serving.archive.build import build_archive
@@ -39,11 +40,13 @@ from serving.rollout.readiness import wait_ready
 from serving.rollout.reconcile import reconcile
 from serving.server import lifecycle
 from serving.server.client import Client
+from serving.server.latency import percentile
 from serving.server.ports import free_port
 from serving.server.versions import list_versions
 
+CALM_S = 10  # before and after an overload
+_TIMEOUT_S = 60.0
 _PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
-console = Console(stderr=True, highlight=False)
 
 
 class Survival(Events):
@@ -159,26 +162,19 @@ class Survival(Events):
         """Five times what can be answered."""
         photo = large_photo()
         scale(client, "1.0", 1)
-        with ContinuousLoad(client, photo, 4, "1.0") as calm:
-            time.sleep(10)
-        before = calm.tally()
-        capacity = before.requests / 10
+        before = calm_tally(client, photo)
+        capacity = before.requests / CALM_S
         console.print(f"{capacity:.0f} requests/s; now {5 * capacity:.0f}/s for {seconds:g} s")
-        started = time.monotonic()
-        flooded = flood(client, photo, 5 * capacity, seconds)
-        ended = started + seconds
-        time.sleep(max(0.0, ended + 10 - time.monotonic()))
-        with ContinuousLoad(client, photo, 4, "1.0") as calm:
-            time.sleep(10)
-        after = calm.tally()
-        refusals, answered = flooded.times_ms(503), flooded.times_ms(200)
+        flood = overload(client, photo, 5 * capacity, seconds)
+        time.sleep(CALM_S)
+        after = calm_tally(client, photo)
         return {
             "capacity_per_s": round(capacity, 1),
             "sent_per_s": round(5 * capacity, 1),
             "seconds": seconds,
-            "statuses": {str(k): len(flooded.times_ms(k)) for k in {a.status for a in flooded.answers}},
-            "refused_ms": quantiles(refusals),
-            "answered_ms": quantiles(answered),
+            "statuses": {str(status): n for status, n in Counter(flood.status).items()},
+            "refused_ms": _percentiles_ms(flood, 503),
+            "answered_ms": _percentiles_ms(flood, 200),
             "p99_ms_before": round(1000 * before.p99_s, 1),
             "p99_ms_after": round(1000 * after.p99_s, 1),
             "failed_after": after.failed,
@@ -188,6 +184,27 @@ class Survival(Events):
     def state(client: Client) -> list[tuple[str, bool, int]]:
         """What is served: versions, default, workers."""
         return [(v.version, v.default, v.workers) for v in list_versions(client)]
+
+
+def calm_tally(client: Client, photo: bytes) -> RequestTally:
+    """Let four clients ask for a while."""
+    with ContinuousLoad(client, photo, 4, "1.0") as calm:
+        time.sleep(CALM_S)
+    return calm.tally()
+
+
+def overload(client: Client, photo: bytes, rate: float, seconds: float) -> LoadResult:
+    """Send `rate` requests a second to the default version, whatever becomes of those before."""
+    endpoint, arrivals = endpoint_of(client), poisson(rate, seconds, seed=1)
+    with Generator(endpoint.port, endpoint.path, [photo], [], _TIMEOUT_S) as generator:
+        return generator.send(arrivals, client.token("inference"), len(arrivals))
+
+
+def _percentiles_ms(load: LoadResult, status: int) -> dict[str, float]:
+    """Take the median, the p99 and the highest latency of the answers of one status."""
+    times = [t for t, found in zip(load.latency_s, load.status, strict=True) if found == status]
+    shares = {"p50": 0.5, "p99": 0.99, "p100": 1.0} if times else {}
+    return {name: round(1000 * percentile(times, share), 1) for name, share in shares.items()}
 
 
 def wait_ready_again(client: Client) -> None:
@@ -257,23 +274,27 @@ def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Run it; 1 if anything was lost."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, help="run folder of `flyobj train`; a small one is made")
+def main() -> None:
+    """Run it; it has passed if nothing was lost."""
+    parser = parser_of(__doc__)
+    add_run(parser)
     parser.add_argument("--users", type=int, default=8)
     parser.add_argument("--requests", type=int, default=20_000, help="during planned operations")
     parser.add_argument("--overload-s", type=float, default=60)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="flyobj-survive-") as name:
-        folder = Path(name)
-        case = Survival(arguments.run or small_run(folder), folder, arguments.users)
-        report = survive(case, arguments.requests, arguments.overload_s)
-    print_table(report["events"])
-    console.print(report["overload"])
-    print(json.dumps(report))
-    return 0 if report["passed"] else 1
+
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="flyobj-survive-") as name:
+            folder = Path(name)
+            case = Survival(arguments.run or small_run(folder), folder, arguments.users)
+            return survive(case, arguments.requests, arguments.overload_s)
+
+    def show(document: dict[str, Any]) -> None:
+        print_table(document["events"])
+        console.print(document["overload"])
+
+    run(measure, show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

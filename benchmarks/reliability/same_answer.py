@@ -8,10 +8,7 @@ on standard output is one JSON document.
     python -m benchmarks.reliability.same_answer RUN DATA [--split test] [--home runs/server]
 """
 
-import argparse
 import base64
-import json
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from benchmarks.program import parser_of, run
+from loadtest.tokens import authorization
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.files import read_json
@@ -50,27 +49,21 @@ def ways(url: str) -> dict[str, Send]:
     }
 
 
-def main() -> int:
-    """Compare and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path, help="run that is served and was evaluated")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--home", type=Path, default=lifecycle.DEFAULT_HOME)
-    arguments = parser.parse_args()
-    predictor = Predictor(read_bundle(arguments.run / "bundle"))
-    split = read_split(arguments.data, arguments.split)
+def compare_ways(run_folder: Path, data: Path, split_name: str, home: Path) -> dict[str, Any]:
+    """Send every photo of a split in every way."""
+    predictor = Predictor(read_bundle(run_folder / "bundle"))
+    split = read_split(data, split_name)
     photos = [photo.path.read_bytes() for photo in split.photos]
     truth = [split.classes[photo.label] for photo in split.photos]
     expected = [
         as_probabilities(predictor.classes, predictor.predict([predictor.prepare(photo)])[0])
         for photo in photos
     ]
-    running = lifecycle.require(arguments.home)
+    running = lifecycle.require(home)
     with Client(running) as client:
-        headers = {"Authorization": f"Bearer {client.token('inference')}"}
+        headers = authorization(client.token("inference"))
     report: dict[str, Any] = {"photos": len(photos), "ways": {}}
-    for name, send in ways(f"http://127.0.0.1:{running.port}").items():
+    for name, send in ways(running.inference).items():
         with httpx.Client(headers=headers, timeout=60) as http, ThreadPoolExecutor(CLIENTS) as pool:
             answers = list(pool.map(lambda photo, send=send, http=http: send(http, photo), photos))
         pairs = list(zip(answers, expected, strict=True))
@@ -80,16 +73,25 @@ def main() -> int:
             "same_top_1": sum(a["predicted"] == max(e, key=e.__getitem__) for a, e in pairs),
             "largest_difference": max(abs(a["probabilities"][c] - e[c]) for a, e in pairs for c in e),
         }
-    evaluated = read_json(arguments.run / "evaluation" / "evaluation.json")
-    report["evaluated_accuracy"] = evaluated["accuracy"]
+    report["evaluated_accuracy"] = read_json(run_folder / "evaluation" / "evaluation.json")["accuracy"]
     report["passed"] = all(
         way["largest_difference"] <= TOLERANCE
-        and abs(way["accuracy"] - evaluated["accuracy"]) <= ACCURACY_TOLERANCE
+        and abs(way["accuracy"] - report["evaluated_accuracy"]) <= ACCURACY_TOLERANCE
         for way in report["ways"].values()
     )
-    print(json.dumps(report))
-    return 0 if report["passed"] else 1
+    return report
+
+
+def main() -> None:
+    """Read the options and compare."""
+    parser = parser_of(__doc__)
+    parser.add_argument("run", type=Path, help="run that is served and was evaluated")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--home", type=Path, default=lifecycle.DEFAULT_HOME)
+    a = parser.parse_args()
+    run(lambda: compare_ways(a.run, a.data, a.split, a.home))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -25,31 +25,30 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.program import console, parser_of, run
+from benchmarks.served import serve_archive
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
-from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import TOLERANCE
-from serving.archive.build import ROOT
 from serving.archive.isolated import open_archive
-from serving.rollout.operations import deploy
 from serving.rollout.shadow import find_photos
 from serving.server import lifecycle
-from serving.server.client import Client
+from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
+from serving.stock import ROOT
 
 CLIENTS = 8
-console = Console(stderr=True, highlight=False)
 
 
 def make_image(archive: Path, folder: Path) -> dict[str, str]:
@@ -113,7 +112,7 @@ def measure_warm(
             differences.append(max(gaps))
             same += answer["predicted"] == f"That seems to be {right['predicted']}"
     used = after.user + after.system - before.user - before.system
-    p50, p99 = (round(float(np.percentile(wall, q)), 2) for q in (50, 99))
+    p50, p99 = (round(percentile(wall, share), 2) for share in (0.5, 0.99))
     mean, cpu_ms = round(float(np.mean(wall)), 2), round(used / len(photos) * 1000, 2)
     times = {"mean_ms": mean, "p50_ms": p50, "p99_ms": p99, "cpu_ms": cpu_ms}
     asked = 2 * len(photos)
@@ -122,7 +121,7 @@ def measure_warm(
 
 
 def measure_server(
-    archive: Path, photos: Sequence[bytes], expected: Sequence[Any], port: int, seconds: float
+    archive: Path, photos: Sequence[bytes], expected: Sequence[Any], seconds: float
 ) -> dict[str, Any]:
     """Serve the archive and put load on it: CPU-ms an answer, rate, MiB."""
     pairs = [
@@ -131,30 +130,17 @@ def measure_server(
     ]
     with (
         tempfile.TemporaryDirectory(prefix="flyobj-lambda-") as name,
-        running(Path(name), port) as server,
+        serve_archive(archive, Path(name)) as client,
     ):
-        with Client(server) as client:
-            deploy(client, archive)
-            token = {"Authorization": f"Bearer {client.token('inference')}"}
-        endpoint = Endpoint(port, "/predictions/flying_objects", headers=token)
+        endpoint, root = endpoint_of(client), psutil.Process(lifecycle.require(Path(name) / "home").pid)
         console.print("loading the server")
         put_load(endpoint, pairs, CLIENTS, seconds)  # warms Java up
-        root = psutil.Process(server.pid)
         before = sum(cpu_s(root).values())
         load = put_load(endpoint, pairs, CLIENTS, seconds)
         used = sum(cpu_s(root).values()) - before
-        if load.wrong:
-            raise FlyobjError(f"{len(load.wrong)} wrong answers of the server: {load.wrong[0]}")
+        if load.faults:
+            raise FlyobjError(f"{len(load.faults)} wrong answers of the server: {load.faults[0]}")
         return {**load.summary(used), "pss_mib": sum(pss_mib(root).values())}
-
-
-@contextmanager
-def running(folder: Path, port: int) -> Iterator[lifecycle.Server]:
-    """Run a server with everything in `folder`."""
-    try:
-        yield lifecycle.start(folder / "home", port, folder / "store")
-    finally:
-        lifecycle.stop(folder / "home")
 
 
 def costs(
@@ -179,13 +165,12 @@ def costs(
 
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("archive", type=Path, help=".mar of `flyobj archive`, with OpenVINO's graph")
     parser.add_argument("photos", type=Path, help="folder, searched through")
     parser.add_argument("--python", default=sys.executable, help="that runs the function")
     parser.add_argument("--cold", type=int, default=5, help="starts")
     parser.add_argument("--seconds", type=float, default=10, help="of load on the server, twice")
-    parser.add_argument("--port", type=int, default=8480, help="of the server, the first of five")
     parser.add_argument("--out", type=Path, default=Path("runs/aws_lambda"), help="for the figures")
     prices = parser.add_argument_group("prices, examples all of them")
     prices.add_argument("--memory-mb", type=int, default=1769, help="of the function: a whole processor")
@@ -214,35 +199,28 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         cold = measure_cold(start, photos[0], arguments.cold)
         with start() as function:
             parity, warm = measure_warm(function, photos, expected)
-    server = measure_server(arguments.archive, photos, expected, arguments.port, arguments.seconds)
+    server = measure_server(arguments.archive, photos, expected, arguments.seconds)
     cost = costs(warm, server, arguments)
-    return {"parity": parity, "cold": cold, "warm": warm, "server": server, "cost": cost}
+    passed = parity["same"] == parity["asked"] and parity["largest"] <= TOLERANCE
+    found = {"parity": parity, "cold": cold, "warm": warm, "server": server, "cost": cost}
+    return {**found, "passed": passed}
 
 
-def print_tables(document: dict[str, Any]) -> None:
-    """Print what was found."""
-    for name, rows in document.items():
-        table = Table(name, "")
-        for key, value in rows.items():
-            table.add_row(key, str(value))
-        console.print(table)
-
-
-def main() -> int:
-    """Measure and report; exit code 1 if an answer differs."""
+def main() -> None:
+    """Measure and report; it has passed if all answers are the same."""
     arguments = read_arguments()
-    try:
-        document = measure(arguments)
-    except FlyobjError as error:
-        console.print(f"[red]error:[/] {error}")
-        return error.exit_code
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(document, arguments.out / "aws_lambda.json")
-    print_tables(document)
-    print(json.dumps(document))
-    parity = document["parity"]
-    return 0 if parity["same"] == parity["asked"] and parity["largest"] <= TOLERANCE else 1
+
+    def show(document: dict[str, Any]) -> None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_json(document, arguments.out / "aws_lambda.json")
+        for name in ("parity", "cold", "warm", "server", "cost"):
+            table = Table(name, "")
+            for key, value in document[name].items():
+                table.add_row(key, str(value))
+            console.print(table)
+
+    run(lambda: measure(arguments), show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,12 +13,10 @@ The self-check at a worker's start is timed once. The last line on standard outp
     python -m benchmarks.speed.handler ARCHIVE PHOTOS [--rounds 30] [--batch 8]
 """
 
-import argparse
 import json
 import logging
 import random
 import statistics
-import sys
 import tempfile
 import time
 import zipfile
@@ -34,6 +32,7 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.service import Service
 
 import handler
+from benchmarks.program import parser_of, run
 from handler.flyobj_handler import FlyingObjectsHandler
 from model.answers import as_probabilities
 from model.bundle import read_bundle
@@ -106,19 +105,13 @@ def measure(ways: dict[str, Work], photos: Sequence[bytes], rounds: int, batch: 
     }
 
 
-def main() -> None:
-    """Unpack the archive, measure, report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("photos", type=Path, help="folder of JPEGs")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=8)
-    arguments = parser.parse_args()
+def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> dict[str, Any]:
+    """Unpack the archive and answer its photos in all four ways."""
     torch.set_num_threads(1)
-    photos = [path.read_bytes() for path in sorted(arguments.photos.rglob("*.jpg"))[:500]]
+    photos = [path.read_bytes() for path in sorted(photo_folder.rglob("*.jpg"))[:500]]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
-        zipfile.ZipFile(arguments.archive).extractall(folder)
+        zipfile.ZipFile(archive).extractall(folder)
         # As TorchServe's worker logs, but for where it goes.
         logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
         bundle = read_bundle(folder / "bundle")
@@ -132,20 +125,30 @@ def main() -> None:
             "full": handled(folder, metrics=True),
             "form": handled(folder, metrics=True, in_form=True),
         }
-        report = measure(ways, photos, arguments.rounds, arguments.batch)
-    least = report["bare"]["cpu_ms"]
-    shares = {n: round(report[n]["cpu_ms"] / least - 1, 4) for n in ways if n != "bare"}
-    document = {
-        "batch": arguments.batch,
+        figures = measure(ways, photos, rounds, batch)
+    least = figures["bare"]["cpu_ms"]
+    return {
+        "batch": batch,
         "size": bundle.spec.preprocessing.size,
         "photos": len(photos),
-        "per_photo": report,
-        "share_above_bare": shares,
+        "per_photo": figures,
+        "share_above_bare": {
+            name: round(figures[name]["cpu_ms"] / least - 1, 4) for name in ways if name != "bare"
+        },
         "self_check_s": round(self_check_s, 3),
         "golden_photos": len(bundle.golden),
     }
-    json.dump(document, sys.stdout)
-    print()
+
+
+def main() -> None:
+    """Read the options and measure."""
+    parser = parser_of(__doc__)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("photos", type=Path, help="folder of JPEGs")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=8)
+    a = parser.parse_args()
+    run(lambda: compare_ways(a.archive, a.photos, a.rounds, a.batch))
 
 
 if __name__ == "__main__":

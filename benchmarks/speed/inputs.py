@@ -26,8 +26,9 @@ from model.image import RGB, decode_photo
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from serving.archive.build import ROOT, build_archive, sha256
+from serving.archive.build import build_archive, sha256
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
+from serving.stock import ROOT
 from training.data.synthetic.draw import CLASSES, draw
 
 HEIGHTS = {320: 240, 640: 480, 1024: 768, 1920: 1080}  # px, by width; 3/4 of others

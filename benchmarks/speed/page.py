@@ -8,19 +8,19 @@ the file until the answer stands in the page; the REST call is the page's own, t
 line is one JSON document, times in ms.
 """
 
-import argparse
-import json
 import shutil
-import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
+from benchmarks.program import parser_of, run
 from model.errors import InputError
 from serving.page.site import open_page
 from serving.rollout.shadow import find_photos
 from serving.server.client import Client
+from serving.server.latency import percentile
 from serving.server.lifecycle import require
 
 _WARM_UP = 5
@@ -42,7 +42,7 @@ _DROP = """bytes => new Promise(done => {
 })"""
 
 
-def measure(home: Path, photos: list[bytes], port: int) -> dict[str, object]:
+def measure(home: Path, photos: list[bytes], port: int) -> dict[str, Any]:
     """Ask about each photo both ways, in turn."""
     from playwright.sync_api import sync_playwright
 
@@ -68,7 +68,7 @@ def measure(home: Path, photos: list[bytes], port: int) -> dict[str, object]:
                 took["rest_ms"].append(timed.took_ms)
                 took["worker_ms"].append(sum(timed.worker_ms.values()))
                 took["page_ms"].append(shown_ms)
-    summary = {name: _quantiles(values) for name, values in took.items()}
+    summary = {name: _percentiles(values) for name, values in took.items()}
     return {"photos": len(photos), **summary}
 
 
@@ -79,20 +79,24 @@ def _chromium() -> str:
     return found
 
 
-def _quantiles(values: list[float]) -> dict[str, float]:
-    return {"p50": round(statistics.median(values), 1), "max": round(max(values), 1)}
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{q}": round(percentile(values, q / 100), 1) for q in (50, 99)}
 
 
 def main() -> None:
-    """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Read the options and measure."""
+    parser = parser_of(__doc__)
     parser.add_argument("--home", type=Path, default=Path("runs/server"), help="of the running server")
     parser.add_argument("--photos", type=Path, required=True, help="folder, searched through")
     parser.add_argument("--limit", type=int, default=40, help="photos, evenly spread")
     parser.add_argument("--port", type=int, default=7861, help="of the page")
     options = parser.parse_args()
-    photos = [path.read_bytes() for path in find_photos(options.photos, options.limit)]
-    print(json.dumps(measure(options.home, photos, options.port)))
+
+    def ask_all() -> dict[str, Any]:
+        photos = [path.read_bytes() for path in find_photos(options.photos, options.limit)]
+        return measure(options.home, photos, options.port)
+
+    run(ask_all)
 
 
 if __name__ == "__main__":

@@ -15,20 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException
 from pathlib import Path
 
 import psutil
 
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
-from loadtest.closed_loop import Endpoint, end, family
+from loadtest.closed_loop import ClosedLoop, Endpoint, endpoint_of
 from model.errors import FlyobjError
-from serving.archive.build import MODEL_NAME, ROOT
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.server.process_tree import end, family
+from serving.stock import ROOT
 
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"
@@ -58,7 +57,7 @@ class RunningServer:
 
     root: psutil.Process
     endpoint: Endpoint
-    stop: Callable[[], None] = field(repr=False)
+    stop: Callable[[], object] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -157,13 +156,10 @@ def start_ours(contender: Contender, given: Site) -> RunningServer:
     command += ["--home", str(home), "--model-store", str(given.store)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     running = lifecycle.find(home)
-    root = running.process() if running else None
-    if running is None or root is None:
+    if not (running and (root := running.process())):
         raise FlyobjError(f"doesn't start: {ended.stderr[-300:]}")
-    with Client(running) as client:
-        headers = {"Authorization": f"Bearer {client.token('inference')}"}
-    endpoint = Endpoint(port, f"/predictions/{MODEL_NAME}", headers=headers)
-    return RunningServer(root, endpoint, lambda: (lifecycle.stop(home), None)[1])
+    endpoint = endpoint_of(Client(running))
+    return RunningServer(root, endpoint, lambda: lifecycle.stop(home))
 
 
 def start_stock(contender: Contender, given: Site) -> RunningServer:
@@ -202,7 +198,7 @@ def start_fastapi(contender: Contender, given: Site) -> RunningServer:
 def start_litserve(contender: Contender, given: Site) -> RunningServer:
     """Run LitServe."""
     port = free_port()
-    endpoint = Endpoint(port, "/predict", _form("file"), _FORM)
+    endpoint = Endpoint(port, "/predict", _form("file"), lambda: _FORM)
     return _run(contender, given, endpoint, ["-m", "benchmarks.speed.peer_apps.litserve_app", str(port)])
 
 
@@ -211,7 +207,7 @@ def start_bentoml(contender: Contender, given: Site) -> RunningServer:
     port = free_port()
     command = ["-m", "bentoml", "serve", "benchmarks.speed.peer_apps.bentoml_app:Classifier"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    endpoint = Endpoint(port, "/predict", _form("photos"), _FORM)
+    endpoint = Endpoint(port, "/predict", _form("photos"), lambda: _FORM)
     return _run(contender, given, endpoint, command, BENTOML_HOME=str(given.folder / "bentoml"))
 
 
@@ -226,9 +222,8 @@ def start_mlserver(contender: Contender, given: Site) -> RunningServer:
     model = {"name": "bench", "implementation": "benchmarks.speed.peer_apps.mlserver_app.Classifier"}
     batching = {"max_batch_size": 8, "max_batch_time": 0.001} if ours else {}
     (folder / "model-settings.json").write_text(json.dumps(model | batching))
-    endpoint = Endpoint(
-        port, "/v2/models/bench/infer", _base64_input, {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    endpoint = Endpoint(port, "/v2/models/bench/infer", _base64_input, lambda: headers)
     return _run(
         contender, given, endpoint, ["-c", "from mlserver.cli import main; main()", "start", str(folder)]
     )
@@ -263,21 +258,15 @@ def in_process(contender: Contender, given: Site) -> list["subprocess.Popen[str]
 
 def wait_until_it_answers(running: RunningServer, photo: bytes, log: Path) -> None:
     """Ask until the first answer; raises `FlyobjError` if the server ends or takes too long."""
-    body, until = running.endpoint.encode(photo), time.monotonic() + START_TIMEOUT_S
-    trouble = "no answer"
-    while time.monotonic() < until and family(running.root):
-        connection = running.endpoint.connect()
-        try:
-            running.endpoint.ask(connection, body)
-            return
-        except (OSError, HTTPException, ValueError) as error:
-            trouble = f"{type(error).__name__}: {error}"
-        finally:
-            connection.close()
-        time.sleep(0.05)
-    words = ""
-    with suppress(OSError):
-        words = log.read_text(errors="replace")[-300:]
+    until = time.monotonic() + START_TIMEOUT_S
+    request = (running.endpoint.encode(photo), lambda _: None)
+    with ClosedLoop(running.endpoint, [request], clients=1) as loop:
+        while time.monotonic() < until and family(running.root):
+            if any(answer.status == 200 for answer in loop.answers):
+                return
+            time.sleep(0.05)
+    words = log.read_text(errors="replace")[-300:] if log.is_file() else ""
+    trouble = loop.answers[-1].note if loop.answers else "no answer"
     raise FlyobjError(f"doesn't start: {trouble}; {words}")
 
 

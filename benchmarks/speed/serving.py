@@ -17,20 +17,17 @@ standard output is one JSON document, which is also OUT/serving.json.
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-from rich.console import Console
 
+from benchmarks.program import console, parser_of, run
 from benchmarks.speed.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import (
     Contender,
@@ -41,14 +38,15 @@ from benchmarks.speed.peers import (
     wait_until_it_answers,
 )
 from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
-from loadtest.closed_loop import ExpectedAnswer, cpu_s, pss_mib, put_load
+from loadtest.closed_loop import ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
+from serving.server.latency import percentile
+from serving.server.process_tree import cpu_s, pss_mib
 
 FIRST_S = 10
 MOST_IN_A_BATCH = 8
 Photos = dict[int, list[bytes]]
-console = Console(stderr=True, highlight=False)
 
 
 @dataclass
@@ -189,12 +187,12 @@ class PeerComparison:
         answers = [_answer(process) for process in processes]
         n = sum(a["answers"] for a in answers)
         latencies = [s for a in answers for s in a["latencies_s"]]
-        p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+        p50, p99 = (1000 * percentile(latencies, share) for share in (0.5, 0.99))
         return {
             "answers": n,
             "per_s": round(sum(a["answers"] / a["seconds"] for a in answers), 1),
-            "p50_ms": round(float(p50), 1),
-            "p99_ms": round(float(p99), 1),
+            "p50_ms": round(p50, 1),
+            "p99_ms": round(p99, 1),
             "cpu_ms": round(sum(a["cpu_s"] for a in answers) / n * 1000, 2),
             "errors": 0,
         }
@@ -229,9 +227,9 @@ def report(comparison: PeerComparison) -> dict[str, Any]:
     return document
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line; raises `InputError`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = parser_of(__doc__)
     names = list(contenders())
     parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
@@ -242,33 +240,39 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only the main load, one round of 3 s")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.contenders if name not in names]:
-        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
-    whole = (arguments.rounds, *arguments.widths, *arguments.clients)
-    if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
-        raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")
     if arguments.quick:
         arguments.widths, arguments.clients, arguments.rounds, arguments.seconds = [], [], 1, 3
     return arguments
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what can't be measured; raises `InputError`."""
+    names = list(contenders())
+    if unknown := [name for name in arguments.contenders if name not in names]:
+        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
+    whole = (arguments.rounds, *arguments.widths, *arguments.clients)
+    if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
+        raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")
+
+
 def main() -> None:
-    """Prepare, compare, report; exit codes as in `cli`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
-    try:
-        arguments = parse()
+    """Prepare, compare, report."""
+    arguments = read_arguments()
+
+    def measure() -> dict[str, Any]:
+        check(arguments)
         arguments.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:
             console.print("preparing model and photos")
             comparison = PeerComparison(prepare(Path(name), arguments.run), arguments)
             comparison.run()
-            document = report(comparison)
-    except FlyobjError as error:
-        console.print(f"[red]error:[/] {error}")
-        sys.exit(error.exit_code)
-    print_table(document)
-    draw_picture(document, arguments.out / "serving.png")
-    print(json.dumps(document))
+            return report(comparison)
+
+    def show(document: dict[str, Any]) -> None:
+        print_table(document)
+        draw_picture(document, arguments.out / "serving.png")
+
+    run(measure, show)
 
 
 if __name__ == "__main__":

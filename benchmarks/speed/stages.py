@@ -9,13 +9,10 @@ The last line on standard output is one JSON document.
     python -m benchmarks.speed.stages [--run RUN] [--widths 320 640 1024 1920] [--seconds 10]
 """
 
-import argparse
 import io
 import json
 import logging
 import random
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,19 +27,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 import handler.flyobj_handler
 import model.image
+from benchmarks.program import console, parser_of, run
 from benchmarks.speed.handler import handled
 from benchmarks.speed.inputs import SIZE, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import Contender, Site, start_ours
-from loadtest.closed_loop import cpu_s, put_load
+from loadtest.closed_loop import put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from serving.server.process_tree import cpu_s
 
 BATCH, CLIENTS = 8, 32
 BATCHES = 25  # in this process; the median counts
@@ -56,7 +54,6 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "answer": [(handler.flyobj_handler, "respond")],
 }
 REST = ("handler, rest", "worker's protocol", "Java")
-console = Console(stderr=True, highlight=False)
 
 
 class Clock:
@@ -135,8 +132,8 @@ def served(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict
             before = cpu_s(running.root)
             load = put_load(running.endpoint, list(zip(photos, expected, strict=True)), CLIENTS, seconds)
             used = {name: s - before[name] for name, s in cpu_s(running.root).items()}
-            if load.wrong:
-                raise FlyobjError(f"{len(load.wrong)} wrong answers at {width} px: {load.wrong[0]}")
+            if load.faults:
+                raise FlyobjError(f"{len(load.faults)} wrong answers at {width} px: {load.faults[0]}")
             n = len(load.latencies_s)
             rows[width] = {
                 "python": sum(s for name, s in used.items() if "java" not in name) / n * 1000,
@@ -193,33 +190,32 @@ def print_table(document: dict[str, Any]) -> None:
     table = Table("CPU-ms an answer", *(f"{width} px" for width in rows))
     for stage in (*STAGES, *REST, "all", "pillow's decode and resize"):
         table.add_row(stage, *(f"{row.get(stage, 0):.2f}" for row in rows.values()))
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 def main() -> None:
-    """Prepare, measure, report; exit codes as in `cli`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Prepare, measure, report."""
+    parser = parser_of(__doc__)
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
     parser.add_argument("--widths", type=int, nargs="+", default=[320, 640, 1024, 1920], help="px")
     parser.add_argument("--seconds", type=float, default=10, help="of load at each width")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="for picture and figures")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
-    try:
+
+    def time_stages() -> dict[str, Any]:
         if min(arguments.widths) < 32 or arguments.seconds <= 0:
             raise InputError("widths must be 32 px or more, seconds above 0")
         with tempfile.TemporaryDirectory(prefix="flyobj-stages-") as name:
             console.print("preparing model and photos")
-            given = prepare(Path(name), arguments.run)
-            document = measure(given, arguments.widths, arguments.seconds)
-    except FlyobjError as error:
-        console.print(f"[red]error:[/] {error}")
-        sys.exit(error.exit_code)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(document, arguments.out / "stages.json")
-    print_table(document)
-    draw_picture(document, arguments.out / "stages.png")
-    print(json.dumps(document))
+            return measure(prepare(Path(name), arguments.run), arguments.widths, arguments.seconds)
+
+    def show(document: dict[str, Any]) -> None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_json(document, arguments.out / "stages.json")
+        print_table(document)
+        draw_picture(document, arguments.out / "stages.png")
+
+    run(time_stages, show)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from loadtest.closed_loop import pss_mib
 from model.network import Network, load_pretrained
 from model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from serving.server.process_tree import pss_mib
 from training.data.photos import Photo
 from training.fit.checkpoint import Running
 from training.fit.distributed import launch

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loadtest.capacity.generator import LoadResult
 from loadtest.capacity.search import Verdict
+from serving.server.latency import percentile
 
 LATE_MS, LATE_SHARE = 5.0, 0.1  # sends behind the schedule at p99: more than this, and this of the limit
 BUSY_CORES = 0.85  # of the one that the generator can use
@@ -62,11 +63,6 @@ class Figures:
         return sum(self.faults.values()) + self.unsent
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Take the nearest rank: the smallest value that `share` of the sample don't exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
 def percentile_interval(ordered: Sequence[float], share: float) -> tuple[float, float]:
     """Take a percentile's 95 % interval, whatever the distribution.
 
@@ -103,7 +99,7 @@ def figures_of(
         for latency, fault in zip(sent.latency_s[first:], sent.fault[first:], strict=True)
         if not fault
     ]
-    lag_ms = 1000 * percentile(sorted(sent.lag_s[first:]), 0.99) if sent.lag_s[first:] else 0.0
+    lag_ms = 1000 * percentile(sent.lag_s[first:], 0.99)
     latencies = latencies_of(right)
     failed = faults.total() + unsent
     return Figures(

@@ -214,8 +214,8 @@ def find_capacity(
             how = search.run()
         except KeyboardInterrupt:
             how = EndReason.INTERRUPTED
-        except GeneratorFailed as error:
-            raise FlyobjError(str(error)) from error
+        except GeneratorFailed:
+            raise
         except FlyobjError:  # the server is asked for tokens and batches between probes
             if server.process():
                 raise

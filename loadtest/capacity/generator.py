@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.errors import FlyobjError
+
 _SPARE_S = 20  # that a load may take over its schedule and its timeout before it is given up
 
 
-class GeneratorFailed(RuntimeError):
+class GeneratorFailed(FlyobjError):
     """The load generator has ended; the message has its last words."""
 
 
@@ -27,6 +29,7 @@ class LoadResult:
         lag_s: how long after its time each was sent.
         latency_s: from the scheduled, not the real, time of sending to the checked answer.
         fault: what was wrong with the answer, or None.
+        status: of HTTP; 0 if there was no answer.
     """
 
     start: float
@@ -34,6 +37,7 @@ class LoadResult:
     lag_s: Sequence[float]
     latency_s: Sequence[float]
     fault: Sequence[str | None]
+    status: Sequence[int]
 
 
 class Generator:

@@ -54,7 +54,7 @@ class OpenLoop:
         Returns:
             `start`, the monotonic clock's time 0; for each arrival that was sent its `lag_s` behind the
             schedule, its `latency_s` from the scheduled time to the checked answer, and the `fault`, if
-            any; `cpu`, cores that this process used while it sent.
+            any, with the HTTP `status`; `cpu`, cores that this process used while it sent.
         """
         arrivals: Sequence[float] = order["arrivals"]
         load = Load(self, order, time.monotonic() + _AHEAD_S)
@@ -74,10 +74,8 @@ class OpenLoop:
         for number in load.waiting:
             load.end(number, f"no answer within {self.timeout_s:g} s")
         n = len(sent)
-        return {"start": load.start, "cpu": cpu, "lag_s": load.lag_s[:n]} | {
-            "latency_s": load.latency_s[:n],
-            "fault": load.fault[:n],
-        }
+        lists = ("lag_s", "latency_s", "fault", "status")
+        return {"start": load.start, "cpu": cpu, **{name: getattr(load, name)[:n] for name in lists}}
 
 
 class Load:
@@ -92,6 +90,7 @@ class Load:
         n = len(self.arrivals)
         self.lag_s, self.latency_s = [0.0] * n, [0.0] * n
         self.fault: list[str | None] = [None] * n
+        self.status = [0] * n
 
     def ask(self, number: int) -> None:
         """Send the photo of one arrival and check the answer."""
@@ -99,7 +98,8 @@ class Load:
         self.lag_s[number] = time.monotonic() - self.start - self.arrivals[number]
         try:
             response = self.loop.client.request("POST", self.loop.path, photo, self.headers)
-            fault = what_is_wrong(response.status_code, response.read().decode(), self.loop.classes)
+            status, content = response.status_code, response.read().decode()
+            self.status[number], fault = status, what_is_wrong(status, content, self.loop.classes)
         except (OSError, HTTPParseError, ValueError) as error:
             fault = type(error).__name__
         self.waiting.discard(number)

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from loadtest.capacity.search import Knee, Verdict
 from loadtest.capacity.watch import PARTS, Sample
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import exact_keys, read_json, write_json
+from serving.server.process_tree import processor
 
 FIGURES, PAGE, PROBES, SECONDS = "capacity.json", "report.html", "probes.csv", "seconds.csv"
 
@@ -110,12 +110,8 @@ class Capacity:
 
 def machine() -> dict[str, str]:
     """Describe this machine."""
-    name, path = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if path.is_file():
-        lines = (line.partition(":") for line in path.read_text().splitlines())
-        name = next((value.strip() for key, _, value in lines if key.startswith("model name")), name)
     memory = psutil.virtual_memory().total / 2**30
-    return {"machine": f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"}
+    return {"machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"}
 
 
 def check_folder(out: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from loadtest.closed_loop import cpu_s, pss_mib
 from serving.server.lifecycle import Server
+from serving.server.process_tree import cpu_s, pss_mib
 
 _EVERY_S = 1.0
 _MEMORY_EVERY = 5  # samples; adding up the pages of some gigabytes costs some milliseconds

@@ -5,7 +5,6 @@ answer (`loadtest.closed_loop`), the search is `loadtest.tune.search`.
 """
 
 import math
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 
 import psutil
 
-from loadtest.closed_loop import Endpoint, ExpectedAnswer, cpu_s, expected_answer, put_load
+from loadtest.closed_loop import Endpoint, ExpectedAnswer, expected_answer, put_load
 from loadtest.photos import Photos
 from loadtest.tune.search import Duel, Goal, Measured, Rung, Settings, candidates, duel, search, space
 from loadtest.tune.trial_server import TrialServer, trial_server
 from model.errors import FlyobjError, InputError
 from serving.archive.build import MODEL_NAME
 from serving.archive.model_config import Value
+from serving.server.process_tree import cpu_s, processor
 
 WARM_UP_S = 0.5
 _UNCOUNTED = 2  # first loads: Java is slower in its first seconds, and that would be the defaults'
@@ -220,12 +220,3 @@ def as_document(tuned: Tuned) -> dict[str, Any]:
 def _figures(load: Measured) -> dict[str, Any]:
     """A load without answers has null for its times: JSON knows no infinity."""
     return {key: None if value == math.inf else value for key, value in asdict(load).items()}
-
-
-def processor() -> str:
-    """Name the processor, as Linux does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

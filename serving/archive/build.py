@@ -23,12 +23,12 @@ import yaml
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.golden import Golden, read_golden
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
 
 MODEL_NAME = "flying_objects"
-ROOT = Path(__file__).resolve().parents[2]
 _VERSION = re.compile(r"\d+(\.\d+){0,3}")
 _SHIPPED = ("model", "handler")
 
@@ -113,13 +113,13 @@ def _run_archiver(source: Path, bundle: "Bundle", version: str, staged: Path) ->
     shutil.copytree(source, staged / "bundle")
     for package in _SHIPPED:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, staged / package, ignore=ignored)
+        shutil.copytree(stock_file(package), staged / package, ignore=ignored)
     write_json(dict(enumerate(bundle.spec.classes)), staged / "index_to_name.json")
     scratch.mkdir()
     command = [str(Path(sys.executable).with_name("torch-model-archiver"))]
     command += ["--model-name", MODEL_NAME, "--version", version, "--export-path", str(work)]
-    command += ["--handler", str(ROOT / "handler" / "flyobj_handler.py")]
-    command += ["--config-file", str(ROOT / "handler" / "model-config.yaml")]
+    command += ["--handler", str(stock_file("handler/flyobj_handler.py"))]
+    command += ["--config-file", str(stock_file("handler/model-config.yaml"))]
     command += ["--extra-files", str(staged)]
     # It works in one temporary folder a model name: give it a place of its own.
     environment = {**os.environ, "TMPDIR": str(scratch)}

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError, InputError, missing_library
 
 SCHEME = "s3://"
 # As S3 names them, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; a HEAD request
@@ -62,7 +62,7 @@ def connect(place: Place, what: str) -> Iterator[Any]:
         import boto3
         from botocore import exceptions as aws
     except ImportError as error:
-        raise InputError("s3:// needs boto3: pip install 'flying-objects[s3]'") from error
+        raise missing_library("s3://", "boto3", error) from error
     try:
         with closing(_client(boto3)) as client:
             yield client

@@ -15,6 +15,7 @@ from typing import Any
 
 from model.errors import InputError
 from serving.fleet import nginx
+from serving.server.latency import percentile
 
 DEFAULT_LISTEN = 8090
 _LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
@@ -124,6 +125,5 @@ def _log(proxy: Path) -> Iterator[dict[str, Any]]:
 
 
 def _side(lines: list[dict[str, Any]]) -> Side:
-    times = sorted(line["seconds"] for line in lines)
-    p99 = times[round(0.99 * (len(times) - 1))] if times else 0.0
+    p99 = percentile((line["seconds"] for line in lines), 0.99)
     return Side(len(lines), sum(line["status"] >= 500 for line in lines), p99)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError
-from serving.archive.build import ROOT
+from serving.stock import stock_file
 
 
 def install(proxy: Path, stock: str, changes: dict[str, str]) -> None:
@@ -19,7 +19,7 @@ def install(proxy: Path, stock: str, changes: dict[str, str]) -> None:
     (proxy / "logs").mkdir(parents=True, exist_ok=True)
     if (proxy / "nginx.conf").exists():  # a certificate, other limits
         return
-    text = (ROOT / "deploy" / "nginx" / stock).read_text(encoding="utf-8")
+    text = stock_file(f"deploy/nginx/{stock}").read_text(encoding="utf-8")
     for old, new in changes.items():
         text = text.replace(old, new)
     (proxy / "nginx.conf").write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from model.errors import InputError
+from model.errors import InputError, missing_library
 from serving.page.backend import Backend
 from serving.server.ports import require_free
 
@@ -41,9 +41,7 @@ def open_page(home: Path, port: int) -> Iterator[str]:
 
             from serving.page.layout import Page
         except ImportError as error:
-            raise InputError(
-                f"the page needs Gradio ({error}); install it with `pip install -e '.[page]'`"
-            ) from error
+            raise missing_library("the page", "gradio", error) from error
         with closing(Backend(home)) as backend:
             page = Page(backend, Path(folder) / "examples").build()
             style = files("serving.page").joinpath("page.css").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@
     }
 
 People may edit it and keep it in git: `flyobj models diff` shows what that would change on the server,
-`apply` and a restart do it. What isn't given (`workers`, `batch_size`, `max_batch_delay_ms`,
-`previous`) is as the archive has it, or unknown. It is replaced in one step, and only by who holds
-the lock beside it; a lock dies with the process that holds it.
+`apply` and a restart do it. What isn't given (`batch_size`, `max_batch_delay_ms`, `previous`) is as the
+archive has it, or unknown; `workers` are then one a core, within the memory (`default_workers`). It is
+replaced in one step, and only by whoever holds the lock beside it; a lock dies with its process.
 """
 
 import fcntl
@@ -41,12 +41,12 @@ _LIMITS = {"workers": 256, "batch_size": 1024, "max_batch_delay_ms": 60_000}
 
 @dataclass(frozen=True)
 class DeployedVersion:
-    """One version. None stands for what the archive's `model-config.yaml` says.
+    """One version. None stands for what the archive's `model-config.yaml` says, but for workers.
 
     Attributes:
         archive: file name in the model store.
         sha256: of the archive.
-        workers: processes.
+        workers: processes; None for the rule of `default_workers`.
         batch_size: requests that go through the network together, at most.
         max_batch_delay_ms: that the first of them waits for more.
     """

@@ -52,7 +52,7 @@ def deploy(
     Args:
         client: of the server.
         path: the archive; it is copied into the model store if it lies elsewhere.
-        workers: processes; None for what the archive says.
+        workers: processes; None for the rule of `default_workers`.
         wait_s: for another operation to end.
     """
     store = Path(client.server.model_store)

@@ -14,6 +14,7 @@ from model.errors import FlyobjError
 from model.golden import difference
 from serving.archive.build import Archive
 from serving.rollout.archive_variant import archive_to_register
+from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import DeployedVersion
 from serving.rollout.quiesce import hold_workers
 from serving.server.client import Client, ServerError
@@ -30,8 +31,9 @@ def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Ver
     client.register(archive_to_register(archive, deployed, scratch_folder(Path(home)) if home else None))
     try:
         version = wait_ready(client, archive.version)
-        if deployed.workers and deployed.workers != version.workers:
-            version = set_workers(client, archive.version, deployed.workers)
+        workers = deployed.workers or workers_for(client.server)
+        if workers and workers != version.workers:
+            version = set_workers(client, archive.version, workers)
         check_golden(client, archive)
     except BaseException:  # Ctrl-C too leaves no version behind
         with contextlib.suppress(ServerError):

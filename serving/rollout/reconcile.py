@@ -7,6 +7,7 @@ from typing import Literal
 
 from model.errors import FlyobjError, InputError
 from serving.archive.build import Archive, read_archive
+from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
     DeployedVersion,
@@ -90,7 +91,8 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
     there = {v.version: v for v in list_versions(client)}
     # The default first: TorchServe gives requests that name no version to the first one it gets.
     for name, deployed in sorted(deployment.versions.items(), key=lambda v: v[0] != deployment.default):
-        wanted = f"{deployed.workers} workers" if deployed.workers else "the archive's workers"
+        workers = deployed.workers or workers_for(client.server)
+        wanted = f"{workers} workers" if workers else "the archive's workers"
         found = there.get(name)
         if found is None:
             yield Change("register", name, "absent", wanted)
@@ -139,7 +141,8 @@ def _do(
     if deployed and change.action in ("register", "restart"):
         bring_up(client, archives[name], deployed)
     if deployed and change.action == "scale":
-        set_workers(client, name, deployed.workers or archives[name].workers, timeout_s)
+        workers = deployed.workers or workers_for(client.server) or archives[name].workers
+        set_workers(client, name, workers, timeout_s)
     if change.action == "set default":
         found = find_version(client, name)
         if found is None or not found.ready:

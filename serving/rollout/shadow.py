@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from model.errors import FlyobjError, InputError, PhotoError
 from serving.server.client import Client
+from serving.server.latency import percentile
 from serving.server.versions import find_version
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
@@ -161,9 +162,7 @@ def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float],
 
 
 def _times(took_ms: list[float]) -> Times:
-    ordered = sorted(took_ms)
-    middle, last = (ordered[round(q * (len(ordered) - 1))] for q in (0.5, 0.99))
-    return Times(round(middle, 2), round(last, 2))
+    return Times(*(round(percentile(took_ms, share), 2) for share in (0.5, 0.99)))
 
 
 def _thumbnail(path: Path) -> str | None:

@@ -3,7 +3,7 @@
 A server has a home folder, which holds everything it writes:
 
     server.json        pid, ports and model store, while it runs
-    config.properties  the checkout's configuration with this server's ports
+    config.properties  the product's configuration with this server's ports
     key_file.json      TorchServe's tokens (mode 0600)
     logs/              server.log, workers.log, console.log
 """
@@ -24,8 +24,9 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
-from serving.archive.build import ROOT
 from serving.server.ports import require_free
+from serving.server.process_tree import end, pss_mib
+from serving.stock import stock_file
 
 DEFAULT_HOME = Path("runs/server")
 _START_TIMEOUT_S = 60
@@ -106,7 +107,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         home: folder of its pid, tokens and logs.
         port: the first of five.
         store: folder of the archives; the server only reads it.
-        config: settings; the checkout's `config.properties` by default. Addresses and ports in it don't
+        config: settings; our `config.properties` by default. Addresses and ports in it don't
             count.
         tokens: whether calls need one; without, whoever reaches the ports may do anything.
 
@@ -121,7 +122,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         )
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
-    config = config or ROOT / "config.properties"
+    config = config or stock_file("config.properties")
     if not config.is_file():
         raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
@@ -153,14 +154,8 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
 def stop(home: Path) -> bool:
     """End the server of this home and its workers by their pids; False if none ran."""
     server = find(home)
-    if server:
-        process = server.process()
-        family = _family(process) if process else []
-        for member in family[:1]:
-            member.terminate()  # Java ends its workers itself
-        _, left = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S)
-        for member in left:
-            member.kill()
+    if server and (process := server.process()):
+        end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
     shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
@@ -170,17 +165,7 @@ def stop(home: Path) -> bool:
 def memory_mib(server: Server) -> dict[str, float]:
     """Proportional set size of Java and of each worker process, MiB."""
     process = server.process()
-    return {
-        f"{member.name()} {member.pid}": member.memory_full_info().pss / 2**20
-        for member in (_family(process) if process else [])
-    }
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return [process]
+    return pss_mib(process) if process else {}
 
 
 def _launch(home: Path, port: int, store: Path, settings: Path, tokens: bool) -> psutil.Process:
@@ -232,7 +217,7 @@ def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         "metrics_address": f"http://127.0.0.1:{port + 2}",
         "grpc_inference_port": f"{port + 3}",
         "grpc_management_port": f"{port + 4}",
-        "metrics_config": str(ROOT / "handler" / "metrics.yaml"),
+        "metrics_config": str(stock_file("handler/metrics.yaml")),
         "disable_token_authorization": str(not tokens).lower(),
     }
     for line in settings.read_text(encoding="utf-8").splitlines():

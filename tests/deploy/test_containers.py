@@ -20,9 +20,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from serving.archive.build import ROOT, sha256
+from serving.archive.build import sha256
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server import lifecycle
+from serving.stock import ROOT
 
 if TYPE_CHECKING:
     from tests.conftest import Home

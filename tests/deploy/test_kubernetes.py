@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.archive.build import ROOT
+from serving.stock import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 RELEASES = ("1.33", "1.37")  # native sidecars and preStop sleep are on by default from 1.33 on

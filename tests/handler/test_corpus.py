@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reliability.corpus import Case, good_cases
-from benchmarks.reliability.fuzz import Judge, Tally, random_cases, run_cases, workers
+from benchmarks.reliability.fuzz import FuzzTally, Judge, random_cases, run_cases, workers
 from benchmarks.reliability.hostile import hostile_cases, truncations
 from model.image import RGB, decode_photo
 
@@ -34,7 +34,7 @@ def judge(server: "Home", run: Path, photo: RGB) -> Judge:
 def test_every_kind_gets_the_answer_it_should(server: "Home", judge: Judge, photo: RGB) -> None:
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]
     random.Random(0).shuffle(cases)
-    tally = Tally()
+    tally = FuzzTally()
     with server.client() as client:
         before = workers(client)
         run_cases(judge, cases, tally, CLIENTS)
@@ -44,7 +44,7 @@ def test_every_kind_gets_the_answer_it_should(server: "Home", judge: Judge, phot
 
 
 def test_random_changes_hurt_nobody(server: "Home", judge: Judge, photo: RGB) -> None:
-    tally = Tally()
+    tally = FuzzTally()
     with server.client() as client:
         before = workers(client)
         run_cases(judge, random_cases(judge, photo, 1000, seed=1), tally, CLIENTS)

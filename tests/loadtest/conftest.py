@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from serving.archive import build as archive
+from serving.stock import stock_file
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtest" / "locustfile.py"
 Ended = subprocess.CompletedProcess[str]
@@ -82,13 +83,13 @@ def slow_archive(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def build(version: str, seconds: float) -> Path:
         root = tmp_path / "checkout"
         for package in ("model", "handler"):
-            shutil.copytree(archive.ROOT / package, root / package)
+            shutil.copytree(stock_file(package), root / package)
         handler = root / "handler" / "flyobj_handler.py"
         code, begin = handler.read_text(), "        started = time.perf_counter()\n"
         assert code.count(begin) == 1
         handler.write_text(code.replace(begin, f"{begin}        time.sleep({seconds})\n"))
         with monkeypatch.context() as patch:
-            patch.setattr(archive, "ROOT", root)
+            patch.setattr(archive, "stock_file", lambda name: root / name)
             return archive.build_archive(run, version, tmp_path / "slow", "torch")
 
     return build

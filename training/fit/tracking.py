@@ -13,7 +13,7 @@ from typing import Any
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.errors import InputError
+from model.errors import missing_library
 from training.fit.checkpoint import Epoch
 from training.fit.schedule import Stage
 
@@ -105,10 +105,7 @@ def _wandb(run: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise InputError(
-            "logger 'wandb' needs Weights & Biases: pip install 'flying-objects[wandb]', or give "
-            "--logger tensorboard"
-        ) from error
+        raise missing_library("logger 'wandb'", "wandb", error) from error
     folder = run / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb-id"

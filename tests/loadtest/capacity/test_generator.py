@@ -80,6 +80,7 @@ def test_answers_are_checked() -> None:
         refused = generator.send([0], "another", 10)
     assert sent.fault == ["classes ['a', 'c'] instead of ['a', 'b']"] * 2
     assert refused.fault == ["status 400"]
+    assert (sent.status, refused.status) == ([200, 200], [400])
 
 
 def test_it_breaks_off_when_too_many_fail() -> None:

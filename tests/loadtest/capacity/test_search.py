@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtest.capacity.figures import percentile
 from loadtest.capacity.schedule import poisson
 from loadtest.capacity.search import Knee, Outcome, Step, Verdict, knee_of, next_step
+from serving.server.latency import percentile
 
 HELD, BROKE, LATE, DISTURBED = Verdict
 

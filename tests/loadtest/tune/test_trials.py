@@ -12,8 +12,8 @@ from loadtest.tune.page import render, write_report
 from loadtest.tune.search import Duel, Goal, Measured, Rung, Settings
 from loadtest.tune.trials import Plan, Tuned, as_config, as_document, from_config
 from model.errors import InputError
-from serving.archive.build import ROOT
 from serving.archive.model_config import read_settings
+from serving.stock import ROOT
 
 OURS = ROOT / "handler" / "model-config.yaml"
 DEFAULTS = from_config(read_settings(OURS), "ours")

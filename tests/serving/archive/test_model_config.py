@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from model.errors import InputError
-from serving.archive.build import ROOT
 from serving.archive.model_config import apply_changes, read_settings, write_settings
+from serving.stock import ROOT
 
 OURS = ROOT / "handler" / "model-config.yaml"
 

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from model.errors import InputError
-from serving.fleet import canary, nginx
+from serving.fleet import canary
+from serving.stock import stock_file
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
@@ -117,7 +118,7 @@ def test_a_canary_that_fails_is_switched_off(
 def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
     """As it stands in the repository, with the default ports."""
     canary.start(tmp_path, 8080, "2.0", 5, canary.DEFAULT_LISTEN)
-    stock = nginx.ROOT / "deploy" / "nginx" / "nginx.conf"
+    stock = stock_file("deploy/nginx/nginx.conf")
     assert (tmp_path / "nginx.conf").read_text() == stock.read_text()
     (tmp_path / "nginx.conf").write_text(stock.read_text() + "# mine\n")
     canary.start(tmp_path, 8080, "2.0", 10, canary.DEFAULT_LISTEN)

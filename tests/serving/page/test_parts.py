@@ -169,7 +169,7 @@ def test_without_gradio_the_remedy_is_named(
     (tmp_path / "gradio.py").write_text("raise ImportError(\"No module named 'gradio'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     said = flyobj("page", "--port", free_port, code=2).stderr
-    assert "pip install -e '.[page]'" in said
+    assert "the page needs gradio (No module named 'gradio'): pip install gradio" in said
 
 
 def test_a_port_that_is_taken(flyobj: "FlyObj", server: "Home") -> None:

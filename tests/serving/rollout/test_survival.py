@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.overload import flood
+from loadtest.capacity.generator import Generator
+from loadtest.capacity.schedule import poisson
+from loadtest.closed_loop import endpoint_of
 from serving.rollout import health
 from serving.rollout.operations import deploy, promote, retire, rollback, scale
 from serving.rollout.quiesce import hold_workers
@@ -146,15 +148,18 @@ def test_overload_is_refused_at_once_and_what_is_accepted_is_answered(
     client: Client, photos: list[bytes]
 ) -> None:
     """While the workers hold still the queue takes what it can; model-config.yaml allows 200."""
-    with ThreadPoolExecutor(1) as pool:
+    endpoint, arrivals = endpoint_of(client), poisson(200, 1.3, seed=1)  # 260 requests
+    with (
+        Generator(endpoint.port, endpoint.path, [photos[0]], [], 60) as generator,
+        ThreadPoolExecutor(1) as pool,
+    ):
         with hold_workers(client, "1.0", 30):
-            flooded = pool.submit(flood, client, photos[0], 200, 1.3)  # 260 requests
+            flooded = pool.submit(generator.send, arrivals, client.token("inference"), len(arrivals))
             until = time.monotonic() + 8
             while sum(v.waiting for v in list_versions(client)) < 200:
                 assert time.monotonic() < until
                 time.sleep(0.02)
-        answers = flooded.result(120).answers
-    statuses = Counter(answer.status for answer in answers)
+        statuses = Counter(flooded.result(120).status)
     assert set(statuses) == {200, 503}
     assert sum(statuses.values()) == 260
     assert statuses[200] >= 200

@@ -17,6 +17,7 @@ import pytest
 from model.errors import InputError
 from serving.server import lifecycle
 from serving.server.lifecycle import Server
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -97,10 +98,10 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
-    theirs = (lifecycle.ROOT / "config.properties").read_text().splitlines()
+    theirs = (stock_file("config.properties")).read_text().splitlines()
     pairs = [
         line.split("=", 1)
-        for line in lifecycle._configuration(9000, lifecycle.ROOT / "config.properties", tokens=True)
+        for line in lifecycle._configuration(9000, stock_file("config.properties"), tokens=True)
         if "=" in line
     ]
     settings = dict(pairs)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from serving.server import lifecycle
+from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -131,7 +132,7 @@ def test_a_request_over_the_limit_is_refused(server: "Home") -> None:
 
 
 def setting(key: str) -> str:
-    lines = (lifecycle.ROOT / "config.properties").read_text().splitlines()
+    lines = (stock_file("config.properties")).read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith(f"{key}="))
 
 

@@ -1,0 +1,66 @@
+"""How far long work is: bars for a terminal, and lines that say what was done.
+
+Both go to rich's one console, which the command line points at standard error. A bar is drawn on a
+terminal only, so what is piped, logged or tested stays as it is.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import rich
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+Item = TypeVar("Item")
+
+
+class Advance(Protocol):
+    """Moves a bar on, and changes its words."""
+
+    def __call__(self, by: float = 1, what: str | None = None) -> None:
+        """`by` is in the bar's own unit."""
+
+
+def say(line: str) -> None:
+    """Print a line for people."""
+    rich.get_console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items, and show how many are done; `total` is for those that have no length."""
+    if not rich.get_console().is_terminal:
+        yield from items
+        return
+    total = len(items) if total is None and isinstance(items, Collection) else total
+    with _bar("items") as bar:
+        yield from bar.track(items, total, description=what)
+
+
+@contextmanager
+def progress(what: str, total: float | None = None, unit: str = "items") -> Iterator[Advance]:
+    """Show work that advances in steps of its own; without `total`, only that it goes on.
+
+    `unit` is "items" or "bytes".
+    """
+    with _bar(unit) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(by: float = 1, what: str | None = None) -> None:
+            bar.update(task, advance=by, description=what)
+
+        yield advance
+
+
+def _bar(unit: str) -> Progress:
+    console = rich.get_console()
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount)
+    disable = console.quiet or not console.is_terminal
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=disable)
