@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from rich.progress import track
 
 from model.errors import InputError
 from model.image import RGB, decode_photo
