@@ -86,6 +86,7 @@ class Demo:
             per_class: photos to draw for each class; None to take what is in `data`.
             training: options of `flyobj train`.
         """
+        from serving.server import lifecycle
 
         self._clear(drawn=bool(per_class))
         if per_class:
@@ -119,6 +120,7 @@ class Demo:
         Raises:
             InputError: there is more in the folder than a demo makes.
         """
+        from serving.server import lifecycle
 
         self.out.mkdir(parents=True, exist_ok=True)
         files = [path for path in self.out.iterdir() if not path.match("load_*.csv")]
@@ -139,6 +141,7 @@ class Demo:
 
     def _serve(self, archive: Path) -> None:
         """Start TorchServe on free ports and deploy the first version."""
+        from serving.server.ports import free_port
 
         started, port = time.monotonic(), free_port()
         options = ["--port", port, "--model-store", self.store, "--home", self.home]
@@ -158,6 +161,8 @@ class Demo:
 
     def _form_batches(self) -> None:
         """Send many requests at once and read from the server's metrics how they were batched."""
+        from serving.server import lifecycle
+        from serving.server.client import Client
 
         photo = Path(self.summary["predictions"][0]["photo"]).read_bytes()
         with Client(lifecycle.require(self.home)) as client, ThreadPoolExecutor(16) as pool:
@@ -169,6 +174,7 @@ class Demo:
 
     def _roll_out(self, archive: Path) -> None:
         """Deploy the second version beside the first and make it the default."""
+        from serving.server import lifecycle
 
         self._flyobj("models", "deploy", archive, "--home", self.home)
         self._flyobj("models", "promote", "2.0", "--home", self.home, as_json=False)
