@@ -103,7 +103,7 @@ def bound(environment: Any) -> None:
 
 @events.quitting.add_listener
 def judge(environment: Any, **_: Any) -> None:
-    """Hold the run against the thresholds; the master does it for its workers."""
+    """Compare the run with the thresholds; the master does it for its workers."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         return
@@ -138,7 +138,7 @@ class StagesShape(LoadTestShape):
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Any) -> None:
-        """Follow `shape`; `options` are Locust's, read anew each second."""
+        """Follow `shape`; `options` are Locust's, read again each second."""
         super().__init__()
         self._shape, self._options = shape, options
 

@@ -43,7 +43,7 @@ from serving.archive.layout import CONFIG, MANIFEST, unpack
 Work = Callable[[Sequence[bytes]], Any]
 
 
-def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
+def without_checks(predictor: Predictor, preprocessing: Preprocessing) -> Work:
     """Do the least that gives an answer."""
 
     def work(photos: Sequence[bytes]) -> Any:
@@ -53,7 +53,7 @@ def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
     return work
 
 
-def handled(folder: Path, metrics: bool, in_form: bool = False) -> Work:
+def through_handler(folder: Path, metrics: bool, in_form: bool = False) -> Work:
     """Answer through the handler, from what TorchServe's worker receives."""
     manifest = json.loads((folder / MANIFEST).read_text())
     config = yaml.safe_load((folder / CONFIG).read_text())
@@ -121,10 +121,10 @@ def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> 
         predictor.check(bundle.golden)
         self_check_s = time.process_time() - started
         ways = {
-            "bare": bare(predictor, bundle.spec.preprocessing),
-            "checked": handled(folder, metrics=False),
-            "full": handled(folder, metrics=True),
-            "form": handled(folder, metrics=True, in_form=True),
+            "bare": without_checks(predictor, bundle.spec.preprocessing),
+            "checked": through_handler(folder, metrics=False),
+            "full": through_handler(folder, metrics=True),
+            "form": through_handler(folder, metrics=True, in_form=True),
         }
         figures = measure(ways, photos, rounds, batch)
     least = figures["bare"]["cpu_ms"]

@@ -15,7 +15,7 @@ from torchvision.models import mobilenet_v2
 
 from benchmarks.reliability.corpus import encode
 from benchmarks.speed.peer_apps.classify import classifier
-from benchmarks.speed.peers import Site
+from benchmarks.speed.peers import WORKERS, Site
 from loadtest.closed_loop import ExpectedAnswer, expected_answer
 from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
@@ -88,7 +88,7 @@ def prepare(folder: Path, run: Path | None) -> Site:
     store, model = folder / "store", folder / "model"
     archive = build_archive(run, "1.0", store)
     unpack(archive, model)
-    record = DeployedVersion(archive.name, sha256(archive))
+    record = DeployedVersion(archive.name, sha256(archive), workers=WORKERS)
     write_deployment(Deployment().with_version("1.0", record), store)
     torch.manual_seed(0)
     network = mobilenet_v2()

@@ -13,8 +13,8 @@
 People may edit it and keep it in git: `flyobj models diff` shows what that would change on the server,
 `apply` and a restart do it. What isn't given (`batch_size`, `max_batch_delay_ms`, `previous`) is as the
 archive has it, or unknown; `workers` are then one a core, within the memory (`default_workers`), and
-`model` is the default name. The file is
-replaced in one step, and only by whoever holds the lock beside it; a lock dies with its process.
+`model` is the default name. It is replaced in one step, and only by whoever holds the lock beside it,
+which dies with its process.
 """
 
 import fcntl

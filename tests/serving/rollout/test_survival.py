@@ -36,7 +36,7 @@ def home(new_home: Callable[[str], "Home"], archive_path: Path) -> "Home":
     home = new_home("survival")
     home.start()
     with home.client() as client:
-        deploy(client, archive_path)
+        deploy(client, archive_path, workers=2)
     return home
 
 
