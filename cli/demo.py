@@ -33,7 +33,7 @@ from serving.server.client import Client
 from serving.server.ports import free_port
 
 PER_CLASS = 600
-RATE = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
+LR = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
 LOAD_USERS, LOAD_S = 8, 20
 BURST = 64  # requests at once, to see batches form
 BIN = Path(sys.executable).parent
@@ -97,7 +97,7 @@ class Demo:
         a = self.arguments
         options = ["--weights", a.weights, "--size", a.size, "--epochs", a.epochs, "--batch-size", 16]
         if a.weights != "none":
-            options += ["--rate", RATE]
+            options += ["--lr", LR]
         self.flyobj("train", self.data, "--out", self.run_folder, *options)
 
     def archive(self, version: str) -> Path:
