@@ -173,7 +173,7 @@ def range_tests(stages: Sequence[StageRow]) -> Figure:
     for axes, stage in zip(panels, stages, strict=False):
         rates, losses = np.array(stage.range_test).T
         axes.plot(rates, losses, color=BLUE)
-        chosen = stage.facts.get("rate")
+        chosen = stage.facts.get("lr")
         if chosen:
             axes.axvline(chosen, color=GREEN, lw=1.4, ls=DASHED)
             note = {"ha": "left", "va": "top", "fontsize": 8.5, "color": GREEN}

@@ -29,10 +29,10 @@ class Column:
 
 COLUMNS = (
     Column("why", "why", str, "text"),
-    Column("blocks open", "open_blocks", str),
+    Column("trainable blocks", "trainable_blocks", str),
     Column("pixels", "size", str),
-    Column("rate", "rate", lambda v: f"{v:.2g}"),
-    Column("chosen by", "rate_from", str, "word"),
+    Column("learning rate", "lr", lambda v: f"{v:.2g}"),
+    Column("chosen by", "lr_from", str, "word"),
     Column("epochs", "epochs", str),
     Column("best epoch", "best_epoch", lambda v: str(v + 1)),
     Column("validation accuracy", "val_accuracy", lambda v: f"{v:.3f}"),
