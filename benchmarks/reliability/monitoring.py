@@ -27,7 +27,6 @@ from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.small_run import add_run, small_run
-from benchmarks.served import serve_archive
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
 from report import charts as kit
@@ -35,6 +34,7 @@ from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.server.temporary import temporary_server
 from serving.stock import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -186,7 +186,8 @@ def main() -> None:
             trained = arguments.run or small_run(folder)
             photo = read_bundle(trained / "bundle").golden[0].photo
             archive = build_archive(trained, "1.0", folder)
-            with serve_archive(archive, folder) as client:
+            with temporary_server(folder) as (_, client):
+                deploy(client, archive)
                 target = client.server.metrics.removeprefix("http://")
                 with prometheus(folder, [target], free_port()) as metrics:
                     seconds = load(client, photo, archive, folder, arguments.seconds)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from model.errors import InputError
 from model.image import RGB, decode_photo
 from model.preprocessing import Preprocessing
 from report.charts import panels, save_png
+from report.progress import track
 from training.data.photos import Photo, Split, read_split
 from training.fit.transforms import before_crop, test_transform, train_transform
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from model.photo_files import SPLITS
 from report.html import write_html
 from report.pictures import thumbnail
-from training.data.manifest import SPLITS, Reason, Row
+from training.data.manifest import Reason, Row
 from training.data.prepare.charts import charts_of
 from training.data.prepare.summary import Summary
 
