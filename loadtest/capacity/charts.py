@@ -30,7 +30,7 @@ def charts_of(capacity: Capacity) -> list[Chart]:
 def latencies(capacity: Capacity) -> Figure:
     """Percentiles by rate; hollow where the rate broke. The band is the p99's 95 % interval."""
     figure, (axes,) = kit.panels((9, 4.3))
-    probes = [p for _, p in sorted(by_rate(capacity).items()) if p.figures.latencies]
+    probes = [p for p in by_rate(capacity).values() if p.figures.latencies]
     for name, colour in (("p50", kit.PALE), ("p95", kit.BLUE), ("p99", kit.RED)):
         _percentile(axes, probes, name, colour, name)
     found = [(p.rate, p.figures.latencies.p99_95) for p in probes if p.figures.latencies]
@@ -75,7 +75,7 @@ def course(capacity: Capacity) -> Figure:
 def batches(capacity: Capacity) -> Figure:
     """Shares of the requests by the size of the batch that they went in."""
     figure, (axes,) = kit.panels((5.6, 3.7))
-    probes = [p for _, p in sorted(by_rate(capacity).items()) if p.batches]
+    probes = [p for p in by_rate(capacity).values() if p.batches]
     parts = {name: [_share(p, *sizes) for p in probes] for name, sizes in _SIZES.items()}
     parts = {name: shares for name, shares in parts.items() if any(shares)}
     kit.stack_bars(axes, [f"{p.rate:g}/s" for p in probes], parts, _SHADES[: len(parts)])
@@ -90,7 +90,7 @@ def batches(capacity: Capacity) -> Figure:
 def cpu(capacity: Capacity) -> Figure:
     """CPU-milliseconds an answer, split by the cores that Java and the workers used."""
     figure, (axes,) = kit.panels((5.6, 3.7))
-    probes = [p for _, p in sorted(by_rate(capacity).items()) if p.cpu_ms]
+    probes = [p for p in by_rate(capacity).values() if p.cpu_ms]
     total = np.array([p.cpu_ms for p in probes])
     java = total * [p.cores["java"] / (p.cores["java"] + p.cores["workers"]) for p in probes]
     parts = {"workers": total - java, "Java": java}
@@ -107,7 +107,7 @@ def compare_latencies(before: Capacity, after: Capacity, worse: Sequence[float])
     figure, (axes,) = kit.panels((9, 4.3))
     higher = "after" if (after.knee.rate or 0) >= (before.knee.rate or 0) else "before"
     for capacity, colour, name in ((before, kit.GREY, "before"), (after, kit.BLUE, "after")):
-        probes = [p for _, p in sorted(by_rate(capacity).items()) if p.figures.latencies]
+        probes = [p for p in by_rate(capacity).values() if p.figures.latencies]
         _percentile(axes, probes, "p99", colour, f"{name}, p99")
         _percentile(axes, probes, "p50", colour, f"{name}, p50", faint=True)
         if rate := capacity.knee.rate:

@@ -94,7 +94,7 @@ def reliability(result: Evaluation) -> Figure:
     bins = [b for b in result.reliability.bins if b.photos]
     middle, width = [(b.low + b.high) / 2 for b in bins], 0.92 / len(result.reliability.bins)
     accuracy = [b.accuracy for b in bins]
-    above.plot((0, 1), (0, 1), color=kit.GREY, lw=1.2, ls=kit.DASHED, label="as good as it says")
+    above.plot((0, 1), (0, 1), color=kit.GREY, lw=1.2, ls=kit.DASHED, label="perfect calibration")
     above.bar(middle, accuracy, width, color=kit.BLUE, alpha=0.85, label="accuracy")
     gap = [b.confidence - b.accuracy for b in bins]
     above.bar(middle, gap, width, accuracy, color=kit.RED, alpha=0.45, label="gap to confidence")
