@@ -15,7 +15,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from model.errors import FlyobjError
-from report.charts import BLUE, DASHED, GREEN, GREY, PALE, Figure, save_png
+from report.charts import BLUE, DASHED, GREEN, GREY, PALE, panels, save_png
 from training.fit.loaders import Batch
 
 LOWEST, HIGHEST = 3e-5, 1.0
@@ -85,8 +85,7 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(("lr", "loss", "smooth"))
         writer.writerows(zip(curve.lrs, curve.losses, curve.smooth, strict=True))
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels((6, 3.6))
     axes.plot(curve.lrs, curve.losses, color=PALE, label="each step")
     axes.plot(curve.lrs, curve.smooth, color=BLUE, label="smoothed")
     axes.axvline(curve.suggestion, color=GREEN, ls=DASHED, label=f"taken: {curve.suggestion:g}")
