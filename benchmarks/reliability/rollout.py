@@ -28,6 +28,7 @@ from benchmarks.reliability.small_run import add_run, small_run
 from loadtest.capacity.generator import Generator, LoadResult
 from loadtest.capacity.schedule import poisson
 from loadtest.closed_loop import endpoint_of
+from loadtest.photos import photos_to_send
 from model.bundle import read_bundle
 from model.errors import FlyobjError
 from serving.archive.build import build_archive
@@ -44,7 +45,6 @@ from serving.server.versions import list_versions
 
 CALM_S = 10  # before and after an overload
 _TIMEOUT_S = 60.0
-_PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
 
 
 class Survival(Events):
@@ -154,7 +154,7 @@ class Survival(Events):
 
     def overload(self, client: Client, seconds: float) -> dict[str, Any]:
         """Five times what can be answered."""
-        photo = large_photo()
+        photo = photos_to_send(None).files[-1]  # 1920 pixels wide: few clients are too many
         scale(client, "1.0", 1)
         before = calm_tally(client, photo)
         capacity = before.requests / CALM_S
@@ -209,20 +209,6 @@ def wait_ready_again(client: Client) -> None:
             wait_ready(client, "1.0")
             return
         time.sleep(0.5)
-
-
-def large_photo() -> bytes:
-    """Draw a photo that takes a while to decode."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    side = _PHOTO_SIDE // 64
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
-    return stream.getvalue()
 
 
 def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
