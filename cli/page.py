@@ -1,9 +1,9 @@
 """`flyobj page`: a page to try the running server's models."""
 
 import threading
+from contextlib import ExitStack, suppress
 from typing import Annotated
 
-import rich
 import typer
 
 from cli.options import Home, Json, emit
@@ -19,16 +19,11 @@ def page(
     as_json: Json = False,
 ) -> None:
     """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""
+    from report.progress import progress
     from serving.page.site import open_page
 
-    status = rich.get_console().status("opening the page")
-    status.start()
-    try:
-        with open_page(home, port) as url:
-            status.stop()
-            emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        return
-    finally:
-        status.stop()
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        with progress("opening the page"):
+            url = stack.enter_context(open_page(home, port))
+        emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+        threading.Event().wait()

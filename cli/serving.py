@@ -38,9 +38,10 @@ def archive(
     as_json: Json = False,
 ) -> None:
     """Package a run as a .mar, checked to answer as training did with each engine that it holds."""
+    from report.progress import progress
     from serving.archive.build import build_archive
 
-    with rich.get_console().status("packaging and checking"):
+    with progress("packaging and checking"):
         path = build_archive(run, version, model_store, engine, name)
     line = f"{path} answers as training did; next: flyobj models deploy {path}"
     emit({"archive": str(path), "model": name, "version": version}, as_json, line)
@@ -66,12 +67,13 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
+    from report.progress import progress
     from serving.rollout import health
     from serving.rollout.reconcile import reconcile
     from serving.server import lifecycle
     from serving.server.client import Client
 
-    with rich.get_console().status("starting TorchServe"):
+    with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
@@ -100,9 +102,10 @@ def serve(
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
     """End the server of this home, and its workers, once nobody waits for an answer."""
+    from report.progress import progress
     from serving.rollout import health
 
-    with rich.get_console().status("waiting for the last answers"):
+    with progress("waiting for the last answers"):
         ran, waiting = health.stop(home, drain)
     left = f"; {waiting} requests were still waiting after {drain:g} s" if waiting else ""
     out.print(f"stopped{left}" if ran else f"no server ran with home {home}")

@@ -1,4 +1,4 @@
-"""What `flyobj evaluate` can evaluate, told by how it is named.
+"""What `flyobj evaluate` can evaluate, recognised by its name.
 
 Here bundles, answered in `training`, meet archives and servers, answered in `serving`: the rooms don't
 know each other.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from serving.server.client import Client
     from training.evaluation.target import Target
 
-TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a server elsewhere
+TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _read_body(body: Any, kind: str, top_k: Any) -> Request:
     is_json = kind.startswith("application/json")
     if not isinstance(body, bytes | bytearray | str) or (is_json and isinstance(body, str)):
         return read_json(body)
-    content = _bytes(body)
+    content = _as_bytes(body)
     is_json = is_json or content[:100].lstrip()[:1] in (b"{", b"[")
     if content and is_json and not format_of(content):
         return read_json(parse(content))
@@ -105,13 +105,13 @@ def _read_form(row: Row, headers: Row) -> Request:
     files = {name: value for name, value in fields.items() if _part_type(headers, name)} or fields
     if not files:
         raise EmptyRequest("the form has no file, or its boundary is wrong; send -F file1=@photo.jpg")
-    _check_nothing_dropped(row, headers)
+    _require_nothing_dropped(row, headers)
     top_k = read_top_k(row.get(_TOP_K))
-    photos = tuple(Photo(name, _bytes(value), top_k) for name, value in files.items())
+    photos = tuple(Photo(name, _as_bytes(value), top_k) for name, value in files.items())
     return Request(photos, "object" if len(photos) == 1 else "list")
 
 
-def _check_nothing_dropped(row: Row, headers: Row) -> None:
+def _require_nothing_dropped(row: Row, headers: Row) -> None:
     """Refuse a form from which TorchServe dropped a photo: of fields with one name it keeps the last.
 
     It shows by the length of the body, so a file of less than about 2 KiB can go unnoticed.
@@ -119,7 +119,7 @@ def _check_nothing_dropped(row: Row, headers: Row) -> None:
     length = _header(headers, "content-length")
     if not length.isdecimal() or any(isinstance(value, dict | list) for value in row.values()):
         return
-    kept = sum(len(_bytes(value)) + _PART_BYTES for value in row.values())
+    kept = sum(len(_as_bytes(value)) + _PART_BYTES for value in row.values())
     if int(length) > kept + _FORM_BYTES:
         raise DuplicateField(
             f"the form has {length} bytes, but the fields {list(row)} account for at most {kept}: two "
@@ -140,7 +140,7 @@ def _header(headers: Row, wanted: str) -> str:
     return ""
 
 
-def _bytes(value: Any) -> bytes | bytearray:
+def _as_bytes(value: Any) -> bytes | bytearray:
     """Undo what TorchServe decoded; a part that it parsed as JSON is no photo, decoding will say so."""
     if isinstance(value, bytes | bytearray):
         return value

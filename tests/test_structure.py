@@ -65,6 +65,13 @@ def test_directions(room: str, own: set[str], never: set[str]) -> None:
         assert not found & (({*ROOMS, "tests"} - own) | never), path.relative_to(ROOT)
 
 
+@pytest.mark.parametrize(("package", "only"), [("matplotlib", "charts.py"), ("jinja2", "html.py")])
+def test_what_people_look_at_is_made_by_one_kit(package: str, only: str) -> None:
+    rewritten = {ROOT / "loadtest" / "tune" / "page.py", ROOT / "cli" / "demo_report.py"}
+    using = {path for room in ROOMS for path in files_of(room) if package in imports(path)}
+    assert using - rewritten == {ROOT / "report" / only}
+
+
 def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
     knowing = {path.name for path in files_of("serving") if "ts" in imports(path)}
     assert knowing == {"isolated_worker.py"}

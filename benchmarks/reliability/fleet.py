@@ -145,7 +145,7 @@ class Fleet(Events):
         with self.event(how, "planned", load) as row:
             load.allow(served, to[0])
             self.deployment(*to)
-            fleet.apply_to_fleet(members, self.store, balancer, DRAIN_S, say=lambda _: None)
+            fleet.apply_to_fleet(members, self.store, balancer, DRAIN_S)
             load.allow(to[0])
             wanted = sorted((name, name == to[0], 1) for name in to)
             row["as_wanted"] = self.states() == [wanted] * len(self.homes)

@@ -29,6 +29,7 @@ from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from report.charts import Figure, save_png
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
@@ -127,15 +128,9 @@ def numbers(series: Sequence[dict[str, Any]]) -> list[float]:
 
 def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
     """Draw every panel; returns how many points each query has, by panel and legend."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     found = panels()
-    figure, axes = pyplot.subplots(
-        math.ceil(len(found) / 2), 2, figsize=(13, 2.3 * len(found) / 2), layout="constrained"
-    )
+    figure = Figure((13, 2.3 * len(found) / 2), layout="constrained")
+    axes = figure.subplots(math.ceil(len(found) / 2), 2)
     points: dict[str, int] = {}
     for axis, panel in zip(axes.flat, found, strict=False):
         axis.set_title(f"{panel['title']} ({panel['fieldConfig']['defaults']['unit']})", fontsize=9)
@@ -154,11 +149,10 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
             points[f"{panel['title']}: {legend}"] = sum(len(one["values"]) for one in series)
         axis.set_ylim(bottom=0)
         axis.set_xlim(0, seconds)
-        axis.grid(alpha=0.3)
+        axis.grid()
         axis.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
+    save_png(figure, path)
     return points
 
 

@@ -20,10 +20,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -40,6 +36,7 @@ from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from report.charts import Figure, save_png
 from serving.server.process_tree import cpu_s
 
 BATCH, CLIENTS = 8, 32
@@ -170,7 +167,8 @@ def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any
 def draw_picture(document: dict[str, Any], path: Path) -> None:
     """Stack the stages, one bar a width."""
     rows = document["widths"]
-    figure, axes = plt.subplots(figsize=(9, 0.7 * len(rows) + 1.8), layout="constrained")
+    figure = Figure((9, 0.7 * len(rows) + 1.8), layout="constrained")
+    axes = figure.subplots()
     labels, left = [f"{width} px" for width in rows], np.zeros(len(rows))
     for stage in (*STAGES, *REST):
         values = np.array([row.get(stage, 0.0) for row in rows.values()])
@@ -178,10 +176,8 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
         left += values
     axes.invert_yaxis()
     axes.set_xlabel("CPU-ms an answer")
-    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+    save_png(figure, path)
 
 
 def print_table(document: dict[str, Any]) -> None:

@@ -72,7 +72,9 @@ def build_archive(
         try:
             os.link(built, target)  # fails where a rename would overwrite
         except FileExistsError as error:
-            raise InputError(f"{str(target)!r} was made by someone else meanwhile") from error
+            raise InputError(
+                f"{str(target)!r} was just made by someone else; give another --version"
+            ) from error
     return target
 
 

@@ -50,7 +50,7 @@ class IsolatedModel:
                 json.dumps({"photos": batch, "explain": explain}), file=self._process.stdin, flush=True
             )
         except BrokenPipeError as error:
-            raise self._ended() from error
+            raise self._end_error() from error
         return self._reply()
 
     def _reply(self) -> list[dict[str, Any]]:
@@ -62,11 +62,11 @@ class IsolatedModel:
         finally:
             guard.cancel()
         if not line:
-            raise self._ended()
+            raise self._end_error()
         answers: list[dict[str, Any]] = json.loads(line)
         return answers
 
-    def _ended(self) -> FlyobjError:
+    def _end_error(self) -> FlyobjError:
         self._process.wait()
         self._log.seek(0)
         lines = self._log.read().strip().splitlines() or ["no message"]

@@ -70,22 +70,22 @@ def start(proxy: Path, server_port: int, model: str, version: str, percent: floa
             f"{str(proxy / 'nginx.conf')!r} splits the traffic of another model than {model!r}; give a "
             "--proxy folder of its own, or remove that file"
         )
-    return _split(proxy, version, percent)
+    return _write_split(proxy, version, percent)
 
 
 def off(proxy: Path) -> bool:
     """Send all requests to the default version again; True if nginx runs."""
     if not (proxy / "nginx.conf").is_file():
         raise InputError(f"{str(proxy)!r} holds no nginx.conf; `flyobj canary start` writes one")
-    return _split(proxy, "", 0)
+    return _write_split(proxy, "", 0)
 
 
 def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     """Look at the last answers: the canary's, the others', and why to switch back, or None."""
     since = time.time() - limits.window_s
-    recent = [line for line in _log(proxy) if line["time"] >= since]
-    canary = _side([line for line in recent if line["canary"]])
-    others = _side([line for line in recent if not line["canary"]])
+    recent = [line for line in _read_log(proxy) if line["time"] >= since]
+    canary = _summarize([line for line in recent if line["canary"]])
+    others = _summarize([line for line in recent if not line["canary"]])
     if canary.answers < limits.least:
         return canary, others, None
     if canary.error_rate > limits.error_rate:
@@ -109,7 +109,7 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     return canary, others, None
 
 
-def _split(proxy: Path, version: str, percent: float) -> bool:
+def _write_split(proxy: Path, version: str, percent: float) -> bool:
     """Write canary.conf and let a running nginx read it."""
     share = f'    {percent:.2f}% "/{version}";\n' if 0 < percent < 100 else ""
     rest = f'"/{version}"' if percent >= 100 else '""'
@@ -117,7 +117,7 @@ def _split(proxy: Path, version: str, percent: float) -> bool:
     return nginx.write(proxy, "canary.conf", text)
 
 
-def _log(proxy: Path) -> Iterator[dict[str, Any]]:
+def _read_log(proxy: Path) -> Iterator[dict[str, Any]]:
     path = proxy / "logs" / "canary.log"
     if not path.is_file():
         return
@@ -128,6 +128,6 @@ def _log(proxy: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _side(lines: list[dict[str, Any]]) -> Side:
+def _summarize(lines: list[dict[str, Any]]) -> Side:
     p99 = percentile((line["seconds"] for line in lines), 0.99)
     return Side(len(lines), sum(line["status"] >= 500 for line in lines), p99)

@@ -1,7 +1,6 @@
-"""A stock nginx in a folder of its own: its files are written in one step, and it reads them anew.
+"""A stock nginx in a folder of its own: its files are replaced in one step, and it reloads them.
 
-An nginx that reads its files anew starts new worker processes, and lets the old ones finish what they
-have begun.
+An nginx that reloads starts new worker processes, and lets the old ones finish what they have begun.
 """
 
 import os

@@ -32,7 +32,7 @@ def archive_to_register(
         server: that is to serve it.
 
     Raises:
-        InputError: a server elsewhere can't have another configuration.
+        InputError: a remote server can't be given another configuration.
     """
     changes = {
         key: value

@@ -154,7 +154,7 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
 
     Args:
         store: the model store.
-        operation: what others are told while they wait.
+        operation: what others see while they wait.
         wait_s: how long to wait for another one.
 
     Raises:
@@ -162,7 +162,7 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
     """
     with _open_lock(store / LOCK) as file:
         until = time.monotonic() + wait_s
-        while not _take(file):
+        while not _try_lock(file):
             if time.monotonic() > until:
                 file.seek(0)
                 holder = file.read().strip() or "someone who starts just now"
@@ -198,7 +198,7 @@ def _open_lock(path: Path) -> TextIO:
         ) from error
 
 
-def _take(file: TextIO) -> bool:
+def _try_lock(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

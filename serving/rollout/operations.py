@@ -1,8 +1,8 @@
 """Changing which versions are served: deploy, promote, roll back, scale, retire.
 
 `deployment.json` says what should be served, and the server follows it. Each operation can be run again
-after it was interrupted at any point, by this rule: what can't be refused any more is written first and
-done then (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
+after it was interrupted at any point, by this rule: what can no longer be refused is written first and
+then done (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
 refused is written when it is done (deploy, retire), so that the file never names a version that
 hasn't shown that it works, and a second run begins again with what it finds on the server. Scale is
 written first and taken back if it is refused.
@@ -52,14 +52,14 @@ def deploy(
 
     Args:
         client: of the server.
-        path: the archive; it is copied into the model store if it lies elsewhere.
+        path: the archive; it is copied into the model store if it isn't there.
         workers: processes; None for the rule of `default_workers`.
         wait_s: for another operation to end.
     """
     store = Path(client.server.model_store)
     archive = read_archive(path)
     record = DeployedVersion(path.name, archive.sha256, workers)
-    with _changing(client, "deploy", archive.version, wait_s) as deployment:
+    with _operation(client, "deploy", archive.version, wait_s) as deployment:
         if deployment.versions and archive.model != deployment.model:
             raise InputError(
                 f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
@@ -77,9 +77,9 @@ def deploy(
             record = replace(known, workers=workers or known.workers)
         elif find_version(client, archive.version):
             client.unregister(archive.version)  # left by a deploy that was interrupted
-        copied = _into_store(archive, store)
+        copied = _copy_into_store(archive, store)
         try:
-            version = _ready(client, archive, record)
+            version = _make_ready(client, archive, record)
         except BaseException:
             if copied:
                 (store / path.name).unlink()
@@ -91,14 +91,14 @@ def deploy(
 
 def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
     """Make a version that is ready the default, and remember the one before."""
-    with _changing(client, "promote", version, wait_s) as deployment:
+    with _operation(client, "promote", version, wait_s) as deployment:
         _require_ready(client, deployment, version)
         _make_default(client, deployment.with_default(version))
 
 
 def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
     """Make the previous default the default again; returns its name."""
-    with _changing(client, "rollback", None, wait_s) as deployment:
+    with _operation(client, "rollback", None, wait_s) as deployment:
         if deployment.previous:
             _require_ready(client, deployment, deployment.previous)
             deployment = deployment.with_rollback()
@@ -120,9 +120,9 @@ def scale(
         WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
     """
     store = Path(client.server.model_store)
-    with _changing(client, "scale", version, wait_s) as deployment:
+    with _operation(client, "scale", version, wait_s) as deployment:
         if version not in deployment.versions:
-            raise _unknown(version, deployment)
+            raise _not_deployed(version, deployment)
         before = find_version(client, version)
         if before is None:
             raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
@@ -148,13 +148,13 @@ def retire(
     Raises:
         WorkersBusy: it is asked all the time; nothing was changed.
     """
-    with _changing(client, "retire", version, wait_s) as deployment:
+    with _operation(client, "retire", version, wait_s) as deployment:
         if version == deployment.default:
             raise InputError(
                 f"version {version} is the default; `flyobj models promote` another one first"
             )
         if version not in deployment.versions and find_version(client, version) is None:
-            raise _unknown(version, deployment)
+            raise _not_deployed(version, deployment)
         if deployment.default and client.default_version() == version:
             client.set_default(deployment.default)  # a promote was interrupted
         remove(client, version, timeout_s)
@@ -206,7 +206,7 @@ def _scale_to_none(client: Client, version: str, timeout_s: float) -> bool:
 
 
 @contextmanager
-def _changing(
+def _operation(
     client: Client, operation: str, version: str | None, wait_s: float
 ) -> Iterator[Deployment]:
     """Lock the deployment, read it, and note how the operation ends."""
@@ -216,7 +216,7 @@ def _changing(
         yield read_deployment(store)
 
 
-def _ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
+def _make_ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Make a version ready, which may be on the server already."""
     found = find_version(client, archive.version)
     if found is None:
@@ -228,7 +228,7 @@ def _ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Versi
 
 def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
     if version not in deployment.versions:
-        raise _unknown(version, deployment)
+        raise _not_deployed(version, deployment)
     found = find_version(client, version)
     if found is None or not found.is_ready:
         state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
@@ -241,15 +241,15 @@ def _make_default(client: Client, deployment: Deployment) -> None:
         client.set_default(deployment.default)
 
 
-def _unknown(version: str, deployment: Deployment) -> InputError:
+def _not_deployed(version: str, deployment: Deployment) -> InputError:
     return InputError(
         f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
         "`flyobj models deploy ARCHIVE` adds one"
     )
 
 
-def _into_store(archive: Archive, store: Path) -> bool:
-    """Copy an archive that lies elsewhere into the model store; True if that was needed."""
+def _copy_into_store(archive: Archive, store: Path) -> bool:
+    """Copy an archive into the model store; False if it is there already."""
     target = store / archive.path.name
     if target.exists():
         if sha256(target) != archive.sha256:

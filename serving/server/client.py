@@ -41,7 +41,7 @@ class TimedAnswer:
         answer: what the handler says.
         took_ms: from sending the photo to having the answer.
         worker_ms: the worker's part of it by step (`decode`, `inference`), of the whole batch that the
-            photo was in; empty for an archive of before workers said it.
+            photo was in; empty for an older archive, whose workers don't say.
     """
 
     answer: dict[str, Any]
@@ -103,7 +103,7 @@ class Client:
         """
         started = time.perf_counter()
         try:
-            response = _checked(self.post(photo, version, explain))
+            response = _require_success(self.post(photo, version, explain))
         except ServerError as error:
             if error.status == 404:
                 raise InputError(f"{error}; `flyobj models list` shows what is deployed") from error
@@ -111,7 +111,9 @@ class Client:
                 raise PhotoError(str(error)) from error
             raise
         took_ms = 1000 * (time.perf_counter() - started)
-        return TimedAnswer(response.json(), took_ms, _steps(response.headers.get("server-timing", "")))
+        return TimedAnswer(
+            response.json(), took_ms, _read_durations(response.headers.get("server-timing", ""))
+        )
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
@@ -145,7 +147,7 @@ class Client:
         """Register `archive` of the model store and return at once; its workers start after that."""
         query = {"url": archive, "model_name": self.model, "synchronous": "false"}
         management = self.server.management
-        _checked(self._send("POST", management, "/models", "management", params=query))
+        _require_success(self._send("POST", management, "/models", "management", params=query))
 
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
@@ -161,7 +163,7 @@ class Client:
 
     def batch_sizes(self) -> dict[int, int]:
         """Count the batches that were formed since the server's start, by their size."""
-        response = _checked(self._send("GET", self.server.metrics, "/metrics", "management"))
+        response = _require_success(self._send("GET", self.server.metrics, "/metrics", "management"))
         sizes: dict[int, int] = {}
         for line in response.text.splitlines():
             if found := re.match(r'flyobj_batches\{.*batch_size="(\d+)".*\} ([\d.eE+]+)', line):
@@ -171,7 +173,7 @@ class Client:
 
     def software(self) -> str:
         """Name the server's version of TorchServe."""
-        response = _checked(self._send("OPTIONS", self.server.inference, "/", "inference"))
+        response = _require_success(self._send("OPTIONS", self.server.inference, "/", "inference"))
         try:
             return str(response.json()["info"]["version"])
         except (ValueError, KeyError, TypeError) as error:
@@ -191,7 +193,9 @@ class Client:
     def _manage(self, method: str, which: str, **query: Any) -> httpx.Response:
         """Call the management API for the model, or what `which` names of it."""
         path = f"/models/{self.model}{which}"
-        return _checked(self._send(method, self.server.management, path, "management", params=query))
+        return _require_success(
+            self._send(method, self.server.management, path, "management", params=query)
+        )
 
     def _send(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
         try:
@@ -205,19 +209,19 @@ class Client:
         return response
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
+def _require_success(response: httpx.Response) -> httpx.Response:
     """Return an answer that is none of an error; raises `ServerError`."""
     if response.status_code >= 400:
-        raise ServerError(response.status_code, _message(response))
+        raise ServerError(response.status_code, _message_of(response))
     return response
 
 
-def _steps(header: str) -> dict[str, float]:
+def _read_durations(header: str) -> dict[str, float]:
     """Read the durations, ms, of a `Server-Timing` header."""
     return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
 
 
-def _message(response: httpx.Response) -> str:
+def _message_of(response: httpx.Response) -> str:
     """Take the message out of the handler's or TorchServe's error."""
     try:
         answer = response.json()

@@ -45,7 +45,7 @@ class Server:
     model_store: str
     home: str
     tokens: bool = True  # whether calls need one
-    scratch: str = ""  # its temporary folder; empty in a server.json of before
+    scratch: str = ""  # its temporary folder; empty in an older server.json
 
     @property
     def inference(self) -> str:
@@ -84,7 +84,7 @@ class Server:
 
 def find(home: Path) -> Server | None:
     """Find the server that runs with this home."""
-    server = _read(home)
+    server = _read_server(home)
     return server if server and server.process() else None
 
 
@@ -154,7 +154,7 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
 
 def stop(home: Path) -> bool:
     """End the server of this home and its workers by their pids; False if none ran."""
-    server = _read(home)
+    server = _read_server(home)
     process = server.process() if server else None
     if process:
         end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
@@ -171,7 +171,7 @@ def memory_mib(server: Server) -> dict[str, float]:
     return pss_mib(process) if process else {}
 
 
-def _read(home: Path) -> Server | None:
+def _read_server(home: Path) -> Server | None:
     """Read what the server of this home, which may have ended, wrote of itself."""
     path = home / "server.json"
     if not path.is_file():

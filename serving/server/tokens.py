@@ -50,7 +50,7 @@ class Tokens:
         return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
 
     def renew(self, kind: Kind) -> None:
-        """Let TorchServe replace a token; the one before isn't accepted any more."""
+        """Let TorchServe replace a token; the one before is no longer accepted."""
         key = self._read()["API"]["key"]
         self._connection.send("GET", f"{self._management}/token", key, params={"type": kind})
 
@@ -74,5 +74,5 @@ class Tokens:
 
 
 def is_refused(response: httpx.Response) -> bool:
-    """Whether an answer says that the token isn't good (any more)."""
+    """Whether an answer says that the token is no longer good, or never was."""
     return response.status_code == 400 and '"InvalidKeyException"' in response.text
