@@ -20,15 +20,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.archives import as_version, crash_on_load, other_answers
 from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
+from benchmarks.reliability.corpus import encode
 from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
 from benchmarks.reliability.small_run import add_run, small_run
 from loadtest.capacity.generator import Generator, LoadResult
 from loadtest.capacity.schedule import poisson
 from loadtest.closed_loop import endpoint_of
-from loadtest.photos import photos_to_send
 from model.bundle import read_bundle
 from model.errors import FlyobjError
 from serving.archive.build import build_archive
@@ -154,7 +156,7 @@ class Survival(Events):
 
     def overload(self, client: Client, seconds: float) -> dict[str, Any]:
         """Five times what can be answered."""
-        photo = photos_to_send(None).files[-1]  # 1920 pixels wide: few clients are too many
+        photo = large_photo()
         scale(client, "1.0", 1)
         before = calm_tally(client, photo)
         capacity = before.requests / CALM_S
@@ -191,7 +193,7 @@ def overload(client: Client, photo: bytes, rate: float, seconds: float) -> LoadR
     """Send `rate` requests a second to the default version, whatever becomes of those before."""
     endpoint, arrivals = endpoint_of(client), poisson(rate, seconds, seed=1)
     with Generator(endpoint.port, endpoint.path, [photo], [], _TIMEOUT_S) as generator:
-        return generator.send(arrivals, client.tokens.get("inference"), len(arrivals))
+        return generator.send(arrivals, client.tokens.get("inference"), None)
 
 
 def _percentiles_ms(load: LoadResult, status: int) -> dict[str, float]:
@@ -209,6 +211,12 @@ def wait_ready_again(client: Client) -> None:
             wait_ready(client, "1.0")
             return
         time.sleep(0.5)
+
+
+def large_photo() -> bytes:
+    """Draw a photo that is quick to send and slow to decode, so that few clients are too many."""
+    image = Image.effect_noise((25, 25), 100).convert("RGB").resize((1600, 1600))
+    return encode(image, "JPEG", quality=75)
 
 
 def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
