@@ -41,7 +41,7 @@ def write_report(summary: dict[str, Any], data: Path, out: Path) -> None:
         Chart("load", "rate and time to answer", _load(out / "load_stats_history.csv")),
     ]
     values = {"summary": summary, "evaluation": evaluation, "answered": answered}
-    values["tested"] = _tested(evaluation, data)
+    values |= {"tested": _tested(evaluation, data), "shown_of_each": SHOWN}
     write_html(out / "report.html", "cli/demo_report.html.j2", charts, **values)
 
 
@@ -51,17 +51,18 @@ def photos_by_class(split: Path) -> dict[str, list[Path]]:
     return {f.name: sorted(p for p in f.rglob("*") if p.is_file()) for f in folders}
 
 
-def _tested(evaluation: dict[str, Any], data: Path) -> list[ShownPhoto]:
+def _tested(evaluation: dict[str, Any], data: Path) -> dict[str, list[ShownPhoto]]:
     """Take photos at even distances from each class, and what the evaluation says of them.
 
     It lists its mistakes by their files; all other photos were answered rightly.
     """
     mistakes = {m["file"]: m["predicted"] for m in evaluation["mistakes"]}
-    shown = []
+    shown = {}
     for truth, paths in photos_by_class(data / "test").items():
-        for path in paths[:: max(1, len(paths) // SHOWN)][:SHOWN]:
-            predicted = mistakes.get(path.relative_to(data).as_posix(), truth)
-            shown.append(ShownPhoto(truth, predicted, thumbnail(path, _SIDE)))
+        chosen = paths[:: max(1, len(paths) // SHOWN)][:SHOWN]
+        answers = [mistakes.get(path.relative_to(data).as_posix(), truth) for path in chosen]
+        sources = [thumbnail(path, _SIDE) for path in chosen]
+        shown[truth] = [ShownPhoto(truth, *said) for said in zip(answers, sources, strict=True)]
     return shown
 
 
