@@ -153,9 +153,10 @@ class Demo:
 
     def _predict(self) -> None:
         """Classify one test photo of each class."""
-        from cli.demo_report import photos_by_class
+        from model.photo_files import find_photos, folders_in
 
-        photos = [files[0] for files in photos_by_class(self.data / "test").values()]
+        test = self.data / "test"
+        photos = [find_photos(test / name)[0] for name in folders_in(test)]
         self.summary["predictions"] = self._flyobj("predict", *photos, "--home", self.home)
 
     def _form_batches(self) -> None:

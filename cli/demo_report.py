@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.files import read_json
+from model.photo_files import find_photos, folders_in, spread
 from report.charts import BLUE, Chart, Figure, whole_ticks
 from report.html import write_html
 from report.pictures import thumbnail
@@ -45,21 +46,15 @@ def write_report(summary: dict[str, Any], data: Path, out: Path) -> None:
     write_html(out / "report.html", "cli/demo_report.html.j2", charts, **values)
 
 
-def photos_by_class(split: Path) -> dict[str, list[Path]]:
-    """List the files of each class folder, sorted."""
-    folders = sorted(f for f in split.iterdir() if f.is_dir() and not f.name.startswith("."))
-    return {f.name: sorted(p for p in f.rglob("*") if p.is_file()) for f in folders}
-
-
 def _tested(evaluation: dict[str, Any], data: Path) -> dict[str, list[ShownPhoto]]:
-    """Take photos at even distances from each class, and what the evaluation says of them.
+    """Take some photos of each class, evenly spread, and what the evaluation says of them.
 
     It lists its mistakes by their files; all other photos were answered rightly.
     """
     mistakes = {m["file"]: m["predicted"] for m in evaluation["mistakes"]}
     shown = {}
-    for truth, paths in photos_by_class(data / "test").items():
-        chosen = paths[:: max(1, len(paths) // SHOWN)][:SHOWN]
+    for truth in folders_in(data / "test"):
+        chosen = spread(find_photos(data / "test" / truth), SHOWN)
         answers = [mistakes.get(path.relative_to(data).as_posix(), truth) for path in chosen]
         sources = [thumbnail(path, _SIDE) for path in chosen]
         shown[truth] = [ShownPhoto(truth, *said) for said in zip(answers, sources, strict=True)]
