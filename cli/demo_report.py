@@ -32,9 +32,8 @@ def write_report(summary: dict[str, Any], data: Path, out: Path) -> None:
     """Write `out/report.html`."""
     evaluation = read_json(out / "run" / "evaluation" / "evaluation.json")
     answered = [
-        ShownPhoto(path.parent.name, p["predicted"], thumbnail(path, _SIDE), p["confidence"])
+        ShownPhoto(p["truth"], p["predicted"], thumbnail(Path(p["photo"]), _SIDE), p["confidence"])
         for p in summary["predictions"]
-        for path in [Path(p["photo"])]
     ]
     charts = [
         Chart("training", "loss and accuracy by epoch", curves(read_history(out / "run"))),

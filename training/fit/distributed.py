@@ -51,7 +51,11 @@ def launch(settings: Settings, plan: Plan | None) -> tuple[Fabric, Plan]:
 
 
 def keep_memory() -> None:
-    """Let malloc keep what a step frees for the next one: getting it anew took a quarter of a step."""
+    """Let malloc keep what a step frees for the next one.
+
+    Getting it from the system anew took a quarter of a step's time at 128 pixels and half of it at 224
+    (docs/experiments.md).
+    """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # other C libraries have none
         mallopt(_M_TRIM_THRESHOLD, -1)
         mallopt(_M_MMAP_MAX, 0)
