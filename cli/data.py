@@ -115,15 +115,9 @@ def synthesize(
     as_json: Json = False,
 ) -> None:
     """Draw stand-in photos of quadcopters, winged drones and birds, as train/CLASS and test/CLASS."""
-    from rich.progress import Progress
+    from training.data.synthetic.draw import synthesize
 
-    from training.data.synthetic.draw import CLASSES, synthesize
-
-    with Progress(console=rich.get_console()) as progress:
-        task = progress.add_task("drawing", total=per_class * len(CLASSES))
-        counts = synthesize(
-            folder, per_class, seed, defects=defects, progress=lambda n: progress.advance(task, n)
-        )
+    counts = synthesize(folder, per_class, seed, defects=defects)
     photos = counts["train"] + counts["test"]
     emit(counts, as_json, f"{photos} photos in {folder}: {counts}")
 

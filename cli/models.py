@@ -9,17 +9,9 @@ import typer
 from rich.table import Table
 
 from cli import fleet
-from cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WAIT,
-    Home,
-    Json,
-    Timeout,
-    Wait,
-    emit,
-)
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, emit
 from cli.s3 import as_file
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.rollout.shadow import ShadowResult
@@ -79,7 +71,7 @@ def deploy(
 ) -> None:
     """Register an archive, wait for its workers, check its answers. The first becomes the default.
 
-    One in S3 is downloaded into the model store; a download that was cut off goes on where it ended.
+    One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
     from serving.rollout.operations import deploy
     from serving.server import lifecycle
@@ -231,17 +223,14 @@ def _compare(
     data: Path | None,
     limit: int | None,
 ) -> "ShadowResult":
-    from rich.progress import Progress
-
     from model.errors import InputError
+    from model.photo_files import find_photos, spread
     from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = shadow.find_photos(photos or Path(str(data)) / "test", limit)
-    with Progress(console=rich.get_console()) as progress:
-        task = progress.add_task("asking both", total=len(found))
-        return shadow.compare(client, version, against, found, lambda: progress.advance(task))
+    found = spread(find_photos(photos or Path(str(data)) / "test"), limit)
+    return shadow.compare(client, version, against, found)
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:

@@ -2,15 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from loadtest.photos import Photos
-
-DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -34,14 +30,3 @@ def emit(document: Any, as_json: bool, *human: Any) -> None:
         return
     for part in human:
         out.print(part, soft_wrap=isinstance(part, str))
-
-
-def photos_from(folder: Path | None) -> "Photos":
-    """Photos for a load, drawn ones without a folder."""
-    from loadtest.photos import photos_to_send
-    from model.errors import InputError
-
-    try:
-        return photos_to_send(folder)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error

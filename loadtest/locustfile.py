@@ -26,6 +26,7 @@ from loadtest.photos import Photos, photos_to_send
 from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
+from model.errors import InputError
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -53,6 +54,9 @@ def add_options(parser: Any) -> None:
     group.add_argument("--photos", default="", help=photos)
     keys = "TorchServe's tokens; '' for a server that needs none"
     group.add_argument("--key-file", default="runs/server/key_file.json", help=keys)
+    group.add_argument(
+        "--model-name", default="flying_objects", help="As it was given to flyobj archive"
+    )
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
     shape = "How the users come and go, in shares of --users and --run-time"
     group.add_argument("--shape", choices=tuple(SHAPES), help=shape)
@@ -74,11 +78,11 @@ def prepare(environment: Any, **_: Any) -> None:
     try:
         keys = KeyFile(Path(options.key_file) if options.key_file else None)
         if options.headless and not isinstance(environment.runner, WorkerRunner):
-            host = environment.host or DEFAULT_HOST
-            if why_not := why_not_ready(host, keys.token(), options.model_version):
+            host, asked = environment.host or DEFAULT_HOST, (options.model_name, options.model_version)
+            if why_not := why_not_ready(host, keys.token(), *asked):
                 give_up(why_not)
         photos = photos_to_send(Path(options.photos) if options.photos else None)
-    except (FileNotFoundError, ValueError) as error:
+    except (InputError, FileNotFoundError, ValueError) as error:
         give_up(str(error))
     PhotoUser.photos, PhotoUser.keys = photos, keys
     time.sleep(0.01)  # gevent's clock stood still meanwhile, and the run would be shorter by that
@@ -99,7 +103,7 @@ def bound(environment: Any) -> None:
 
 @events.quitting.add_listener
 def judge(environment: Any, **_: Any) -> None:
-    """Hold the run against the thresholds; the master does it for its workers."""
+    """Compare the run with the thresholds; the master does it for its workers."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         return
@@ -134,7 +138,7 @@ class StagesShape(LoadTestShape):
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Any) -> None:
-        """Follow `shape`; `options` are Locust's, read anew each second."""
+        """Follow `shape`; `options` are Locust's, read again each second."""
         super().__init__()
         self._shape, self._options = shape, options
 
@@ -231,7 +235,7 @@ class PhotoUser(FastHttpUser):
         If the token was renewed meanwhile, the request is made once more with the new one, and only that
         is counted.
         """
-        path = address(version, explain)
+        path = address(self.environment.parsed_options.model_name, version, explain)
         token = self.keys.token()
         response = self.post(path, body, token, name)
         if is_refused(response.status_code, response.text) and (new := self.keys.instead_of(token)):

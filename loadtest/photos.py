@@ -1,14 +1,14 @@
 """The photos that are sent: one's own, or drawn on the spot."""
 
 import io
-import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+from model.photo_files import find_photos, splits_in, spread
+
 MAX_PHOTOS = 200  # kept in memory, evenly spread over the folder
 
 # Width and height in pixels, and how many of each are drawn: thumbnails, what a page shows, a camera's.
@@ -30,16 +30,14 @@ def photos_to_send(folder: Path | None) -> Photos:
     """Read the photos under `folder`, whose folders' names are classes; draw some if there is no folder.
 
     Raises:
-        FileNotFoundError: the folder has none.
+        InputError: the folder has none.
     """
     if folder is None:
         return _drawn()
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not found:
-        raise FileNotFoundError(f"no photos under {str(folder)!r}; give --photos DIR")
-    step = math.ceil(len(found) / MAX_PHOTOS)
-    files = tuple(p.read_bytes() for p in found[::step])
-    return Photos(files, frozenset(p.parent.name for p in found if p.parent != folder))
+    found, depth = find_photos(folder), 1 if splits_in(folder) else 0
+    parts = [path.relative_to(folder).parts for path in found]
+    classes = frozenset(names[depth] for names in parts if len(names) > depth + 1)
+    return Photos(tuple(path.read_bytes() for path in spread(found, MAX_PHOTOS)), classes)
 
 
 def _drawn() -> Photos:

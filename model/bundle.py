@@ -5,11 +5,9 @@
     golden/              a few photos, and in golden.json the answers that training gave for them
     metrics.json         what evaluation measured; written later, so not there at first
 
-A bundle is written under a temporary name and renamed, so a crash leaves no half bundle.
+A bundle is written beside its place and moved there, so a crash leaves no half bundle.
 """
 
-import os
-import shutil
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from model.answers import UNKNOWN
 from model.calibration import Calibration
 from model.errors import InputError
-from model.files import exact_keys, read_json, write_json
+from model.files import atomic_folder, exact_keys, read_json, write_json
 from model.golden import Golden, read_golden
 from model.preprocessing import Preprocessing
 
@@ -90,28 +88,24 @@ class Bundle:
         return _read_network(self.source, self.spec) if isinstance(self.source, Path) else self.source
 
 
-def write_bundle(bundle: Bundle, path: Path) -> None:
-    """Write `bundle` to the folder `path`, which must not exist yet."""
-    if path.exists():
+def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
+    """Write `bundle` to the folder `path`, which must not exist yet unless it is to be replaced."""
+    if path.exists() and not replace:
         raise InputError(f"{str(path)!r} exists already; give another folder or remove it")
     from safetensors.torch import save_file
 
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    (partial / "golden").mkdir(parents=True)
-    try:
+    with atomic_folder(path) as new:
         state = {name: t.contiguous() for name, t in bundle.network.state_dict().items()}
-        save_file(state, partial / "weights.safetensors")
-        write_json(asdict(bundle.spec), partial / "model.json")
+        save_file(state, new / "weights.safetensors")
+        write_json(asdict(bundle.spec), new / "model.json")
+        (new / "golden").mkdir()
         answers = [
             {"file": g.name, "label": g.label, "probabilities": dict(g.probabilities)}
             for g in bundle.golden
         ]
-        write_json(answers, partial / "golden" / "golden.json")
+        write_json(answers, new / "golden" / "golden.json")
         for golden in bundle.golden:
-            (partial / "golden" / golden.name).write_bytes(golden.photo)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (new / "golden" / golden.name).write_bytes(golden.photo)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -41,7 +41,7 @@ def write_text(text: str, path: Path) -> None:
     write_bytes(text.encode("utf-8", "backslashreplace"), path)
 
 
-def write_bytes(content: bytes, path: Path) -> None:
+def write_bytes(content: bytes | memoryview, path: Path) -> None:
     """Write `content` as `atomic_file` does."""
     with atomic_file(path) as partial:
         partial.write_bytes(content)
@@ -97,7 +97,11 @@ def _sync(path: Path) -> None:
 
 
 def exact_keys(
-    document: Any, keys: Sequence[str], where: str, optional: Sequence[str] = ()
+    document: Any,
+    keys: Sequence[str],
+    where: str,
+    optional: Sequence[str] = (),
+    remedy: str = "train or package it again",
 ) -> dict[str, Any]:
     """Return `document` if it is an object with exactly these keys; `optional` ones may be missing."""
     if not isinstance(document, dict):
@@ -107,6 +111,6 @@ def exact_keys(
     if missing or unknown:
         raise InputError(
             f"{where}: missing keys {missing}, unknown keys {unknown}; exactly {sorted(keys)} are "
-            "allowed; train or package it again"
+            f"allowed; {remedy}"
         )
     return document

@@ -1,4 +1,4 @@
-"""Which photo formats can be read here, and how each one starts.
+"""Which photo formats can be read here, how each one starts, and the suffixes of its files.
 
 Pillow's wheels have AVIF built in; HEIF (the .heic files of phones) needs pillow-heif, the extra
 `heic`. What isn't there isn't in `FORMATS`.
@@ -19,6 +19,16 @@ _STARTS = {
     "WEBP": rb"RIFF.{4}(?:WEBP|\Z)",
     "AVIF": rb".{4}ftypavi[fs]",
     "HEIF": rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
+}
+SUFFIXES = {  # in use for files of each format
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 _PATTERNS = {name: re.compile(start, re.DOTALL) for name, start in _STARTS.items()}
 

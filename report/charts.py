@@ -5,9 +5,10 @@ one drawing serves both schemes, and text stays text.
 """
 
 import io
+import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -96,12 +97,16 @@ def scale_log(
     axes: Axes,
     side: Literal["x", "y"],
     form: Callable[[float], str] = "{:g}".format,
-    ticks: Sequence[float] = (1, 2, 5),
+    at_most: int = 12,
 ) -> None:
-    """Make an axis logarithmic, with few ticks in each decade, written out and not as powers."""
+    """Make an axis with its data logarithmic: about `at_most` ticks, written out, not as powers."""
     axes.set(**{f"{side}scale": "log"})
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=ticks))
+    low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
+    for ticks in ((1, 2, 5), (1, 3), (1,)):  # of each decade
+        axis.set_major_locator(LogLocator(subs=ticks))
+        if len(ticks) * math.log10(high / low) <= at_most:
+            break
     axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     axis.set_minor_locator(NullLocator())
 

@@ -4,7 +4,7 @@ Both go to rich's one console, which the command line points at standard error. 
 terminal only, so what is piped, logged or tested stays as it is.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -38,7 +38,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
     if not rich.get_console().is_terminal:
         yield from items
         return
-    total = len(items) if total is None and isinstance(items, Collection) else total
+    total = len(items) if total is None and isinstance(items, Sized) else total
     with _bar("items") as bar:
         yield from bar.track(items, total, description=what)
 

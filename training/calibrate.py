@@ -4,14 +4,12 @@ Both are fitted on validation photos, which the weights weren't, and written int
 answers are then given anew, so that they are those of the calibrated model.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from scipy.optimize import minimize_scalar
 
 from model.answers import UNKNOWN, as_probabilities
@@ -22,6 +20,7 @@ from model.files import read_json
 from model.golden import Golden
 from model.image import RGB
 from model.predictor import Predictor
+from report.progress import track
 from training.data.photos import Photo
 from training.evaluation.measure import Ints, reliability
 
@@ -58,7 +57,7 @@ def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None =
     fitted = fit_calibration(before, photos, reject_rate)
     made = replace(before.spec, calibration=fitted.calibration)
     if made != before.spec:
-        _replace(bundle, _answered(replace(before, spec=made)))
+        write_bundle(_answered(replace(before, spec=made)), bundle, replace=True)
     return fitted
 
 
@@ -112,7 +111,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Fitt
     bundle = run / "bundle"
     classes = read_bundle(bundle).spec.classes
     document = read_json(run / "run.json")
-    names = document.get("validation_files") if isinstance(document, dict) else None
+    names = document.get("validation_files")
     if not names:
         raise InputError(
             f"{str(run / 'run.json')!r} doesn't list its validation files; train again with this version"
@@ -196,14 +195,3 @@ def _answered(bundle: Bundle) -> Bundle:
         return replace(golden, probabilities=as_probabilities(predictor.classes, row))
 
     return replace(bundle, golden=tuple(answer(golden) for golden in bundle.golden))
-
-
-def _replace(path: Path, bundle: Bundle) -> None:
-    """Write `bundle` beside `path` and put it in its place."""
-    new, old = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.old")
-    for left in (new, old):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    write_bundle(bundle, new)
-    path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old)

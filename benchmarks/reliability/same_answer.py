@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 
 from benchmarks.program import parser_of, run
-from loadtest.tokens import authorization
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.files import read_json
 from model.golden import TOLERANCE
 from model.predictor import Predictor
+from serving.names import DEFAULT_HOME
 from serving.server import lifecycle
 from serving.server.client import Client
 from training.data.photos import read_split
@@ -32,9 +32,9 @@ CLIENTS = 8
 Send = Callable[[httpx.Client, bytes], Any]
 
 
-def ways(url: str) -> dict[str, Send]:
+def ways(url: str, model: str) -> dict[str, Send]:
     """Name the ways to send a photo; each returns its answer."""
-    plain, v1 = f"{url}/predictions/flying_objects", f"{url}/v1/models/flying_objects:predict"
+    plain, v1 = f"{url}/predictions/{model}", f"{url}/v1/models/{model}:predict"
 
     def text(photo: bytes) -> str:
         return base64.b64encode(photo).decode()
@@ -61,10 +61,13 @@ def compare_ways(run_folder: Path, data: Path, split_name: str, home: Path) -> d
     ]
     running = lifecycle.require(home)
     with Client(running) as client:
-        headers = authorization(client.token("inference"))
+        headers, sends = client.headers(), ways(running.inference, client.model)
     report: dict[str, Any] = {"photos": len(photos), "ways": {}}
-    for name, send in ways(running.inference).items():
-        with httpx.Client(headers=headers, timeout=60) as http, ThreadPoolExecutor(CLIENTS) as pool:
+    for name, send in sends.items():
+        with (
+            httpx.Client(headers=headers, timeout=60, trust_env=False) as http,
+            ThreadPoolExecutor(CLIENTS) as pool,
+        ):
             answers = list(pool.map(lambda photo, send=send, http=http: send(http, photo), photos))
         pairs = list(zip(answers, expected, strict=True))
         report["ways"][name] = {
@@ -88,7 +91,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run that is served and was evaluated")
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--home", type=Path, default=lifecycle.DEFAULT_HOME)
+    parser.add_argument("--home", type=Path, default=DEFAULT_HOME)
     a = parser.parse_args()
     run(lambda: compare_ways(a.run, a.data, a.split, a.home))
 

@@ -46,7 +46,7 @@ from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.near import near_pairs
 from training.data.prepare.scan import in_parallel, scan
 from training.data.prepare.settings import Settings
-from training.data.prepare.walk import Found, walk
+from training.data.prepare.walk import FoundFile, walk
 from training.data.synthetic import defects
 
 LONGER_SIDE = 360  # of derived photos, pixels
@@ -182,7 +182,7 @@ def _peak_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def touch(source: Path, found: Found) -> str:
+def touch(source: Path, found: FoundFile) -> str:
     """What can't be left out: read, hash, decode."""
     content = (source / found.path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -204,7 +204,7 @@ def derive(source: Path, out: Path, count: int, workers: int) -> None:
     list(in_parallel(partial(_derive, source, out, photos), range(count), workers))
 
 
-def _derive(source: Path, out: Path, photos: list[Found], number: int) -> None:
+def _derive(source: Path, out: Path, photos: list[FoundFile], number: int) -> None:
     rng = np.random.default_rng(number)
     chosen = photos[number % len(photos)]
     path = out / chosen.class_name / f"{number:06d}.jpg"

@@ -1,4 +1,4 @@
-"""Two capacities held against each other: did it get worse by more than noise?"""
+"""Two capacities compared: did it get worse by more than noise?"""
 
 from dataclasses import dataclass
 
@@ -67,10 +67,10 @@ def _rank(probe: Probe) -> tuple[bool, bool]:
 
 
 def compare(before: Capacity, after: Capacity) -> CapacityComparison:
-    """Hold the second against the first.
+    """Compare the second with the first.
 
     Raises:
-        InputError: they were measured against other limits.
+        InputError: they were measured with other limits.
     """
     for name in ("p99_ms", "max_failures"):
         pair = before.settings[name], after.settings[name]

@@ -30,7 +30,7 @@ _AHEAD_S = 0.05  # from an order to its time 0
 
 
 class OpenLoop:
-    """A client that sends what it is told, when it is told to."""
+    """A client that sends by a schedule."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         """Take the photos; nothing is sent yet."""

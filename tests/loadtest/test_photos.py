@@ -10,6 +10,7 @@ from PIL import Image
 
 from loadtest import photos
 from loadtest.photos import SIZES, photos_to_send
+from model.errors import InputError
 
 
 def test_drawn_photos_have_the_sizes_of_the_table() -> None:
@@ -26,6 +27,7 @@ def test_classes_are_the_folders(photo_folder: Callable[..., Path]) -> None:
     assert len(read.files) == 3
     assert read.classes == {"a", "b"}
     assert photos_to_send(folder / "a").classes == set()
+    assert photos_to_send(folder.parent).classes == {"a", "b"}  # not the split's name
 
 
 def test_a_large_folder_is_sampled_evenly(
@@ -40,5 +42,5 @@ def test_a_large_folder_is_sampled_evenly(
 def test_no_photos(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none here")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no photos under .* --photos DIR"):
+    with pytest.raises(InputError, match=r"no photos under .* \(1 other files"):
         photos_to_send(tmp_path)

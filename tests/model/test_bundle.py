@@ -152,10 +152,12 @@ def test_a_missing_golden_photo_is_refused(spoiled: Path) -> None:
         read_bundle(spoiled)
 
 
-@pytest.mark.parametrize("document", ["[]", "{}"])
-def test_a_bundle_without_golden_photos_is_refused(spoiled: Path, document: str) -> None:
+@pytest.mark.parametrize(
+    ("document", "message"), [("[]", "lists no golden photos"), ("{}", "must hold a JSON list")]
+)
+def test_a_bundle_without_golden_photos_is_refused(spoiled: Path, document: str, message: str) -> None:
     (spoiled / "golden" / "golden.json").write_text(document)
-    with pytest.raises(InputError, match="lists no golden photos"):
+    with pytest.raises(InputError, match=message):
         read_bundle(spoiled)
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.reliability.hostile import scan_bomb
 from model.errors import PhotoError, PhotoTooLarge, UnreadableImage, UnsupportedFormat
-from model.formats import FORMATS, format_of
+from model.formats import FORMATS, SUFFIXES, format_of
 from model.image import PhotoLimits, count_pixels, decode_photo
 
 
@@ -35,6 +35,10 @@ from model.image import PhotoLimits, count_pixels, decode_photo
 )
 def test_format_of(start: bytes, name: str | None) -> None:
     assert format_of(start) == name
+
+
+def test_every_format_has_its_suffixes() -> None:
+    assert set(FORMATS) <= set(SUFFIXES)
 
 
 @pytest.mark.skipif("HEIF" in FORMATS, reason="pillow-heif is installed")

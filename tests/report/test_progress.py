@@ -1,7 +1,6 @@
 """Bars are for terminals; what is piped or tested sees the items and nothing else."""
 
 import io
-from collections.abc import Iterator
 
 import pytest
 import rich
@@ -11,7 +10,7 @@ from report.progress import progress, say, track
 
 
 @pytest.fixture
-def console(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+def console(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Console:
     made = Console(file=io.StringIO(), force_terminal=request.param, width=80)
     monkeypatch.setattr(rich, "_console", made)
     return made

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from model.errors import InputError
 
-SPLITS = ("train", "test")
 NAME = "manifest.csv"
 HEADER = (
     *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),

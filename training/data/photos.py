@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from model.errors import InputError, PhotoError
 from model.image import decode_photo
-from training.data.manifest import NAME, SPLITS, read_manifest
+from model.photo_files import SPLITS, find_files, folders_in
+from report.progress import track
+from training.data.manifest import NAME, Reason, read_manifest
 from training.data.prepare.folder import target
 from training.data.prepare.settings import Settings
 from training.data.split import choose
@@ -31,7 +32,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedPhoto:
     """A file that was left out, and why."""
 
     path: Path
@@ -44,7 +45,7 @@ class Split:
 
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedPhoto, ...]
     fingerprint: str  # SHA-256 over every photo's relative path and content
 
 
@@ -56,12 +57,10 @@ def read_split(data: Path, split: str) -> Split:
     """
     folder = data / split
     classes = _class_folders(data, folder)
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((folder / name).rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    ]
+    found = find_files(folder)
+    labels = {name: label for label, name in enumerate(classes)}
+    files = [(folder / p, labels[p.partition("/")[0]]) for p in found.files if "/" in p]
+    left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
         checks = track(
             pool.map(_check, [file for file, _ in files]), f"checking {split}", total=len(files)
@@ -70,11 +69,12 @@ def read_split(data: Path, split: str) -> Split:
     photos, skipped, digest = [], [], hashlib.sha256()
     for (file, label), (content, reason) in zip(files, results, strict=True):
         if reason:
-            skipped.append(Skipped(file, reason))
+            skipped.append(SkippedPhoto(file, reason))
             continue
         photos.append(Photo(file, label))
         name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
         digest.update(name + f"\0{content}\n".encode())
+    skipped += [SkippedPhoto(folder / path, reason) for path, reason in left_out.items()]
     _require_photos(folder, classes, photos, skipped)
     return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
 
@@ -143,9 +143,7 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
             f"{str(folder)!r}: no such folder; {str(data)!r} must hold one photo folder a class "
             f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
         )
-    classes = tuple(
-        sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-    )
+    classes = tuple(folders_in(folder))
     if len(classes) < 2:
         raise InputError(
             f"{str(folder)!r} has {len(classes)} class folder(s) {list(classes)}, at least 2 are "
@@ -165,7 +163,7 @@ def _check(file: Path) -> tuple[str, str]:
 
 
 def _require_photos(
-    folder: Path, classes: tuple[str, ...], photos: list[Photo], skipped: list[Skipped]
+    folder: Path, classes: tuple[str, ...], photos: list[Photo], skipped: list[SkippedPhoto]
 ) -> None:
     filled = {p.label for p in photos}
     for label, name in enumerate(classes):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
-from rich.progress import track
 
 from model.errors import FlyobjError, InputError
 from model.golden import TOLERANCE
+from report.progress import track
 from training.evaluation.measure import Floats
 from training.evaluation.target import Target
 
@@ -56,7 +55,7 @@ def ask(target: Target, photos: Sequence[Path], what: str) -> Answers:
     """
     rows: list[list[float]] = []
     unknown: list[bool] = []
-    for start in track(range(0, len(photos), BATCH), escape(what)):
+    for start in track(range(0, len(photos), BATCH), what):
         batch = photos[start : start + BATCH]
         replies = target.answer([path.read_bytes() for path in batch])
         for path, reply in zip(batch, replies, strict=True):

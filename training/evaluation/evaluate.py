@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
 from model.calibration import Calibration
 from model.errors import InputError, PhotoError
 from model.image import decode_photo
+from model.photo_files import find_files
+from report.progress import track
 from training.data.grouping import group
 from training.data.photos import Split, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
@@ -182,20 +183,19 @@ def _uncalibrated(target: Target, probabilities: Floats, truth: Ints) -> Reliabi
 
 def _strange_photos(folder: Path) -> tuple[list[Path], int]:
     """List the readable photos anywhere under `folder`, and count the other files."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
-    photos = []
-    for file in track(files, "checking the unknown"):
+    found, photos = find_files(folder), []
+    for name in track(found.files, "checking the unknown"):
         try:
-            decode_photo(file.read_bytes())
-            photos.append(file)
+            decode_photo((folder / name).read_bytes())
+            photos.append(folder / name)
         except (PhotoError, OSError):
             continue
     if not photos:
         raise InputError(
-            f"{str(folder)!r} has no readable photo ({len(files)} file(s)); give a folder of photos "
-            "that belong to none of the classes"
+            f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "
+            "photos that belong to none of the classes"
         )
-    return photos, len(files) - len(photos)
+    return photos, len(found.files) + len(found.skipped) - len(photos)
 
 
 def _strangers(

@@ -56,7 +56,7 @@ def read_history(run: Path) -> History:
     if not path.is_file():
         return History()
     document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
+    if not isinstance(document.get("stages"), list):
         return History()
     return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
 

@@ -6,7 +6,6 @@ holds tensors, numbers, strings, lists and dictionaries only, and is read with `
 
 import errno
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from model.errors import FlyobjError, InputError
+from model.files import write_bytes
 from training.fit.schedule import Stage, StageResult
 
 LAST = Path("checkpoints", "last.ckpt")
@@ -65,17 +65,8 @@ def save(progress: Progress, run: Path) -> None:
     """Write `last.ckpt` in one piece."""
     stream = io.BytesIO()
     torch.save(asdict(progress), stream)
-    path = run / LAST
-    partial = path.with_name(f"{path.name}.partial")
-    path.parent.mkdir(exist_ok=True)
-    try:
-        with partial.open("wb") as file:
-            file.write(stream.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave a name without its content
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    (run / LAST).parent.mkdir(exist_ok=True)
+    write_bytes(stream.getbuffer(), run / LAST)
 
 
 def load(run: Path, classes: tuple[str, ...]) -> Progress | None:
@@ -110,10 +101,11 @@ def disk_full_explained(run: Path) -> Iterator[None]:
     """Turn a full disk into an error that says how to go on."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, FlyobjError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in _FULL:
             raise
         go_on = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
         raise FlyobjError(
-            f"{str(run)!r} can't be written ({error.strerror}); make room, then go on with {go_on}"
+            f"{str(run)!r} can't be written ({cause.strerror}); make room, then go on with {go_on}"
         ) from error

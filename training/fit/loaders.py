@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.errors import InputError, PhotoError
 from model.image import RGB, decode_photo
-from training.data.photos import Photo, Skipped
+from training.data.photos import Photo, SkippedPhoto
 
 UNREADABLE_SHARE = 0.01  # of the photos may turn unreadable before training stops
 
 Key = tuple[int, int]  # index of a photo, seed of its augmentation
-Item = tuple[Tensor, int] | Skipped
+Item = tuple[Tensor, int] | SkippedPhoto
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Batch:
 
     photos: Tensor
     labels: Tensor
-    unreadable: tuple[Skipped, ...] = ()
+    unreadable: tuple[SkippedPhoto, ...] = ()
 
 
 Batches = DataLoader[Batch]
@@ -43,7 +43,7 @@ def seed_of(*parts: int) -> int:
 
 
 class PhotoDataset(Dataset[Item]):
-    """Decodes and transforms one photo; one that has turned unreadable comes as `Skipped`."""
+    """Decodes and transforms one photo; one that has turned unreadable comes as `SkippedPhoto`."""
 
     def __init__(
         self, photos: Sequence[Photo], transform: Callable[[RGB, int], RGB], decode_side: int = 0
@@ -64,7 +64,7 @@ class PhotoDataset(Dataset[Item]):
         try:
             rgb = decode_photo(photo.path.read_bytes(), at_least=self._decode_side)
         except (PhotoError, OSError) as error:
-            return Skipped(photo.path, str(error))
+            return SkippedPhoto(photo.path, str(error))
         return torch.from_numpy(self._transform(rgb, seed)), photo.label
 
 
@@ -105,10 +105,10 @@ class Order(Sampler[list[Key]]):
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack what could be read."""
-    read = [item for item in items if not isinstance(item, Skipped)]
+    read = [item for item in items if not isinstance(item, SkippedPhoto)]
     photos = torch.stack([photo for photo, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
     labels = torch.tensor([label for _, label in read], dtype=torch.long)
-    return Batch(photos, labels, tuple(item for item in items if isinstance(item, Skipped)))
+    return Batch(photos, labels, tuple(item for item in items if isinstance(item, SkippedPhoto)))
 
 
 def loader(dataset: PhotoDataset, order: Order, workers: int) -> Batches:
@@ -127,12 +127,12 @@ def loader(dataset: PhotoDataset, order: Order, workers: int) -> Batches:
 class Unreadable:
     """Photos that could be read before training and can't now."""
 
-    def __init__(self, photos: int, found: Sequence[Skipped] = ()) -> None:
+    def __init__(self, photos: int, found: Sequence[SkippedPhoto] = ()) -> None:
         """Allow `UNREADABLE_SHARE` of `photos`."""
         self._photos = photos
         self.found: dict[Path, str] = {s.path: s.reason for s in found}
 
-    def add(self, skipped: Sequence[Skipped]) -> list[Skipped]:
+    def add(self, skipped: Sequence[SkippedPhoto]) -> list[SkippedPhoto]:
         """Note them and return those that are new.
 
         Raises:

@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from model.errors import FlyobjError
+from report.charts import BLUE, DASHED, GREEN, GREY, PALE, Figure, save_png
 from training.fit.loaders import Batch
-
-matplotlib.use("agg")
 
 LOWEST, HIGHEST = 3e-5, 1.0
 STEPS = 36  # eight a decade
@@ -91,12 +87,12 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
         writer.writerows(zip(curve.rates, curve.losses, curve.smooth, strict=True))
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color="0.75", label="each step")
-    axes.plot(curve.rates, curve.smooth, label="smoothed")
-    axes.axvline(curve.suggestion, color="tab:green", label=f"taken: {curve.suggestion:g}")
-    axes.axvline(curve.highest, color="0.5", ls=":", label=f"worse after {curve.highest:.1e}")
+    axes.plot(curve.rates, curve.losses, color=PALE, label="each step")
+    axes.plot(curve.rates, curve.smooth, color=BLUE, label="smoothed")
+    axes.axvline(curve.suggestion, color=GREEN, ls=DASHED, label=f"taken: {curve.suggestion:g}")
+    axes.axvline(curve.highest, color=GREY, ls=":", label=f"worse after {curve.highest:.1e}")
     top = max(curve.smooth[0], min(curve.smooth)) * 1.6
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, top))
-    axes.set_title(f"range test of stage {stage!r}", fontsize=10)
-    axes.legend(frameon=False)
-    figure.savefig(folder / f"range_test-{stage}.png", dpi=120)
+    axes.set_title(f"range test of stage {stage!r}")
+    axes.legend()
+    save_png(figure, folder / f"range_test-{stage}.png")

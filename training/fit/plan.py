@@ -14,7 +14,8 @@ import torch
 from model.errors import InputError
 from model.files import read_json, write_json
 from model.network import Network, load_pretrained
-from training.data.photos import Photo, Skipped, groups_of, hold_out, read_split
+from model.photo_files import folders_in
+from training.data.photos import Photo, SkippedPhoto, groups_of, hold_out, read_split
 from training.fit.settings import Settings
 
 VAL_SHARE = 0.15
@@ -32,7 +33,7 @@ class Plan:
     fingerprint: str
     train: tuple[Photo, ...]
     validation: tuple[Photo, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedPhoto, ...]
     groups: int
 
     @property
@@ -103,14 +104,15 @@ def read_plan(run: Path) -> Plan:
     try:
         data, classes = Path(document["data"]), tuple(document["classes"])
         photos = [_photos(data, classes, document[key]) for key in ("train_files", "validation_files")]
-        skipped = tuple(Skipped(Path(s["file"]), s["reason"]) for s in document["skipped"])
+        skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{str(path)!r} isn't as `flyobj train` wrote it ({error})") from error
-    found = {f.name for f in (data / "train").glob("*/")}
+    folder = data / "train"
+    found = set(folders_in(folder)) if folder.is_dir() else set()
     if not set(classes) <= found:
         raise InputError(
-            f"{str(data / 'train')!r} has lost the classes {sorted(set(classes) - found)} since the run "
+            f"{str(folder)!r} has lost the classes {sorted(set(classes) - found)} since the run "
             "began; put them back, or start a new run"
         )
     return Plan(data, Settings.from_json(document["settings"], str(path)), classes, *rest)
@@ -135,8 +137,8 @@ def check_precision(precision: str) -> None:
 def _check_test_classes(data: Path, classes: Sequence[str]) -> None:
     """Training never reads `test`, but finding out afterwards that it doesn't fit would be late."""
     folder = data / "test"
-    found = {f.name for f in folder.glob("*/") if not f.name.startswith(".")}
-    if strange := sorted(found - set(classes)):
+    found = folders_in(folder) if folder.is_dir() else []
+    if strange := [name for name in found if name not in classes]:
         raise InputError(
             f"{str(folder)!r} has classes {strange} that aren't in train, which has {list(classes)}; "
             "add photos of them to train, or remove the folders"

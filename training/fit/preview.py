@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from rich.progress import track
 
 from model.errors import InputError
 from model.image import RGB, decode_photo
 from model.preprocessing import Preprocessing
+from report.charts import Figure, save_png
+from report.progress import track
 from training.data.photos import Photo, Split, read_split
 from training.fit.transforms import before_crop, test_transform, train_transform
-
-matplotlib.use("agg")
 
 PER_CLASS, SAMPLES = 2, 7
 MAX_ROWS = 24
@@ -67,4 +64,4 @@ def _draw(rows: list[list[RGB]], names: list[str], out: Path) -> None:
         row[0].set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
     grid[0, 0].set_title("as evaluated", fontsize=8)
     grid[0, 1].set_title("as trained on", fontsize=8, loc="left")
-    figure.savefig(out, dpi=120)
+    save_png(figure, out)

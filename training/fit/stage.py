@@ -9,8 +9,6 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -30,6 +28,7 @@ from training.fit.loaders import Batch, Batches, Order, Unreadable, seed_of
 from training.fit.lr_finder import Curve, range_test
 from training.fit.schedule import BLOCKS, Stage
 from training.fit.settings import Settings
+from training.fit.tracking import Tracker
 from training.fit.transforms import Normalize
 
 WARM_UP_SHARE = 0.1  # of a stage's steps
@@ -85,8 +84,7 @@ class Job:
     settings: Settings
     class_weights: tuple[float, ...] | None
     unreadable: Unreadable
-    say: Callable[[str], None]
-    bar: Callable[[Iterable[Batch], str], AbstractContextManager[Iterable[Batch]]]
+    tracker: Tracker
 
 
 class Fitting:
@@ -162,16 +160,16 @@ class Fitting:
     def _train_epoch(self, peak: float, number: int) -> tuple[float, int]:
         """Return the mean loss and the number of photos, over all processes."""
         steps, total, photos = len(self._train), 0.0, 0
-        with self._job.bar(self._train, f"{self._stage.name} {number + 1}") as batches:
-            for at, batch in enumerate(batches):
-                loss, n = self._step(batch, peak * self._share_of_peak(number * steps + at))
-                if not math.isfinite(loss):
-                    raise FlyobjError(
-                        f"the loss became {loss} in stage {self._stage.name!r} at a highest rate of "
-                        f"{peak:g}; what was reached before is kept: go on with --resume and a lower "
-                        f"--rate, say {peak / 3:.1g}"
-                    )
-                total, photos = total + loss * n, photos + n
+        batches = self._job.tracker.track(self._train, f"{self._stage.name} {number + 1}")
+        for at, batch in enumerate(batches):
+            loss, n = self._step(batch, peak * self._share_of_peak(number * steps + at))
+            if not math.isfinite(loss):
+                raise FlyobjError(
+                    f"the loss became {loss} in stage {self._stage.name!r} at a highest rate of "
+                    f"{peak:g}; what was reached before is kept: go on with --resume and a lower "
+                    f"--rate, say {peak / 3:.1g}"
+                )
+            total, photos = total + loss * n, photos + n
         if not photos:
             raise InputError("none of the training photos can be read any more; put them back")
         return total / photos, photos
@@ -269,7 +267,9 @@ class Fitting:
 
     def _note(self, batch: Batch) -> None:
         for skipped in self._job.unreadable.add(batch.unreadable):
-            self._job.say(f"skipped: {str(skipped.path)!r} can't be read any more ({skipped.reason})")
+            self._job.tracker.say(
+                f"skipped: {str(skipped.path)!r} can't be read any more ({skipped.reason})"
+            )
 
 
 def best_epoch(epochs: list[Epoch]) -> int:

@@ -5,17 +5,16 @@ logs/csv/STAGE/metrics.csv is always written; beside it TensorBoard's files or W
 
 import csv
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any, TypeVar
 
 from model.errors import missing_library
+from report import progress
 from training.fit.checkpoint import Epoch
 from training.fit.schedule import Stage
+
+Item = TypeVar("Item")
 
 
 class Tracker:
@@ -35,7 +34,7 @@ class Tracker:
     def say(self, line: str) -> None:
         """Print a line for people."""
         if not self._quiet:
-            get_console().print(line, highlight=False, markup=False, soft_wrap=True)
+            progress.say(line)
 
     def epoch(self, stage: Stage, rate: float, epochs: list[Epoch]) -> None:
         """Note the last of `epochs`, and say how long the stage will take at the most."""
@@ -67,16 +66,9 @@ class Tracker:
         if self._wandb is not None:
             self._wandb.finish()
 
-    @contextmanager
-    def bar(self, batches: Iterable[Any], what: str) -> Iterator[Iterable[Any]]:
-        """Show how far an epoch is, on a terminal; it vanishes afterwards."""
-        console = get_console()
-        if self._quiet or not console.is_terminal:
-            yield batches
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-            yield progress.track(batches, description=what)
+    def track(self, batches: Iterable[Item], what: str) -> Iterable[Item]:
+        """Show how far an epoch is."""
+        return batches if self._quiet else progress.track(batches, what)
 
     def _write_csv(self, stage: Stage, epochs: list[Epoch]) -> None:
         """Write all rows: what a killed run has written of later epochs goes."""

@@ -44,8 +44,7 @@ class Training:
             self.tracker.stage_done(result.epochs)
         if self.progress.running and (rate := plan.settings.rate):
             self.progress.running = replace(self.progress.running, rate=rate, rate_from="given")
-        tracker = (self.tracker.say, self.tracker.bar)
-        self._job = Job(fabric, plan.settings, plan.class_weights, self.unreadable, *tracker)
+        self._job = Job(fabric, plan.settings, plan.class_weights, self.unreadable, self.tracker)
         self._loaders: dict[int, tuple[Batches, Batches]] = {}
 
     def finish(self) -> tuple[StageResult, ...]:

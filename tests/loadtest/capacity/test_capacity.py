@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from loadtest.capacity.compare import compare, require_no_regression
-from loadtest.capacity.figures import Figures, Latencies
+from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.find import CapacitySettings, find_capacity
 from loadtest.capacity.page import write_comparison, write_page
 from loadtest.capacity.records import (
@@ -24,7 +24,7 @@ from loadtest.capacity.records import (
     require_knee,
     write_figures,
 )
-from loadtest.capacity.search import Outcome, Step, Verdict, knee_of
+from loadtest.capacity.search import ProbeOutcome, Step, Verdict, knee_of
 from loadtest.photos import Photos, photos_to_send
 from model.errors import FlyobjError, InputError, Interrupted
 from serving.rollout.operations import deploy
@@ -149,7 +149,7 @@ def test_a_wrong_token_is_said(server: Any, photos: Photos, monkeypatch: pytest.
 
 def probe(number: int, rate: float, p99_ms: float, verdict: Verdict, long: bool = False) -> Probe:
     times = Latencies(p99_ms / 4, p99_ms / 2, p99_ms, (p99_ms * 0.95, p99_ms * 1.05))
-    figures = Figures(
+    figures = ProbeFigures(
         1000, 0, {} if verdict is Verdict.HELD else {"status 503": 3}, times, 1.0, 0.2, verdict
     )
     cores = {"java": 0.2, "workers": 1.2, "load_test": 0.2, "others": 0.1}
@@ -169,7 +169,7 @@ def made(rate: float, slower: float = 1.0, **changed: Any) -> Capacity:
     seconds = [
         Second(t, 40, 40, 0, 0.2, 1.2, 0.2, 0.1, 900.0 if t % 5 == 0 else None) for t in range(80)
     ]
-    knee = knee_of([Outcome(Step(p.rate, p.long), p.figures.verdict) for p in probes])
+    knee = knee_of([ProbeOutcome(Step(p.rate, p.long), p.figures.verdict) for p in probes])
     conditions = {"version": "1.0", "machine": "one"}
     return replace(
         Capacity(
@@ -227,7 +227,7 @@ def pages() -> Iterator[tuple[Capacity, str]]:
     yield made(400), "Confirmed."
     broke = made(400).probes[2:4] * 2
     late = [replace(p, figures=replace(p.figures, verdict=Verdict.LATE)) for p in broke]
-    outcomes = [Outcome(Step(p.rate), p.figures.verdict) for p in [*made(400).probes[:2], *late]]
+    outcomes = [ProbeOutcome(Step(p.rate), p.figures.verdict) for p in [*made(400).probes[:2], *late]]
     probes = [*made(400).probes[:2], *late]
     yield made(400, probes=probes, knee=knee_of(outcomes)), "The load generator is the bottleneck."
     yield made(400, probes=[], seconds=[], knee=knee_of([]), ended=EndReason.SERVER_GONE), "No rate held"

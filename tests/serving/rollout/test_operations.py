@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from model.errors import FlyobjError, InputError
+from model.photo_files import find_photos
 from serving.rollout import health, shadow
 from serving.rollout.deployment import lock_deployment, read_deployment, write_deployment
 from serving.rollout.history import read_history
@@ -212,7 +213,7 @@ def test_two_operators(client: Client, home: "Home") -> None:
 
 
 def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, tmp_path: Path) -> None:
-    found = shadow.find_photos(dataset / "test")
+    found = find_photos(dataset / "test")
     seen: list[None] = []
     result = shadow.compare(client, "2.0", None, found, lambda: seen.append(None))
     assert (result.version, result.against) == ("2.0", "1.0")
@@ -236,8 +237,6 @@ def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, t
 
 
 def test_shadow_on_wrong_input(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no photos under .*\.jpg"):
-        shadow.find_photos(tmp_path)
     with pytest.raises(InputError, match="can't be compared with itself"):
         shadow.compare(client, "1.0", None, [tmp_path])
     with pytest.raises(InputError, match=r"version '7\.0' isn't there or not ready"):
@@ -274,7 +273,7 @@ def test_a_renewed_token_is_picked_up(client: Client, home: "Home", photos: list
     """The one before is refused at once; a client that holds on to it reads the file again."""
     old = home.headers()
     with home.client() as other:
-        other.renew("inference")
+        other.tokens.renew("inference")
     refused = httpx.post(home.url(), content=photos[0], headers=old)
     assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
     assert client.predict(photos[0])["model_version"] == "1.0"

@@ -21,6 +21,7 @@ def test_photos_labels_and_classes(photo_folder: MakeData) -> None:
     (data / "train" / "a" / "2.jpg").rename(nested / "2.JPG")
     (data / "train" / "a" / ".hidden").write_text("no photo")
     (data / "train" / ".git").mkdir()
+    (data / "train" / "readme").touch()
     split = read_split(data, "train")
     assert split.classes == ("a", "b")
     assert [(str(p.path.relative_to(data / "train")), p.label) for p in split.photos] == [
@@ -30,7 +31,11 @@ def test_photos_labels_and_classes(photo_folder: MakeData) -> None:
         ("b/0.jpg", 1),
         ("b/1.jpg", 1),
     ]
-    assert split.skipped == ()
+    assert [(str(s.path.relative_to(data / "train")), s.reason) for s in split.skipped] == [
+        ("readme", "not in a class folder"),
+        (".git", "hidden"),
+        ("a/.hidden", "hidden"),
+    ]
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_run_with_range_tests(tmp_path: Path) -> None:
     assert axes.lines[1].get_xdata()[0] == 1e-3
 
 
-@pytest.mark.parametrize("document", [None, "[]", '{"stages": 3}'])
+@pytest.mark.parametrize("document", [None, "{}", '{"stages": 3}'])
 def test_without_stages_there_is_no_history(tmp_path: Path, document: str | None) -> None:
     if document:
         (tmp_path / "run.json").write_text(document)

@@ -1,7 +1,6 @@
 """One stage: what it may change, the rate's course, when it ends, and what is kept."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from model.network import Network
 from model.preprocessing import Preprocessing
 from training.data.photos import Photo
 from training.fit.checkpoint import Running
-from training.fit.loaders import Batch, Batches, Order, PhotoDataset, Unreadable, loader
+from training.fit.loaders import Batches, Order, PhotoDataset, Unreadable, loader
 from training.fit.schedule import BLOCKS, Stage
 from training.fit.settings import Settings
 from training.fit.stage import Fitting, Job, PartlyOpen, best_epoch, stuck
+from training.fit.tracking import Tracker
 from training.fit.transforms import test_transform as eval_transform
 from training.fit.transforms import train_transform
 
@@ -40,22 +40,16 @@ def photos(photo_folder: Callable[..., Path]) -> list[Photo]:
     return [Photo(p, int(p.parent.name == "b")) for p in sorted(data.rglob("*.jpg"))]
 
 
-@contextmanager
-def quiet(batches: Iterable[Batch], _: str) -> Iterator[Iterable[Batch]]:
-    yield batches
-
-
 @pytest.fixture
-def fitting(photos: list[Photo]) -> MakeFitting:
+def fitting(photos: list[Photo], tmp_path: Path) -> MakeFitting:
     def batches(train: bool) -> Batches:
         transform = (train_transform if train else eval_transform)(Preprocessing(32))
         return loader(PhotoDataset(photos, transform), Order(8, 4, shuffle=train), 0)
 
-    def make(network: Network, stage: Stage, said: list[str] | None = None, **settings: Any) -> Fitting:
+    def make(network: Network, stage: Stage, **settings: Any) -> Fitting:
         fabric = Fabric(accelerator="cpu", devices=1)
-        say = (said if said is not None else []).append
         weights = settings.pop("weights", None)
-        job = Job(fabric, Settings(**settings), weights, Unreadable(100), say, quiet)
+        job = Job(fabric, Settings(**settings), weights, Unreadable(100), Tracker(tmp_path, "csv", {}))
         return Fitting(job, network, stage, 0, batches(True), batches(False))
 
     return make
@@ -189,13 +183,14 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rate(fitting: MakeFitting)
         fitting(network, Stage("top", 1, 32, 5)).epoch(running(0.25))
 
 
-def test_photos_that_turn_unreadable_are_named_once(fitting: MakeFitting, photos: list[Photo]) -> None:
+def test_photos_that_turn_unreadable_are_named_once(
+    fitting: MakeFitting, photos: list[Photo], capsys: pytest.CaptureFixture[str]
+) -> None:
     photos[2].path.write_text("words")
-    said: list[str] = []
-    made = fitting(Network(2), Stage("head", 2, 32, 0), said)
+    made = fitting(Network(2), Stage("head", 2, 32, 0))
     state = made.epoch(running())
     assert len(made.epoch(state).epochs) == 2
-    (line,) = said
+    (line,) = capsys.readouterr().out.splitlines()
     assert f"skipped: {str(photos[2].path)!r} can't be read any more" in line
 
 

@@ -2,16 +2,16 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import track
-
 from model.errors import FlyobjError, InputError
+from model.files import atomic_folder
+from model.photo_files import SPLITS
+from report.progress import track
 from training.data import manifest
-from training.data.manifest import SPLITS, Row, read_manifest
+from training.data.manifest import Row, read_manifest
 
 SUMMARY, REPORT, SHARD = "summary.json", "report.html", "shard.json"
 OWN = {manifest.NAME, SUMMARY, REPORT, SHARD}
@@ -25,23 +25,11 @@ def new_folder(out: Path, force: bool) -> Iterator[Path]:
         InputError: `out` exists, and isn't empty, and either `force` is false or it isn't ours.
         FlyobjError: it can't be written, because the disk is full, say.
     """
-    out = out.parent.resolve() / out.name
     check_out(out, force)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name[:50]}.", dir=out.parent) as room:
-            new, old = Path(room, "new"), Path(room, "old")
-            new.mkdir()
+        with atomic_folder(out) as new:
             yield new
             check_out(out, force)  # it may have come into being meanwhile
-            if out.exists():
-                out.rename(old)
-            try:
-                new.rename(out)
-            except OSError:
-                if old.exists():
-                    old.rename(out)
-                raise
     except OSError as error:
         raise FlyobjError(
             f"{str(out)!r} can't be written ({error.strerror or error}); nothing of it was left behind: "

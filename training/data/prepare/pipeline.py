@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich
-
 from model.errors import InputError
+from model.files import atomic_file, read_json, write_json
+from report.progress import progress
 from training.data import manifest
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare import folder as folders
@@ -25,8 +25,6 @@ from training.data.prepare.shard import (
     Scanned,
     join_shards,
     parse_part,
-    read_document,
-    write_document,
     write_shard,
 )
 from training.data.prepare.summary import Summary, summarize
@@ -103,22 +101,15 @@ def report(out: Path) -> Path:
         raise InputError(
             f"{str(out)!r} has no {folders.SUMMARY}; give a folder made by `flyobj data prepare`"
         )
-    path = out / folders.REPORT
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write_report(
-            read_document(out / folders.SUMMARY), read_manifest(out / manifest.NAME), unfinished
-        )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    with atomic_file(out / folders.REPORT) as partial:
+        write_report(read_json(out / folders.SUMMARY), read_manifest(out / manifest.NAME), partial)
+    return out / folders.REPORT
 
 
 def _look(source: Path, settings: Settings, part: str, workers: int | None) -> Scanned:
     """Walk the source and look into the files of one part; a file's part is decided by its path."""
     index, count = parse_part(part)
-    with rich.get_console().status("finding files"):
+    with progress("finding files"):
         tree = walk(source)
     names = [f.path.rpartition("/")[2] for f in tree.files if not f.problem]
     if settings.group_regex and names and not any(map(settings.group_of, names)):
@@ -136,8 +127,8 @@ def _look(source: Path, settings: Settings, part: str, workers: int | None) -> S
 
 def _finish(seen: Scanned, room: Path, copy: bool) -> Summary:
     """Decide over the rows and fill the folder `room`."""
-    settings, rows, status = seen.settings, seen.rows, rich.get_console().status
-    with status("comparing, clustering and splitting"):
+    settings, rows = seen.settings, seen.rows
+    with progress("comparing, clustering and splitting"):
         near = clean(rows, settings)
         clusters = prune(rows, settings) if settings.prune else []
         _require_photos(seen.classes, rows)
@@ -145,10 +136,10 @@ def _finish(seen: Scanned, room: Path, copy: bool) -> Summary:
             split(rows, near, settings)
         found = leaks(rows, near) if seen.split_given else []
     folders.place(rows, seen.source, room, copy)
-    with status("writing manifest and report"):
+    with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
         summary = summarize(seen, clusters, found)
-        write_document(summary, room / folders.SUMMARY)
+        write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary
 

@@ -6,7 +6,6 @@ worker holds one photo at a time; what comes back is a row.
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,13 +16,13 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from model.errors import FlyobjError, PhotoError, PhotoTooLarge, UnsupportedFormat
-from model.formats import format_of
+from model.formats import SUFFIXES, format_of
 from model.image import DEFAULT_LIMITS, RGB, decode_photo
+from report.progress import track
 from training.data.manifest import Reason, Row
-from training.data.prepare.walk import Found
+from training.data.prepare.walk import FoundFile
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
 HASH_PIXELS = 4 * HASH_SIZE
@@ -33,22 +32,12 @@ DCT = 2 * np.cos(  # the unnormalised DCT-II: rows are the lowest frequencies, (
 ROUNDING = 1e-6  # more than is left of a coefficient that should be zero
 FLAT = 1.0  # standard deviation in grey levels under which a hash would be of noise alone
 CHUNK = 32  # files handed to a worker at once
-EXTENSIONS = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
-    "PNG": {".png", ".apng"},
-    "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"},
-    "TIFF": {".tif", ".tiff"},
-    "WEBP": {".webp"},
-    "AVIF": {".avif", ".avifs"},
-    "HEIF": {".heic", ".heif", ".hif"},
-}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def scan(source: Path, files: Sequence[Found], workers: int | None = None) -> list[Row]:
+def scan(source: Path, files: Sequence[FoundFile], workers: int | None = None) -> list[Row]:
     """Look at each file under `source`, and return the rows in the same order.
 
     Raises:
@@ -78,11 +67,11 @@ def in_parallel(
             pool.shutdown(cancel_futures=True)
 
 
-def scan_file(source: Path, found: Found) -> Row:
+def scan_file(source: Path, found: FoundFile) -> Row:
     """Look at one file. Whatever is wrong with it ends up in its row."""
     row = Row(found.path, found.class_name, found.split)
     if found.problem:
-        row.drop(found.problem)
+        row.drop(found.problem, found.detail)
         return row
     try:
         content = _read(source / found.path, row)
@@ -106,11 +95,7 @@ def _what(error: PhotoError) -> str:
 
 def _read(path: Path, row: Row) -> bytes | None:
     """Read and hash the file; None where there is nothing to decode."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-        row.drop(Reason.UNOPENED, "neither a file nor a folder")
-        return None
-    row.bytes = status.st_size
+    row.bytes = path.stat().st_size
     if row.bytes > DEFAULT_LIMITS.max_bytes:
         with path.open("rb") as file:
             row.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -129,7 +114,7 @@ def _look_into(content: bytes, row: Row) -> None:
     row.height, row.width = pixels.shape[:2]
     row.phash = perceptual_hash(pixels)
     extension = Path(row.path).suffix.lower()
-    if extension not in EXTENSIONS[row.format]:
+    if extension not in SUFFIXES[row.format]:
         row.reason = Reason.EXTENSION
         row.detail = f"{extension or 'no extension'}, but a {row.format}"
 

@@ -1,13 +1,12 @@
 """A shard on disk: what a look at part of the files found, before any verdict that needs all of them."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from model.errors import InputError
+from model.files import read_json, write_json
 from training.data import manifest
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.folder import SHARD
@@ -50,7 +49,7 @@ def write_shard(seen: Scanned, folder: Path) -> None:
         "split_given": seen.split_given,
         "unentered": seen.unentered,
     }
-    write_document(document, folder / SHARD)
+    write_json(document, folder / SHARD)
 
 
 def join_shards(folders: Sequence[Path]) -> Scanned:
@@ -91,7 +90,7 @@ def _read_shard(folder: Path) -> Scanned:
         raise InputError(
             f"{str(folder)!r} has no {SHARD}; give folders made by `flyobj data prepare --shard I/N`"
         )
-    document = read_document(path)
+    document = read_json(path)
     try:
         seen = Scanned(
             Path(document.pop("source")),
@@ -106,23 +105,3 @@ def _read_shard(folder: Path) -> Scanned:
             f"{str(path)!r} is no shard of ours ({error}); make it again with --shard"
         ) from error
     return seen
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        InputError: the file holds something else.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is no JSON ({error}); make its folder again") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{str(path)!r} holds no JSON object; make its folder again")
-    return document
-
-
-def write_document(document: dict[str, Any], path: Path) -> None:
-    """Write a JSON object in ASCII: a path may hold bytes that no other encoding takes."""
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="ascii")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from training.data.manifest import SPLITS, Reason
+from model.photo_files import SPLITS
+from training.data.manifest import Reason
 from training.data.prepare.prune import Cluster
 from training.data.prepare.shard import Scanned
 from training.data.split import Leak

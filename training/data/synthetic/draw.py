@@ -8,11 +8,8 @@ for all classes, so a colour histogram doesn't tell them apart.
 """
 
 import itertools
-import json
 import math
 import os
-import shutil
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -23,11 +20,13 @@ import numpy as np
 from PIL import Image
 
 from model.errors import InputError
+from model.files import atomic_folder, write_json
 from model.image import RGB
+from report.progress import progress
 from training.data.synthetic.defects import plant
 from training.data.synthetic.shapes import SUBJECTS, Array, Colour, Face, Random, Subject, X, Y, Z
 
-CHUNK = 16  # photos drawn between two reports of progress
+CHUNK = 16  # photos drawn between two steps of the progress bar
 SUPERSAMPLING = 2
 SKIES: tuple[tuple[Colour, Colour], ...] = (  # at the top, at the horizon
     ((52, 104, 178), (164, 200, 228)),
@@ -189,7 +188,6 @@ def synthesize(
     test_share: float = 0.25,
     workers: int | None = None,
     defects: bool = False,
-    progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
     """Write `out`/{train,test}/CLASS/NNNN.jpg and return how many photos each split has.
 
@@ -197,38 +195,33 @@ def synthesize(
     and counted under "defects".
 
     The same seed gives the same bytes on any number of workers (default: one for each core).
-    `out` appears only once it is whole; `progress` gets the number of photos written since its
-    last call.
+    `out` appears only once it is whole.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
     out = out.resolve()
     _check(out, per_class, seed, test_share, workers)
-    unfinished = out.with_name(out.name + ".partial")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    for split, name in itertools.product(("train", "test"), CLASSES):
-        (unfinished / split / name).mkdir(parents=True)
     test = min(max(round(per_class * test_share), 1), per_class - 1)
     numbers = range(per_class * len(CLASSES))
-    chunks = [numbers[start : start + CHUNK] for start in numbers[::CHUNK]]
-    write = partial(_write, unfinished, seed, per_class, per_class - test)
-    with ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn")) as pool:
-        futures = [pool.submit(write, chunk) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                written = future.result()
-                if progress:
-                    progress(written)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    origin = {"seed": seed, "per_class": per_class, "test_share": test_share, "classes": CLASSES}
-    (unfinished / "synthetic.json").write_text(json.dumps(origin, indent=2) + "\n")
     counts = {"train": len(CLASSES) * (per_class - test), "test": len(CLASSES) * test}
-    if defects:
-        counts["defects"] = len(plant(unfinished, seed))
-    if out.exists():
-        out.rmdir()  # empty, or _check would have refused it
-    unfinished.rename(out)
+    with atomic_folder(out) as folder:
+        for split, name in itertools.product(("train", "test"), CLASSES):
+            (folder / split / name).mkdir(parents=True)
+        write = partial(_write, folder, seed, per_class, per_class - test)
+        chunks = [numbers[start : start + CHUNK] for start in numbers[::CHUNK]]
+        with (
+            ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn")) as pool,
+            progress("drawing", len(numbers)) as advance,
+        ):
+            futures = [pool.submit(write, chunk) for chunk in chunks]
+            try:
+                for future in as_completed(futures):
+                    advance(future.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+        origin = {"seed": seed, "per_class": per_class, "test_share": test_share, "classes": CLASSES}
+        write_json(origin, folder / "synthetic.json")
+        if defects:
+            counts["defects"] = len(plant(folder, seed))
     return counts
 
 

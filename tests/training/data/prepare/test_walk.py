@@ -1,6 +1,5 @@
 """Every file is found once, and read as what its folders say."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +7,7 @@ import pytest
 
 from model.errors import InputError
 from training.data.manifest import Reason
-from training.data.prepare import walk as module
-from training.data.prepare.walk import Found, walk
+from training.data.prepare.walk import FoundFile, walk
 
 MakePile = Callable[[dict[str, bytes]], Path]
 
@@ -17,13 +15,13 @@ MakePile = Callable[[dict[str, bytes]], Path]
 def test_class_folders(pile: MakePile) -> None:
     tree = walk(pile({"b/1.jpg": b"", "a/day 1/2.jpg": b"", "a/.x": b"", "readme": b"", ".git/x": b""}))
     assert tree.files == (
-        Found("a/.x", "", "", Reason.HIDDEN),
-        Found("a/day 1/2.jpg", "a", ""),
-        Found("b/1.jpg", "b", ""),
-        Found("readme", "", "", Reason.OUTSIDE),
+        FoundFile("a/.x", "", "", Reason.HIDDEN),
+        FoundFile("a/day 1/2.jpg", "a", ""),
+        FoundFile("b/1.jpg", "b", ""),
+        FoundFile("readme", "", "", Reason.OUTSIDE),
     )
     assert (tree.classes, tree.split_given) == (("a", "b"), False)
-    assert tree.unentered == {".git": "hidden folder"}
+    assert tree.unentered == {".git": "hidden"}
 
 
 def test_a_given_split(pile: MakePile) -> None:
@@ -72,30 +70,15 @@ def test_no_source(tmp_path: Path) -> None:
         walk(tmp_path / "nowhere")
 
 
-def test_links_are_followed_but_never_in_circles(pile: MakePile, tmp_path: Path) -> None:
-    source = pile({"a/1.jpg": b"", "b/1.jpg": b""})
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "2.jpg").write_bytes(b"")
-    (source / "a" / "linked").symlink_to(tmp_path / "elsewhere")
+def test_what_is_hidden_or_broken_has_a_row_or_is_named(pile: MakePile) -> None:
+    source = pile({"a/1.jpg": b"", "a/@eaDir/1.jpg": b"", "b/Thumbs.db": b"", "b/2.jpg": b""})
+    (source / "b" / "gone.jpg").symlink_to("nowhere")
     (source / "a" / "up").symlink_to(source)
-    (source / "b" / "to_c").symlink_to(tmp_path / "c")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "to_b").symlink_to(source / "b")
-    (source / "b" / "self").symlink_to(source / "b" / "self")
     tree = walk(source)
-    assert [f.path for f in tree.files] == ["a/1.jpg", "a/linked/2.jpg", "b/1.jpg", "b/self"]
-    assert tree.unentered == {"a/up": "link in a circle", "b/to_c/to_b": "link in a circle"}
-
-
-def test_a_folder_that_cannot_be_read(pile: MakePile, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, scandir = pile({"a/1.jpg": b"", "a/locked/2.jpg": b"", "b/1.jpg": b""}), os.scandir
-
-    def locked(path: Path) -> object:
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(module.os, "scandir", locked)
-    tree = walk(source)
-    assert [f.path for f in tree.files] == ["a/1.jpg", "b/1.jpg"]
-    assert tree.unentered == {"a/locked": "can't be read (Permission denied)"}
+    assert [(f.path, f.problem, f.detail) for f in tree.files] == [
+        ("a/1.jpg", None, ""),
+        ("b/2.jpg", None, ""),
+        ("b/Thumbs.db", Reason.HIDDEN, ""),
+        ("b/gone.jpg", Reason.UNOPENED, "broken link"),
+    ]
+    assert tree.unentered == {"a/@eaDir": "hidden", "a/up": "link in a circle"}

@@ -1,0 +1,151 @@
+"""Which photos a folder holds: one answer for everybody who asks."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from loadtest.photos import photos_to_send
+from model.errors import InputError
+from model.photo_files import find_files, find_photos, folders_in, splits_in, spread
+from training.data.manifest import read_manifest
+from training.data.photos import read_split
+from training.data.prepare.pipeline import prepare
+from training.data.prepare.settings import Settings as PrepareSettings
+from training.evaluation.evaluate import _strange_photos
+
+
+@pytest.fixture
+def odd_tree(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
+    """`train` of two classes with everything that folders of photos have been seen to hold."""
+    avif, png = io.BytesIO(), io.BytesIO()
+    Image.open(io.BytesIO(jpeg(1))).save(avif, "AVIF")
+    Image.open(io.BytesIO(jpeg(2))).save(png, "PNG")
+    files = {
+        "bird/1.avif": avif.getvalue(),
+        "bird/wrong.jpg": png.getvalue(),
+        "bird/no suffix": jpeg(3),
+        "bird/UPPER.JPG": jpeg(4),
+        "bird/day 1/morning/5.jpg": jpeg(5),
+        "bird/notes.txt": b"words",
+        "bird/page.jpg": b"<html>no photo</html>",
+        "bird/empty.jpg": b"",
+        "bird/._1.jpg": jpeg(6),
+        "bird/.ipynb_checkpoints/1.jpg": jpeg(7),
+        "bird/@eaDir/1.jpg": jpeg(8),
+        "bird/Thumbs.db": jpeg(9),
+        "__MACOSX/1.jpg": jpeg(10),
+        "@eaDir/1.jpg": jpeg(11),
+        "drone/12.jpg": jpeg(12),
+        "drone/desktop.ini": b"words",
+    }
+    train, elsewhere = tmp_path / "data" / "train", tmp_path / "elsewhere"
+    for name, content in files.items():
+        (train / name).parent.mkdir(parents=True, exist_ok=True)
+        (train / name).write_bytes(content)
+    elsewhere.mkdir()
+    (elsewhere / "13.jpg").write_bytes(jpeg(13))
+    (elsewhere / "14.jpg").write_bytes(jpeg(14))
+    (train / "drone" / "linked").symlink_to(elsewhere)
+    (train / "drone" / "14.jpg").symlink_to(elsewhere / "14.jpg")
+    (elsewhere / "back").symlink_to(train)
+    (train / "drone" / "up").symlink_to(tmp_path)  # above the folder that is searched
+    (train / "drone" / "gone.jpg").symlink_to("nowhere")
+    (train / "drone" / "self").symlink_to("self")
+    os.mkfifo(train / "drone" / "pipe.jpg")
+    return train
+
+
+PHOTOS = {
+    *("bird/1.avif", "bird/wrong.jpg", "bird/no suffix", "bird/UPPER.JPG", "bird/day 1/morning/5.jpg"),
+    *("drone/12.jpg", "drone/linked/13.jpg", "drone/linked/14.jpg", "drone/14.jpg"),
+}
+LEFT_OUT = {
+    **dict.fromkeys(
+        ("bird/._1.jpg", "bird/.ipynb_checkpoints", "bird/@eaDir", "bird/Thumbs.db"), "hidden"
+    ),
+    **dict.fromkeys(("@eaDir", "__MACOSX", "drone/desktop.ini"), "hidden"),
+    **dict.fromkeys(("drone/linked/back", "drone/up"), "link in a circle"),
+    **dict.fromkeys(("drone/gone.jpg", "drone/self"), "broken link"),
+    "drone/pipe.jpg": "neither a file nor a folder",
+}
+
+
+def test_all_who_look_for_photos_find_the_same(odd_tree: Path, tmp_path: Path) -> None:
+    def names(paths: list[Path]) -> set[str]:
+        return {path.relative_to(odd_tree).as_posix() for path in paths}
+
+    assert names(find_photos(odd_tree)) == PHOTOS  # rollouts' comparisons of versions
+    split = read_split(odd_tree.parent, "train")  # training and evaluation
+    assert names([photo.path for photo in split.photos]) == PHOTOS
+    assert split.classes == ("bird", "drone")
+    left_out = {s.path.relative_to(odd_tree).as_posix(): s.reason for s in split.skipped}
+    assert left_out.items() > LEFT_OUT.items()
+    assert set(left_out) - set(LEFT_OUT) == {"bird/notes.txt", "bird/page.jpg", "bird/empty.jpg"}
+    assert names(_strange_photos(odd_tree)[0]) == PHOTOS
+    sent = photos_to_send(odd_tree)  # load tests
+    assert sorted(sent.files) == sorted((odd_tree / name).read_bytes() for name in PHOTOS)
+    assert sent.classes == {"bird", "drone"}
+    settings = PrepareSettings(keep_near=True, prune=False)
+    summary = prepare(odd_tree, tmp_path / "clean", settings, workers=1)
+    rows = {row.path: row for row in read_manifest(tmp_path / "clean" / "manifest.csv")}
+    copies = {path for path, row in rows.items() if row.other}  # a link and its photo are one
+    assert {path for path, row in rows.items() if row.kept} | copies == PHOTOS
+    named = {path for path, row in rows.items() if not row.kept} | set(summary["unentered"])
+    assert named > set(LEFT_OUT)
+
+
+def test_files_come_folder_by_folder(tmp_path: Path) -> None:
+    for name in ("b/1", "a b/1", "a/c/2", "a/1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_files(tmp_path).files == ["a/1", "a/c/2", "a b/1", "b/1"]
+    assert folders_in(tmp_path) == ["a", "a b", "b"]
+
+
+def test_a_link_back_up_is_no_class(tmp_path: Path) -> None:
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "back").symlink_to(tmp_path)
+    assert folders_in(tmp_path / "data") == ["a"]
+
+
+def test_splits_are_folders_of_class_folders(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "test").mkdir()
+    assert splits_in(tmp_path) == ["train"]
+    assert splits_in(tmp_path / "train") == []
+
+
+def test_a_few_are_spread_evenly() -> None:
+    photos = [Path(str(n)) for n in range(10)]
+    assert spread(photos, 4) == [Path(n) for n in "0369"]
+    assert spread(photos, 20) == spread(photos, None) == photos
+
+
+def test_no_photos_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("words")
+    (tmp_path / ".b.jpg").touch()
+    with pytest.raises(InputError, match=r"no photos under .* \(1 other files, 1 hidden or broken\)"):
+        find_photos(tmp_path)
+    with pytest.raises(InputError, match=r"a\.jpg' can't be read \(Not a directory\)"):
+        find_photos(tmp_path / "a.jpg")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open/1", "locked/2"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def locked(path: Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("model.photo_files.os.scandir", locked)
+    found = find_files(tmp_path)
+    assert found.files == ["open/1"]
+    assert found.skipped == {"locked": "can't be read (Permission denied)"}
