@@ -196,7 +196,7 @@ def run(dataset: Path, weights_file: Path, flyobj: FlyObj, once: Once) -> Path:
 
     def make(folder: Path) -> None:
         options = {"--out": folder / "run", "--weights": weights_file, "--size": SIZE, "--epochs": 2}
-        options |= {"--workers": 0, "--batch-size": 8, "--rate": 0.003}
+        options |= {"--workers": 0, "--batch-size": 8, "--lr": 0.003}
         flyobj("train", dataset, *(word for pair in options.items() for word in pair))
 
     return once("run", make) / "run"
