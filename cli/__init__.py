@@ -12,7 +12,7 @@ import sys
 import rich
 import typer
 
-from cli import canary, data, evaluation, loadtest, models, page, s3, serving, training, tuning
+from cli import canary, data, demo, evaluation, loadtest, models, page, s3, serving, training, tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,7 @@ app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
 app.add_typer(loadtest.app)
+app.add_typer(demo.app)
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_HOME, Home, Json, emit, out
+from cli.options import Home, Json, emit, out
+from serving.names import DEFAULT_HOME, DEFAULT_PROXY_PORT
 
 app = typer.Typer(
     no_args_is_help=True, help="A share of the traffic for another version, through nginx."
@@ -23,7 +24,9 @@ Proxy = Annotated[Path, typer.Option(help="nginx's folder: its configuration, pi
 def start(
     version: Annotated[str, typer.Argument(help="A deployed version.")],
     percent: Annotated[float, typer.Option(help="Share of the requests that name no version.")] = 5,
-    listen: Annotated[int, typer.Option(help="nginx's port, where there is no nginx.conf yet.")] = 8090,
+    listen: Annotated[
+        int, typer.Option(help="nginx's port, where there is no nginx.conf yet.")
+    ] = DEFAULT_PROXY_PORT,
     proxy: Proxy = DEFAULT_PROXY,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -37,10 +40,10 @@ def start(
 
     running = lifecycle.require(home)
     with Client(running) as client:
-        found = find_version(client, version)
+        found, model = find_version(client, version), client.model
     if found is None or not found.is_ready:
         raise InputError(f"version {version!r} isn't there or not ready; see `flyobj models list`")
-    runs = canary.start(proxy, running.port, version, percent, listen)
+    runs = canary.start(proxy, running.port, model, version, percent, listen)
     line = f"{percent:g} % of the traffic through nginx goes to version {version}"
     begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {proxy} -c nginx.conf"
     document = {"version": version, "percent": percent, "listen": listen, "running": runs}

@@ -1,68 +1,13 @@
-"""How `flyobj loadtest` shows a search for the capacity, while it runs and after it."""
+"""How `flyobj loadtest` sums up a search for the capacity, or two."""
 
 from typing import TYPE_CHECKING
 
-import rich
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
     from loadtest.capacity.compare import CapacityComparison
-    from loadtest.capacity.find import CapacitySettings
-    from loadtest.capacity.records import Capacity, Probe
-    from loadtest.capacity.search import Step
-
-
-class ProbeLog:
-    """A progress bar over the time that the search may take, and a line for each probe."""
-
-    def __init__(self, settings: "CapacitySettings") -> None:
-        """Know how long it may take."""
-        self._settings = settings
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn(f"of at most {settings.max_minutes:g} min"),
-            console=rich.get_console(),
-            transient=True,
-        )
-        self._task = self._bar.add_task("first requests", total=60 * settings.max_minutes)
-
-    def __enter__(self) -> "ProbeLog":
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take it away."""
-        self._bar.stop()
-
-    def begins(self, step: "Step") -> None:
-        """Say what is being tried."""
-        what = "confirming " if step.long else ""
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        text = f"{what}{step.rate:g}/s for {self._settings.seconds(step):g} s"
-        self._bar.update(self._task, description=text, completed=elapsed)
-
-    def ended(self, probe: "Probe") -> None:
-        """Print what came of it."""
-        self._bar.console.print(_of(probe))
-
-
-def _of(probe: "Probe") -> str:
-    f = probe.figures
-    colour = {"held": "green", "broke": "red"}.get(f.verdict, "yellow")
-    times = f.latencies
-    p99 = f"p50 {times.p50_ms:.0f}, p99 {times.p99_ms:.0f} ms" if times else "no answer"
-    failed = (
-        f", {f.failed} of {f.requests} failed: {next(iter(f.faults), 'not sent')}" if f.failed else ""
-    )
-    late = f", sent {f.lag_p99_ms:.0f} ms late" if f.verdict == "generator late" else ""
-    line = f"{probe.rate:7g}/s [{colour}]{f.verdict}[/] {p99}" + escape(failed + late)
-    return line + (" (confirming)" if probe.long else "")
+    from loadtest.capacity.records import Capacity
 
 
 def lines_of(capacity: "Capacity") -> list[str]:

@@ -9,7 +9,8 @@ import rich
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.options import Home, Json, emit
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation

@@ -5,22 +5,11 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
 from rich.table import Table
 
-from cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_STORE,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WAIT,
-    Home,
-    Json,
-    Store,
-    Timeout,
-    Wait,
-    emit,
-)
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, connect, emit
+from serving.names import DEFAULT_HOME, DEFAULT_STORE
 
 if TYPE_CHECKING:
     from serving.fleet.apply import Outcome
@@ -34,7 +23,7 @@ Servers = Annotated[
     typer.Option(
         metavar="HOME|URL[=KEY_FILE]",
         help="One of several servers, given again for each: the home of one that runs here, or "
-        "http://HOST:PORT of one elsewhere, its management on the next port, with a copy of its tokens.",
+        "http://HOST:PORT of a remote one, its management on the next port, with a copy of its tokens.",
     ),
 ]
 ServersFile = Annotated[
@@ -56,14 +45,11 @@ def diff(
     """Show what `apply` would change on the server, or on each of several."""
     from serving.fleet.apply import differences
     from serving.rollout.reconcile import diff
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if server or servers:
-        with rich.get_console().status("looking at the servers"):
-            _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
+        _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
         return
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         _show(diff(client), as_json, "the server is as deployment.json says")
 
 
@@ -79,31 +65,28 @@ def apply(
 ) -> None:
     """Bring the server to what model-store/deployment.json says, or several, one after another."""
     from model.errors import InputError
+    from report.progress import say
     from serving.fleet import apply as fleet
     from serving.fleet.balancer import Balancer
     from serving.rollout import reconcile
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if not server and not servers:
         if proxy:
             raise InputError("--proxy is for several servers; name them with --server or --servers")
-        with Client(lifecycle.require(home)) as client:
+        with connect(home) as client:
             changes = reconcile.apply(client, timeout, wait)
         _show(changes, as_json, "nothing to do: the server is as deployment.json says")
         return
     members = _members(server, servers, model_store, drained=proxy is not None)
     balancer = Balancer(proxy, [m.upstream for m in members], timeout) if proxy else None
-    with rich.get_console().status("") as status:
-        try:
-            outcomes = fleet.apply_to_fleet(members, model_store, balancer, timeout, wait, status.update)
-        except fleet.FleetApplyFailed as error:
-            _show_fleet(error.outcomes, as_json)
-            raise
+    try:
+        outcomes = fleet.apply_to_fleet(members, model_store, balancer, timeout, wait)
+    except fleet.FleetApplyFailed as error:
+        _show_fleet(error.outcomes, as_json)
+        raise
     _show_fleet(outcomes, as_json)
     if balancer and not balancer.runs:
-        begin = f"nginx doesn't run; start it: nginx -p {proxy} -c nginx.conf"
-        rich.get_console().print(begin, soft_wrap=True)
+        say(f"nginx doesn't run; start it: nginx -p {proxy} -c nginx.conf")
 
 
 def _members(

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
 from rich.markup import escape
 
-from cli.capacity import ProbeLog, differences_of, lines_of
-from cli.options import DEFAULT_HOME, Home, Json, emit
+from cli.capacity import differences_of, lines_of
+from cli.options import Home, Json, emit
+from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from loadtest.capacity.find import CapacitySettings
@@ -82,12 +82,13 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 
     running = lifecycle.require(home)
     with Client(running) as client:
-        client.keep_tokens()
+        client.tokens.keep()
+        name = client.model
     command = [sys.executable, "-P", "-m", "locust"]
     command += ["--config", str(stock_file("locust.conf"))]
     command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
     command += ["--headless", "--host", f"http://127.0.0.1:{running.port}"]
-    command += ["--key-file", str(running.key_file or "")]
+    command += ["--key-file", str(running.key_file or ""), "--model-name", name]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
     process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
@@ -113,11 +114,10 @@ def _find_capacity(
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
     running, sent = lifecycle.require(home), photos_to_send(photos)
-    with Client(running) as client, ProbeLog(settings) as watched:
-        capacity = find_capacity(running, client, sent, settings, watched.begins, watched.ended)
+    with Client(running) as client:
+        capacity = find_capacity(running, client, sent, settings)
     write_figures(capacity, out)
-    with rich.get_console().status("drawing"):
-        write_page(capacity, out / PAGE)
+    write_page(capacity, out / PAGE)
     emit(asdict(capacity), as_json, *lines_of(capacity), f"look at {escape(str(out / PAGE))}")
     require_knee(capacity, out)
 
@@ -135,7 +135,6 @@ def _compare(folders: tuple[Path, Path], out: Path | None, as_json: bool) -> Non
     before, after = (read_capacity(folder) for folder in folders)
     comparison = compare(before, after)
     page = (out or folders[1]) / f"against-{folders[0].resolve().name}.html"
-    with rich.get_console().status("drawing"):
-        write_comparison(comparison, before, after, page)
+    write_comparison(comparison, before, after, page)
     emit(asdict(comparison), as_json, *differences_of(comparison), f"look at {escape(str(page))}")
     require_no_regression(comparison)

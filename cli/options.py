@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
+if TYPE_CHECKING:
+    from serving.server.client import Client
+
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -21,6 +23,14 @@ Timeout = Annotated[
 ]
 
 out = Console(highlight=False)
+
+
+def connect(home: Path) -> "Client":
+    """Connect to the server that runs with this home; raises `InputError` if none does."""
+    from serving.server.client import Client
+    from serving.server.lifecycle import require
+
+    return Client(require(home))
 
 
 def emit(document: Any, as_json: bool, *human: Any) -> None:

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from cli.models import version_table
-from cli.options import DEFAULT_HOME, DEFAULT_STORE, Home, Json, Store, emit, out
+from cli.options import Home, Json, Store, connect, emit, out
+from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
 
@@ -23,6 +24,9 @@ DEFAULT_DRAIN = 30.0
 def archive(
     run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
     version: Annotated[str, typer.Option(help="Version of the archive, e.g. 1.0.")],
+    name: Annotated[
+        str, typer.Option(help="Name of the model in URLs; each name needs a model store of its own.")
+    ] = DEFAULT_MODEL,
     model_store: Store = DEFAULT_STORE,
     engine: Annotated[
         str,
@@ -34,17 +38,18 @@ def archive(
     as_json: Json = False,
 ) -> None:
     """Package a run as a .mar, checked to answer as training did with each engine that it holds."""
+    from report.progress import progress
     from serving.archive.build import build_archive
 
-    with rich.get_console().status("packaging and checking"):
-        path = build_archive(run, version, model_store, engine)
+    with progress("packaging and checking"):
+        path = build_archive(run, version, model_store, engine, name)
     line = f"{path} answers as training did; next: flyobj models deploy {path}"
-    emit({"archive": str(path), "version": version}, as_json, line)
+    emit({"archive": str(path), "model": name, "version": version}, as_json, line)
 
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Inference port; management, metrics follow.")] = 8080,
+    port: Annotated[int, typer.Option(help="Inference port; the next four follow.")] = DEFAULT_PORT,
     model_store: Store = DEFAULT_STORE,
     home: Home = DEFAULT_HOME,
     config: Annotated[
@@ -62,12 +67,13 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
+    from report.progress import progress
     from serving.rollout import health
     from serving.rollout.reconcile import reconcile
     from serving.server import lifecycle
     from serving.server.client import Client
 
-    with rich.get_console().status("starting TorchServe"):
+    with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
@@ -75,15 +81,19 @@ def serve(
             versions = reconcile(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
-            served = f"serving {', '.join(names)}" if names else nothing
-            document = {**asdict(running), "versions": [asdict(v) for v in versions]}
+            served = f"serving {client.model} {', '.join(names)}" if names else nothing
+            document = {
+                **asdict(running),
+                "model": client.model,
+                "versions": [asdict(v) for v in versions],
+            }
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
             emit(document, as_json, line)
             if detach:
                 keep = True
             else:
                 drain_s = drain
-                lifecycle.wait(running, client.keep_tokens)
+                lifecycle.wait(running, client.tokens.keep)
     finally:
         if not keep:
             health.stop(home, drain_s)
@@ -92,9 +102,10 @@ def serve(
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
     """End the server of this home, and its workers, once nobody waits for an answer."""
+    from report.progress import progress
     from serving.rollout import health
 
-    with rich.get_console().status("waiting for the last answers"):
+    with progress("waiting for the last answers"):
         ran, waiting = health.stop(home, drain)
     left = f"; {waiting} requests were still waiting after {drain:g} s" if waiting else ""
     out.print(f"stopped{left}" if ran else f"no server ran with home {home}")
@@ -115,6 +126,7 @@ def status(
     from serving.rollout import health
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.server.tokens import KINDS
     from serving.server.versions import list_versions
 
     if live or ready:
@@ -122,11 +134,17 @@ def status(
         return
     running = lifecycle.require(home)
     with Client(running) as client:
-        versions = [asdict(v) for v in list_versions(client)]
-        kinds = client.KINDS if running.tokens else ()
-        tokens = {kind: round(client.token_lasts_s(kind)) for kind in kinds}
+        model, versions = client.model, [asdict(v) for v in list_versions(client)]
+        kinds = KINDS if running.tokens else ()
+        tokens = {kind: round(client.tokens.seconds_left(kind)) for kind in kinds}
     memory = {name: round(size) for name, size in lifecycle.memory_mib(running).items()}
-    document = {**asdict(running), "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
+    document = {
+        **asdict(running),
+        "model": model,
+        "versions": versions,
+        "memory_mib": memory,
+        "tokens_last_s": tokens,
+    }
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
     minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
     emit(
@@ -154,9 +172,9 @@ def token(
 
     running = lifecycle.require(home)
     with Client(running) as client:
-        print(client.token("inference"), flush=True)
+        print(client.tokens.get("inference"), flush=True)
         if watch:
-            lifecycle.wait(running, client.keep_tokens)
+            lifecycle.wait(running, client.tokens.keep)
 
 
 @app.command()
@@ -168,13 +186,11 @@ def predict(
 ) -> None:
     """Classify photos with the running server."""
     from model.errors import InputError, PhotoError
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if missing := [str(photo) for photo in photos if not photo.is_file()]:
         raise InputError(f"no such file: {', '.join(missing)}; give image files")
     answers: list[dict[str, Any]] = []
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         for photo in photos:
             try:
                 answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})

@@ -1,4 +1,4 @@
-"""What `flyobj evaluate` can evaluate, told by how it is named.
+"""What `flyobj evaluate` can evaluate, recognised by its name.
 
 Here bundles, answered in `training`, meet archives and servers, answered in `serving`: the rooms don't
 know each other.
@@ -6,15 +6,18 @@ know each other.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from serving.names import DEFAULT_MODEL
+
 if TYPE_CHECKING:
+    from serving.server.client import Client
     from training.evaluation.target import Target
 
-TOKEN = "FLYOBJ_TOKEN"
+TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager
@@ -30,8 +33,15 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
     if "://" in name:
         from serving.server.inference import open_url
 
-        with open_url(name, lambda: _token(name, home)) as remote:
-            yield remote
+        with _client_of(name, home) as client:
+            given, proxy = os.environ.get(TOKEN), os.environ.get(PROXY)
+
+            def token() -> str | None:
+                return given or (client.tokens.get("inference") if client else None)
+
+            model = client.model if client else DEFAULT_MODEL
+            with open_url(name, token, model, proxy) as remote:
+                yield remote
     elif path.is_file():
         from serving.archive.isolated import open_archive
 
@@ -53,20 +63,11 @@ def bundle_of(path: Path) -> Path | None:
     return next((b for b in (path / "bundle", path) if (b / "model.json").is_file()), None)
 
 
-def _token(url: str, home: Path) -> str | None:
-    """Take the token from the environment, or from the server of `home` if `url` is its address."""
+def _client_of(url: str, home: Path) -> "AbstractContextManager[Client | None]":
+    """Connect to the server of `home` if `url` is its address; no other gets its tokens."""
     from serving.server import lifecycle
     from serving.server.client import Client
 
-    if token := os.environ.get(TOKEN):
-        return token
-    running = lifecycle.find(home)
-    address = urlsplit(url)
-    if running is None or (address.hostname, address.port) not in _addresses(running.port):
-        return None  # another server's: our token is not for it
-    with Client(running) as client:
-        return client.token("inference")
-
-
-def _addresses(port: int) -> list[tuple[str, int]]:
-    return [("127.0.0.1", port), ("localhost", port)]
+    running, address = lifecycle.find(home), urlsplit(url)
+    ours = running and address.hostname in ("127.0.0.1", "localhost") and address.port == running.port
+    return Client(running) if running and ours else nullcontext()

@@ -1,21 +1,15 @@
 """`flyobj tune`: the settings of the server that suit this machine."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Literal
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit
 
-if TYPE_CHECKING:
-    from loadtest.photos import Photos
-    from loadtest.tune.search import Settings
-    from loadtest.tune.trials import Plan, Tuned
-
 DEFAULT_OUT = Path("runs/tune")
-_PER_CORE = {"throughput": 8, "latency": 2}  # clients, if nobody says otherwise
 
 app = typer.Typer()
 
@@ -24,93 +18,54 @@ app = typer.Typer()
 def tune(
     archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`; it is only read.")],
     goal: Annotated[
-        str, typer.Option(help="throughput: most answers/s under the limit; latency: lowest p99.")
+        Literal["throughput", "latency"],
+        typer.Option(help="throughput: most answers/s within the limit; latency: lowest p99."),
     ] = "throughput",
-    p99_ms: Annotated[float, typer.Option(help="Limit of 99 % of the answers, ms.")] = 100,
+    p99_ms: Annotated[float, typer.Option(min=0.1, help="Limit of 99 % of the answers, ms.")] = 100,
     clients: Annotated[
         int | None,
         typer.Option(min=1, help="That ask at once; by default 8 a core for throughput, 2 for latency."),
     ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder of photos to send; drawn ones without it.")
-    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of photos; drawn ones by default.")] = None,
     candidates: Annotated[int, typer.Option(min=2, help="Settings to try.")] = 27,
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each load.")] = 3,
     rounds: Annotated[int, typer.Option(min=5, help="Of the best against the defaults.")] = 8,
     config: Annotated[
         Path | None, typer.Option(help="File to tune; the product's handler/model-config.yaml.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of page and figures, replaced each time.")] = Path(
-        "runs/tune"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of page and figures, replaced.")] = DEFAULT_OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no settings.")] = False,
     as_json: Json = False,
 ) -> None:
     """Try workers, threads, batches and engines on this machine, and keep what is better for sure."""
-    import psutil
-
     from loadtest.photos import photos_to_send
-    from loadtest.tune import trials as tuning
-    from loadtest.tune.page import write_report
-    from loadtest.tune.search import GOALS, Goal
-    from model.errors import InputError
+    from loadtest.tune import trials
+    from loadtest.tune.page import PAGE, write_report
+    from loadtest.tune.search import TunePlan
     from serving.archive import model_config
+    from serving.rollout.default_workers import usable_cores, workers_of
     from serving.stock import stock_file
 
-    if goal not in GOALS:
-        raise InputError(f"--goal {goal!r} is unknown; allowed are {', '.join(GOALS)}")
-    if not p99_ms > 0:
-        raise InputError(f"--p99-ms {p99_ms!r} must be above 0, such as 100")
     config = config or stock_file("handler/model-config.yaml")
-    defaults = tuning.from_config(model_config.read_settings(config), str(config))
-    each = clients or _PER_CORE[goal] * len(psutil.Process().cpu_affinity())
-    plan = tuning.Plan(Goal(goal, p99_ms), each, seconds, candidates, rounds)
-    sent = photos_to_send(photos)
-    out.mkdir(parents=True, exist_ok=True)
-    tuned = _with_progress(archive, plan, sent, defaults)
-    before, now = tuning.as_config(defaults), tuning.as_config(tuned.choice)
+    given = trials.from_config(model_config.read_settings(config), str(config))
+    defaults = replace(given, workers=workers_of(os.getpid()))
+    each = clients or usable_cores(os.getpid()) * (8 if goal == "throughput" else 2)
+    plan = TunePlan(goal, p99_ms, each, seconds, candidates, rounds)
+    result = trials.tune(archive, plan, photos_to_send(photos), defaults)
+    before, now = trials.as_config(defaults), trials.as_config(result.choice)
     changes = {name: value for name, value in now.items() if value != before[name]}
-    if changes and not dry_run:
+    if written := bool(changes) and not dry_run:
         model_config.write_settings(config, changes)
-    changed = [{"setting": n, "before": before[n], "now": value} for n, value in changes.items()]
-    document = tuning.as_document(tuned) | {
-        "config": str(config),
-        "changes": changed,
-        "written": bool(changes) and not dry_run,
-    }
-    page = write_report(document, out)
-    emit(document, as_json, *_show(document, page))
-
-
-def _with_progress(archive: Path, plan: "Plan", photos: "Photos", defaults: "Settings") -> "Tuned":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from loadtest.tune.search import Measured, Settings, loads_needed
-    from loadtest.tune.trials import tune
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=rich.get_console()) as progress:
-        task = progress.add_task(str(defaults), total=loads_needed(plan.count) + 2 * plan.rounds)
-
-        def told(settings: Settings, load: Measured) -> None:
-            figures = f"{load.per_s:.0f}/s, p99 {load.p99_ms:.0f} ms"
-            progress.update(task, advance=1, description=f"{settings}: {load.wrong or figures}")
-
-        return tune(archive, plan, photos, defaults, told)
-
-
-def _show(document: dict[str, Any], page: Path) -> list[Any]:
-    duel, changes = document["duel"], document["changes"]
-    table = Table("setting", "before", "now")
-    for change in changes:
-        table.add_row(change["setting"], str(change["before"]), str(change["now"]))
-    times = f"{duel['ratio']:.2f} times as good as the defaults" if duel else "nothing was better"
-    if duel:
-        times += f", better in {sum(r > 1 for r in duel['ratios'])} of {len(duel['ratios'])} rounds"
-    if not document["limit_kept"]:
-        rich.get_console().print("[yellow]nothing kept p99 under the limit; give fewer --clients[/]")
-    if not changes:
-        return [f"the defaults stay: {times}; see {page}"]
-    written = f"written into {document['config']}; package a version with it: flyobj archive"
-    done = written if document["written"] else f"--dry-run: {document['config']} is as it was"
-    return [table, f"{times}; {done}; see {page}"]
+    pairs = {name: [before[name], value] for name, value in changes.items()}
+    document = write_report(result, {"config": str(config), "changes": pairs, "written": written}, out)
+    lines = [f"{name}: {was} before, now {value}" for name, (was, value) in pairs.items()]
+    if changes:
+        done = f"written into {config}" if written else f"--dry-run: {config} is as it was"
+        then = f"flyobj archive, then flyobj models deploy --workers {result.choice.workers}"
+        lines.append(f"{done}; package a version with it: {then}")
+    if duel := result.duel:
+        times = f"{duel.ratio:.2f} times as good as the defaults"
+        lines.append(f"{result.best}: {times}, better in {duel.wins} of {rounds} rounds")
+    if not result.limit_kept:
+        lines.append("[yellow]nothing kept p99 within the limit; give fewer --clients[/]")
+    emit(document, as_json, *(lines or [f"the defaults stay: {defaults}"]), f"see {out / PAGE}")

@@ -1,26 +1,38 @@
-"""What a client gets back, for a photo and for what is wrong with one."""
+"""A photo from the request that it came in to the answer that goes back."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from handler.uploads import Shape
-from model.answers import as_error
-from model.errors import PhotoError
+from model.answers import as_answer, as_error
+from model.errors import PhotoError, RequestError
 from model.image import RGB
-from model.pictures import Heatmap, overlay_png
+
+# How the answer looks: one object, a list, or KServe's {"predictions": [...]}.
+Shape = Literal["object", "list", "predictions"]
 
 
 @dataclass
-class Item:
-    """One photo of one request on its way to an answer."""
+class Photo:
+    """One photo of one request.
+
+    Attributes:
+        file: name of its form field, None outside forms.
+        content: its bytes, or why there are none.
+        top_k: how many classes to answer with, None for all.
+        explain: whether to answer where the network looked, too.
+        request_id: of its request.
+        pixels: (S, S, 3), once it was read.
+        format: of `model.formats`, if it has one of them.
+        answer: what goes back, with `status` and `phrase`.
+    """
 
     file: str | None = None
+    content: bytes | bytearray | RequestError = b""
     top_k: int | None = None
     explain: bool = False
     request_id: str | None = None
-    pixels: RGB | None = None  # (S, S, 3), set if the photo could be read
+    pixels: RGB | None = None
     format: str | None = None
     answer: dict[str, Any] = field(default_factory=dict)
     status: int = 200
@@ -32,48 +44,26 @@ class Item:
         self.status, self.phrase = 500, "Internal Server Error"
         if isinstance(error, PhotoError):
             self.status, self.phrase = error.status, error.phrase
-        self.answer = self._named(as_error(error))
+        self.answer = as_error(error, self.file)
 
     def succeed(self, name: str, classes: Sequence[str], row: Any, version: str) -> None:
         """Answer with `name` and the `top_k` best of a (classes,) row of probabilities."""
-        order: Any = range(len(classes))
-        if self.top_k is not None:
-            order = (-row).argsort(kind="stable")[: self.top_k]  # the best first
-        self.answer = self._named(
-            {
-                "predicted": name,
-                "confidence": float(row.max()),
-                "probabilities": {classes[i]: float(row[i]) for i in order},
-                "model_version": version,
-            }
-        )
-
-    def _named(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return {"file": self.file, **answer} if self.file is not None else answer
+        self.answer = as_answer(name, classes, row, version, self.file, self.top_k)
 
 
 @dataclass
-class Reply:
-    """All answers of one request, in order."""
+class Request:
+    """All photos of one request, in order."""
 
-    items: list[Item]
+    photos: Sequence[Photo]
     shape: Shape = "object"
 
     def body(self) -> Any:
-        """Lay them out as they were asked for."""
-        answers = [item.answer for item in self.items]
+        """Lay the answers out as they were asked for."""
+        answers = [photo.answer for photo in self.photos]
         if self.shape == "predictions":
             return {"predictions": answers}
         return answers if self.shape == "list" else answers[0]
-
-
-def explanation(best: str, pixels: RGB, heatmap: Heatmap) -> dict[str, Any]:
-    """Show where the network looked: numbers of 0 to 1, and a PNG of the photo as the network saw it."""
-    return {
-        "class": best,
-        "heatmap": [[round(float(value), 4) for value in row] for row in heatmap],
-        "overlay_png": base64.b64encode(overlay_png(pixels, heatmap)).decode(),
-    }
 
 
 def server_timing(decode_s: float, inference_s: float) -> str:
@@ -81,13 +71,13 @@ def server_timing(decode_s: float, inference_s: float) -> str:
     return f"decode;dur={1000 * decode_s:.2f}, inference;dur={1000 * inference_s:.2f}"
 
 
-def respond(context: Any, index: int, reply: Reply, timing: str) -> Any:
+def respond(context: Any, index: int, request: Request, timing: str) -> Any:
     """Set status, content type and `Server-Timing` of request `index` and return its body.
 
     A request of several photos has status 200 as soon as one of them could be answered.
     """
     context.set_response_header(index, "Server-Timing", timing)
-    first = next((item for item in reply.items if item.status == 200), reply.items[0])
+    first = next((photo for photo in request.photos if photo.status == 200), request.photos[0])
     context.set_response_content_type(index, "application/json")
     context.set_response_status(first.status, first.phrase, index)
-    return reply.body()
+    return request.body()

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from handler.answers import Item, Reply, explanation, respond, server_timing
+from handler.answers import Photo, Request, respond, server_timing
 from handler.describe import describe
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
 from handler.settings import read_settings
-from handler.uploads import Upload
+from model.answers import as_explanation
 from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError
@@ -38,7 +38,7 @@ class FlyingObjectsHandler:
         """Load the bundle beside this file, check its golden answers, warm up.
 
         Raises:
-            FlyobjError: the model would answer otherwise than training did; TorchServe then doesn't
+            FlyobjError: the model would answer differently from training; TorchServe then doesn't
                 let the worker become READY.
         """
         started = time.monotonic()
@@ -69,23 +69,23 @@ class FlyingObjectsHandler:
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one entry for each request, in order."""
         started = time.perf_counter()
-        replies = [self._receive(row, index, context) for index, row in enumerate(data)]
-        items = [item for reply in replies if reply for item in reply.items]
+        requests = [self._receive(row, index, context) for index, row in enumerate(data)]
+        photos = [photo for request in requests if request for photo in request.photos]
         decoded = time.perf_counter()
-        readable = [item for item in items if item.pixels is not None]
+        readable = [photo for photo in photos if photo.pixels is not None]
         for start in range(0, len(readable), self._batch_size):  # requests may hold several photos
             self._answer(readable[start : start + self._batch_size])
         inferred = time.perf_counter()
         timing = server_timing(decoded - started, inferred - decoded)
         answers = [
-            respond(context, index, reply, timing) if reply else self._describe(context, index)
-            for index, reply in enumerate(replies)
+            respond(context, index, request, timing) if request else self._describe(context, index)
+            for index, request in enumerate(requests)
         ]
         ended = time.perf_counter()
-        self._metrics.batch(len(data), items, decoded - started, inferred - decoded, ended - started)
+        self._metrics.batch(len(data), photos, decoded - started, inferred - decoded, ended - started)
         return answers
 
-    def _receive(self, row: Mapping[str, Any], index: int, context: Any) -> Reply | None:
+    def _receive(self, row: Mapping[str, Any], index: int, context: Any) -> Request | None:
         """Read one request and decode its photos; None if it asks for a description."""
         request_id = context.get_request_id(index)
         try:
@@ -93,57 +93,56 @@ class FlyingObjectsHandler:
             if is_describe(row, headers):
                 hold(headers)
                 return None
-            photos = read_request(row, headers, self._settings.max_photos)
-            check_pixels(photos.uploads, self._settings.limits)
-            explain = is_explain(headers)
-            items = [self._read(upload, explain, request_id) for upload in photos.uploads]
-            return Reply(items, photos.shape)
+            request = read_request(row, headers, self._settings.max_photos)
+            check_pixels(request.photos, self._settings.limits)
+            for photo in request.photos:
+                photo.explain, photo.request_id = is_explain(headers), request_id
+                self._read(photo)
+            return request
         except Exception as error:  # one request's surprise must not fail the batch
-            item = Item(request_id=request_id)
-            self._fail(item, error)
-            return Reply([item])
+            photo = Photo(request_id=request_id)
+            self._fail(photo, error)
+            return Request([photo])
 
-    def _read(self, upload: Upload, explain: bool, request_id: str | None) -> Item:
+    def _read(self, photo: Photo) -> None:
         """Decode and resize one photo, or answer what is wrong with it."""
-        item = Item(upload.file, upload.top_k, explain, request_id)
         try:
-            if isinstance(upload.content, Exception):
-                raise upload.content
-            item.format = format_of(upload.content)
-            item.pixels = self._predictor.prepare(upload.content)
+            content, photo.content = photo.content, b""  # no longer needed once it is decoded
+            if isinstance(content, Exception):
+                raise content
+            photo.format = format_of(content)
+            photo.pixels = self._predictor.prepare(content)
         except Exception as error:
-            self._fail(item, error)
-        return item
+            self._fail(photo, error)
 
-    def _answer(self, items: Sequence[Item]) -> None:
+    def _answer(self, photos: Sequence[Photo]) -> None:
         """Put readable photos through the network; if they fail together, one by one."""
-        if not items:
+        if not photos:
             return
-        pixels = [item.pixels for item in items if item.pixels is not None]
+        pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         try:
             rows = self._predictor.predict(pixels)
-            for item, row in zip(items, rows, strict=True):
+            for photo, row in zip(photos, rows, strict=True):
                 name, classes = self._predictor.name(row), self._predictor.classes
-                item.succeed(name, classes, row, self._version)
-                if item.explain and item.pixels is not None:
-                    (heatmap,) = self._predictor.explain([item.pixels])
-                    item.answer["explanation"] = explanation(
-                        classes[int(row.argmax())], item.pixels, heatmap
-                    )
+                photo.succeed(name, classes, row, self._version)
+                if photo.explain and photo.pixels is not None:
+                    (heatmap,) = self._predictor.explain([photo.pixels])
+                    best = classes[int(row.argmax())]
+                    photo.answer["explanation"] = as_explanation(best, photo.pixels, heatmap)
         except Exception as error:
-            if len(items) == 1:
-                self._fail(items[0], error)
+            if len(photos) == 1:
+                self._fail(photos[0], error)
                 return
-            for item in items:
-                self._answer([item])
+            for photo in photos:
+                self._answer([photo])
 
     def _describe(self, context: Any, index: int) -> dict[str, Any]:
         context.set_response_content_type(index, "application/json")
         context.set_response_status(200, "OK", index)
         return self._description
 
-    def _fail(self, item: Item, error: Exception) -> None:
+    def _fail(self, photo: Photo, error: Exception) -> None:
         """Answer with an error; one that isn't the sender's fault is logged with the request's id."""
         if not isinstance(error, PhotoError):
-            logger.error("request %s failed", item.request_id, exc_info=error)
-        item.fail(error)
+            logger.error("request %s failed", photo.request_id, exc_info=error)
+        photo.fail(error)

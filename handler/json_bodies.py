@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from reprlib import repr as short  # however long and deep a client's value is
 from typing import Any
 
+from handler.answers import Photo, Request, Shape
 from handler.errors import WrongJson, WrongOption
-from handler.uploads import Photos, Shape, Upload
 from model.errors import RequestError
 
 _PHOTO_KEYS = ("image", "b64")
@@ -34,15 +34,15 @@ def parse(body: bytes | bytearray | str) -> Any:
         raise WrongJson(f"the body isn't JSON ({str(error)[:100]}); send {_FORMS}") from error
 
 
-def read_json(document: Any) -> Photos:
+def read_json(document: Any) -> Request:
     """List the photos of a parsed body; raises `RequestError` if it has another shape."""
     if isinstance(document, dict) and "instances" in document:
-        _only(document, ("instances", "top_k"))
-        return _several(document["instances"], "predictions", read_top_k(document.get("top_k")))
+        _check_keys(document, ("instances", "top_k"))
+        return _read_several(document["instances"], "predictions", read_top_k(document.get("top_k")))
     if isinstance(document, dict):
-        return Photos((_photo(document),), "object")
+        return Request((_read_photo(document),), "object")
     if isinstance(document, list):
-        return _several(document, "list", None)
+        return _read_several(document, "list", None)
     raise WrongJson(f"the JSON body is {short(document)}; send {_FORMS}")
 
 
@@ -59,32 +59,32 @@ def read_top_k(value: Any) -> int | None:
     return top_k
 
 
-def _several(entries: Any, shape: Shape, top_k: int | None) -> Photos:
+def _read_several(entries: Any, shape: Shape, top_k: int | None) -> Request:
     if not isinstance(entries, list) or not entries:
         raise WrongJson(f"{short(entries)} must be a list of one photo or more; send {_FORMS}")
-    return Photos(tuple(_entry(entry, top_k) for entry in entries), shape)
+    return Request(tuple(_read_entry(entry, top_k) for entry in entries), shape)
 
 
-def _entry(entry: Any, top_k: int | None) -> Upload:
+def _read_entry(entry: Any, top_k: int | None) -> Photo:
     """Read one of several photos; what is wrong with it is its own affair."""
     try:
-        return _photo(entry, top_k)
+        return _read_photo(entry, top_k)
     except RequestError as error:
-        return Upload(None, error)
+        return Photo(None, error)
 
 
-def _photo(entry: Any, top_k: int | None = None) -> Upload:
+def _read_photo(entry: Any, top_k: int | None = None) -> Photo:
     if not isinstance(entry, dict):
         raise WrongJson(f"a photo must be a JSON object, this is {short(entry)}; send {_FORMS}")
-    _only(entry, (*_PHOTO_KEYS, "top_k"))
+    _check_keys(entry, (*_PHOTO_KEYS, "top_k"))
     given = [entry[key] for key in _PHOTO_KEYS if key in entry]
     if len(given) != 1 or not isinstance(given[0], str):
         raise WrongJson(f'a photo needs one of "image" and "b64" with base64 text; send {_FORMS}')
     own = read_top_k(entry.get("top_k"))
-    return Upload(None, _decode(given[0]), own if own is not None else top_k)
+    return Photo(None, _decode(given[0]), own if own is not None else top_k)
 
 
-def _only(document: dict[str, Any], allowed: Sequence[str]) -> None:
+def _check_keys(document: dict[str, Any], allowed: Sequence[str]) -> None:
     if strange := [key for key in document if key not in allowed]:
         raise WrongJson(f"unknown keys {short(strange)}, {list(allowed)} are allowed")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handler.answers import Item
+from handler.answers import Photo
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class HandlerMetrics:
                     logger.warning("metric %s is off: %s", name, error)
 
     def batch(
-        self, n_requests: int, items: Sequence[Item], decode_s: float, infer_s: float, handle_s: float
+        self, n_requests: int, photos: Sequence[Photo], decode_s: float, infer_s: float, handle_s: float
     ) -> None:
         """Write one batch of `n_requests` with these photos; times are of the whole batch."""
         if not self._metrics:
@@ -54,14 +54,14 @@ class HandlerMetrics:
             self._write(BATCHES, 1, str(n_requests))
             self._write("flyobj_decode_seconds", decode_s)
             self._write("flyobj_handler_seconds", handle_s)
-            good = [item for item in items if item.status == 200]
+            good = [photo for photo in photos if photo.status == 200]
             if good:
                 self._write("flyobj_inference_seconds", infer_s)
-            for item in good:
-                self._write("flyobj_confidence", item.answer["confidence"])
-            self._count("flyobj_photos", [item.format or "other" for item in items])
-            self._count("flyobj_predictions", [item.answer["predicted"] for item in good])
-            errors = [item.answer["type"] for item in items if item.status != 200]
+            for photo in good:
+                self._write("flyobj_confidence", photo.answer["confidence"])
+            self._count("flyobj_photos", [photo.format or "other" for photo in photos])
+            self._count("flyobj_predictions", [photo.answer["predicted"] for photo in good])
+            errors = [photo.answer["type"] for photo in photos if photo.status != 200]
             self._count("flyobj_errors", errors)
         except Exception as error:
             logger.warning("metrics of a batch failed: %s", error)

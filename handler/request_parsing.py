@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from handler.answers import Photo, Request
 from handler.errors import DuplicateField
 from handler.json_bodies import parse, read_json, read_top_k
-from handler.uploads import Photos, Upload
 from model.errors import EmptyRequest, PhotoError, PhotoTooLarge, TooManyPhotos, UnsupportedBody
 from model.formats import format_of
 from model.image import PhotoLimits, count_pixels
@@ -37,7 +37,7 @@ def is_describe(row: Row, headers: Row) -> bool:
     return headers.get("describe") == "True" and "explain" not in headers and not row
 
 
-def read_request(row: Row, headers: Row, max_photos: int) -> Photos:
+def read_request(row: Row, headers: Row, max_photos: int) -> Request:
     """List the photos of one request.
 
     Args:
@@ -56,62 +56,62 @@ def read_request(row: Row, headers: Row, max_photos: int) -> Photos:
             "give -H 'Content-Type: application/octet-stream'"
         )
     if kind.startswith("multipart/form-data"):
-        photos = _read_form(row, headers)
+        request = _read_form(row, headers)
     else:
         top_k = row.get(_TOP_K, _header(headers, _TOP_K_HEADER) or None)
-        photos = _read_body(row.get("body", b""), kind, top_k)
-    if len(photos.uploads) > max_photos:
+        request = _read_body(row.get("body", b""), kind, top_k)
+    if len(request.photos) > max_photos:
         raise TooManyPhotos(
-            f"the request has {len(photos.uploads)} photos, {max_photos} are allowed; send fewer"
+            f"the request has {len(request.photos)} photos, {max_photos} are allowed; send fewer"
         )
-    return photos
+    return request
 
 
-def check_pixels(uploads: Sequence[Upload], limits: PhotoLimits) -> None:
-    """Hold the photos of one request together against `max_pixels`, or a batch could take minutes.
+def check_pixels(photos: Sequence[Photo], limits: PhotoLimits) -> None:
+    """Compare the pixels of all photos of a request with `max_pixels`, or a batch could take minutes.
 
     Raises:
         PhotoTooLarge: they have more. One that is refused for itself doesn't count.
     """
-    if len(uploads) < 2:
+    if len(photos) < 2:
         return
     pixels = 0
-    for upload in uploads:
+    for photo in photos:
         with contextlib.suppress(PhotoError):
-            if isinstance(upload.content, bytes | bytearray):
-                pixels += count_pixels(upload.content, limits)
+            if isinstance(photo.content, bytes | bytearray):
+                pixels += count_pixels(photo.content, limits)
     if pixels > limits.max_pixels:
         raise PhotoTooLarge(
-            f"the request's {len(uploads)} photos have {pixels} pixels together, "
+            f"the request's {len(photos)} photos have {pixels} pixels together, "
             f"{limits.max_pixels} are allowed; send them one by one"
         )
 
 
-def _read_body(body: Any, kind: str, top_k: Any) -> Photos:
+def _read_body(body: Any, kind: str, top_k: Any) -> Request:
     """Read a raw body by its content: JSON that TorchServe parsed, JSON as text, or a photo."""
     is_json = kind.startswith("application/json")
     if not isinstance(body, bytes | bytearray | str) or (is_json and isinstance(body, str)):
         return read_json(body)
-    content = _bytes(body)
+    content = _as_bytes(body)
     is_json = is_json or content[:100].lstrip()[:1] in (b"{", b"[")
     if content and is_json and not format_of(content):
         return read_json(parse(content))
-    return Photos((Upload(None, content, read_top_k(top_k)),), "object")
+    return Request((Photo(None, content, read_top_k(top_k)),), "object")
 
 
-def _read_form(row: Row, headers: Row) -> Photos:
+def _read_form(row: Row, headers: Row) -> Request:
     """Read a form: each file is a photo; where there is no file, each field but `top_k` is one."""
     fields = {name: value for name, value in row.items() if name != _TOP_K}
     files = {name: value for name, value in fields.items() if _part_type(headers, name)} or fields
     if not files:
         raise EmptyRequest("the form has no file, or its boundary is wrong; send -F file1=@photo.jpg")
-    _check_nothing_dropped(row, headers)
+    _require_nothing_dropped(row, headers)
     top_k = read_top_k(row.get(_TOP_K))
-    uploads = tuple(Upload(name, _bytes(value), top_k) for name, value in files.items())
-    return Photos(uploads, "object" if len(uploads) == 1 else "list")
+    photos = tuple(Photo(name, _as_bytes(value), top_k) for name, value in files.items())
+    return Request(photos, "object" if len(photos) == 1 else "list")
 
 
-def _check_nothing_dropped(row: Row, headers: Row) -> None:
+def _require_nothing_dropped(row: Row, headers: Row) -> None:
     """Refuse a form from which TorchServe dropped a photo: of fields with one name it keeps the last.
 
     It shows by the length of the body, so a file of less than about 2 KiB can go unnoticed.
@@ -119,10 +119,10 @@ def _check_nothing_dropped(row: Row, headers: Row) -> None:
     length = _header(headers, "content-length")
     if not length.isdecimal() or any(isinstance(value, dict | list) for value in row.values()):
         return
-    kept = sum(len(_bytes(value)) + _PART_BYTES for value in row.values())
+    kept = sum(len(_as_bytes(value)) + _PART_BYTES for value in row.values())
     if int(length) > kept + _FORM_BYTES:
         raise DuplicateField(
-            f"the form has {length} bytes, but the fields {list(row)} account for {kept} at most: two "
+            f"the form has {length} bytes, but the fields {list(row)} account for at most {kept}: two "
             "fields share a name, and TorchServe keeps the last; give each file a name of its own"
         )
 
@@ -140,7 +140,7 @@ def _header(headers: Row, wanted: str) -> str:
     return ""
 
 
-def _bytes(value: Any) -> bytes | bytearray:
+def _as_bytes(value: Any) -> bytes | bytearray:
     """Undo what TorchServe decoded; a part that it parsed as JSON is no photo, decoding will say so."""
     if isinstance(value, bytes | bytearray):
         return value

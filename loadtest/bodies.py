@@ -17,7 +17,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadRequest:
     """A request that must be refused with this status and type of error."""
 
     body: Body
@@ -43,9 +43,9 @@ def _damaged() -> bytes:
 
 
 BAD = (  # what people send by mistake
-    Bad(Body(_damaged(), "image/jpeg"), 400, "UnreadableImage"),
-    Bad(Body(b"", "image/jpeg"), 400, "UnreadableImage"),
-    Bad(Body(b"<!doctype html><title>404</title>", "image/jpeg"), 415, "UnsupportedFormat"),
-    Bad(Body(b'{"image": "photo.jpg"}', "application/json"), 422, "WrongJson"),
-    Bad(form([_damaged()]), 400, "UnreadableImage"),
+    BadRequest(Body(_damaged(), "image/jpeg"), 400, "UnreadableImage"),
+    BadRequest(Body(b"", "image/jpeg"), 400, "UnreadableImage"),
+    BadRequest(Body(b"<!doctype html><title>404</title>", "image/jpeg"), 415, "UnsupportedFormat"),
+    BadRequest(Body(b'{"image": "photo.jpg"}', "application/json"), 422, "WrongJson"),
+    BadRequest(form([_damaged()]), 400, "UnreadableImage"),
 )

@@ -16,8 +16,6 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from loadtest.probe import address
-from loadtest.tokens import authorization
 from model.errors import FlyobjError
 from model.golden import TOLERANCE
 from serving.server.client import Client
@@ -63,10 +61,10 @@ def endpoint_of(client: Client, version: str | None = None, timeout_s: float = T
     """Return where a TorchServe of ours takes photos for a version, or for its default."""
 
     def headers() -> dict[str, str]:
-        return authorization(client.token("inference")) | {"Content-Type": "image/jpeg"}
+        return client.headers() | {"Content-Type": "image/jpeg"}
 
     port = urlsplit(client.server.inference).port or 0
-    return Endpoint(port, address(version), headers=headers, timeout_s=timeout_s)
+    return Endpoint(port, client.path(version), headers=headers, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True)

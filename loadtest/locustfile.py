@@ -27,11 +27,12 @@ from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
 from model.errors import InputError
+from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-DEFAULT_HOST = "http://127.0.0.1:8080"
+DEFAULT_HOST = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_RUN_TIME_S = 60
 DEFAULT_USERS = 16  # at the height of a shape
 KINDS = ("predict", "form", "several", "version", "explain", "bad")  # and "mix" for all of them
@@ -53,7 +54,8 @@ def add_options(parser: Any) -> None:
     photos = "Folder of CLASS/ photos; without it, drawn ones of 320 to 1920 px"
     group.add_argument("--photos", default="", help=photos)
     keys = "TorchServe's tokens; '' for a server that needs none"
-    group.add_argument("--key-file", default="runs/server/key_file.json", help=keys)
+    group.add_argument("--key-file", default=f"{DEFAULT_HOME}/key_file.json", help=keys)
+    group.add_argument("--model-name", default=DEFAULT_MODEL, help="As it was given to flyobj archive")
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
     shape = "How the users come and go, in shares of --users and --run-time"
     group.add_argument("--shape", choices=tuple(SHAPES), help=shape)
@@ -75,8 +77,8 @@ def prepare(environment: Any, **_: Any) -> None:
     try:
         keys = KeyFile(Path(options.key_file) if options.key_file else None)
         if options.headless and not isinstance(environment.runner, WorkerRunner):
-            host = environment.host or DEFAULT_HOST
-            if why_not := why_not_ready(host, keys.token(), options.model_version):
+            host, asked = environment.host or DEFAULT_HOST, (options.model_name, options.model_version)
+            if why_not := why_not_ready(host, keys.token(), *asked):
                 give_up(why_not)
         photos = photos_to_send(Path(options.photos) if options.photos else None)
     except (InputError, FileNotFoundError, ValueError) as error:
@@ -100,7 +102,7 @@ def bound(environment: Any) -> None:
 
 @events.quitting.add_listener
 def judge(environment: Any, **_: Any) -> None:
-    """Hold the run against the thresholds; the master does it for its workers."""
+    """Compare the run with the thresholds; the master does it for its workers."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         return
@@ -135,7 +137,7 @@ class StagesShape(LoadTestShape):
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Any) -> None:
-        """Follow `shape`; `options` are Locust's, read anew each second."""
+        """Follow `shape`; `options` are Locust's, read again each second."""
         super().__init__()
         self._shape, self._options = shape, options
 
@@ -232,7 +234,7 @@ class PhotoUser(FastHttpUser):
         If the token was renewed meanwhile, the request is made once more with the new one, and only that
         is counted.
         """
-        path = address(version, explain)
+        path = address(self.environment.parsed_options.model_name, version, explain)
         token = self.keys.token()
         response = self.post(path, body, token, name)
         if is_refused(response.status_code, response.text) and (new := self.keys.instead_of(token)):

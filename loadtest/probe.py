@@ -8,13 +8,13 @@ from loadtest.tokens import authorization, is_refused
 _TIMEOUT_S = 10
 
 
-def address(version: str | None, explain: bool = False) -> str:
+def address(model: str, version: str | None, explain: bool = False) -> str:
     """Return the path of a version, or of the default one, for predictions or explanations."""
-    path = f"/{'explanations' if explain else 'predictions'}/flying_objects"
+    path = f"/{'explanations' if explain else 'predictions'}/{model}"
     return f"{path}/{version}" if version else path
 
 
-def why_not_ready(host: str, token: str, version: str) -> str | None:
+def why_not_ready(host: str, token: str, model: str, version: str) -> str | None:
     """Say why a load test of `host` can't start, or None.
 
     It asks for the description of the model's API, which TorchServe answers itself: no worker is asked,
@@ -22,7 +22,10 @@ def why_not_ready(host: str, token: str, version: str) -> str | None:
     """
     try:
         answer = httpx.options(
-            f"{host}{address(version)}", headers=authorization(token), timeout=_TIMEOUT_S
+            f"{host}{address(model, version)}",
+            headers=authorization(token),
+            timeout=_TIMEOUT_S,
+            trust_env=False,  # a token mustn't pass through a proxy that nobody chose
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return (
@@ -35,9 +38,10 @@ def why_not_ready(host: str, token: str, version: str) -> str | None:
             "and let `flyobj token --watch` renew it if it ran out"
         )
     if answer.status_code == 404:
-        what = f"version {version}" if version else "model 'flying_objects'"
+        what = f"version {version} of" if version else "model"
         return (
-            f"the server at {host} has no {what}; `flyobj models deploy` it, or see `flyobj models list`"
+            f"the server at {host} has no {what} {model!r}; `flyobj models deploy` it, or give another "
+            "--model-name or --model-version (`flyobj models list`)"
         )
     if answer.status_code != 200:
         kind = error_type(answer.text) or ""

@@ -26,7 +26,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunFigures:
     """What a run had. Times are of all requests together, failed ones too, as in Locust's last line."""
 
     requests: int
@@ -71,15 +71,15 @@ def read_limits(options: Any) -> Thresholds:
     return Thresholds(*times, options.max_failures, options.min_rate)
 
 
-def read_figures(stats: Any) -> Figures:
+def read_figures(stats: Any) -> RunFigures:
     """Take the figures out of Locust's statistics."""
     total = stats.total
     seconds = (stats.last_request_timestamp or 0.0) - stats.start_time
     percentiles = (total.get_response_time_percentile(share) for share in (0.5, 0.95, 0.99))
-    return Figures(total.num_requests, total.num_failures, max(0.0, seconds), *percentiles)
+    return RunFigures(total.num_requests, total.num_failures, max(0.0, seconds), *percentiles)
 
 
-def breaches(figures: Figures, limits: Thresholds) -> list[str]:
+def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
     """Name each threshold that was crossed, with value and limit."""
     if limits == Thresholds():
         return []

@@ -1,22 +1,64 @@
-"""What an answer is made of; needs no PyTorch."""
+"""Every word of an answer: the handler's, Lambda's and evaluation's. Needs no PyTorch.
 
+    {"file": "left", "predicted": "Flying Birds", "confidence": 0.97, "probabilities": {...},
+     "model_version": "1.0"}
+
+`file`, the name of a form's field, and `model_version` are left out where there is none.
+"""
+
+import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from model.errors import PhotoError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from model.image import RGB
+    from model.pictures import Heatmap
 
 UNKNOWN = "unknown"
 
 
-def as_probabilities(classes: tuple[str, ...], row: "np.ndarray[Any, Any]") -> dict[str, float]:
+def as_probabilities(classes: Sequence[str], row: Any) -> dict[str, float]:
     """Name a (classes,) row of probabilities."""
     return {name: float(p) for name, p in zip(classes, row, strict=True)}
 
 
-def as_error(error: Exception) -> dict[str, Any]:
+def as_answer(
+    name: str,
+    classes: Sequence[str],
+    row: Any,
+    version: str | None = None,
+    file: str | None = None,
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """Answer with `name` and a (classes,) row of probabilities, or its `top_k` best, best first."""
+    probabilities = as_probabilities(classes, row)
+    if top_k is not None:
+        order = (-row).argsort(kind="stable")[:top_k]
+        probabilities = {classes[i]: probabilities[classes[i]] for i in order}
+    answer = {"predicted": name, "confidence": float(row.max()), "probabilities": probabilities}
+    return _with_file(answer if version is None else {**answer, "model_version": version}, file)
+
+
+def as_explanation(best: str, pixels: "RGB", heatmap: "Heatmap") -> dict[str, Any]:
+    """Show where the network looked: numbers of 0 to 1, and a PNG of the photo as the network saw it."""
+    from model.pictures import overlay_png  # a probe that reads answers does without OpenCV
+
+    return {
+        "class": best,
+        "heatmap": [[round(float(value), 4) for value in row] for row in heatmap],
+        "overlay_png": base64.b64encode(overlay_png(pixels, heatmap)).decode(),
+    }
+
+
+def as_error(error: Exception, file: str | None = None) -> dict[str, Any]:
     """Lay out why there is no answer; what isn't the sender's fault stands in the server's log only."""
+    answer = {"code": 500, "type": "InternalError", "message": "see the server's log"}
     if isinstance(error, PhotoError):
-        return {"code": error.status, "type": type(error).__name__, "message": str(error)}
-    return {"code": 500, "type": "InternalError", "message": "see the server's log"}
+        answer = {"code": error.status, "type": type(error).__name__, "message": str(error)}
+    return _with_file(answer, file)
+
+
+def _with_file(answer: dict[str, Any], file: str | None) -> dict[str, Any]:
+    return answer if file is None else {"file": file, **answer}

@@ -1,7 +1,29 @@
-"""The errors that users meet, base class first.
+"""The errors that users meet.
 
-A message names the value, what is allowed and the remedy. The command line turns these into exit
-codes (`cli.main`); what answers photos turns a `PhotoError` into an HTTP status; nothing else does.
+    FlyobjError                     the work failed; exit code 1
+     x GeneratorFailed              loadtest.capacity.generator
+     x FleetApplyFailed             serving.fleet.apply
+     x ServerError                  serving.server.client
+     x NoAnswer                     serving.server.connection
+     x WorkersBusy                  serving.rollout.quiesce
+     + Interrupted                  the user stopped it; 130
+     + InputError                   what the user gave is wrong; 2
+        + PhotoError                one photo; has the status of an answer over HTTP
+           + UnreadableImage        400
+           + PhotoTooLarge          413
+           + UnsupportedFormat      415
+           + RequestError           400
+              + EmptyRequest        400
+              + TooManyPhotos       413
+              + UnsupportedBody     415
+              x DuplicateField      400, handler.errors
+              x WrongJson           422, handler.errors
+              x WrongOption         422, handler.errors
+              x WrongEncoding       400, deploy.aws_lambda.events
+
+x: lives where it is raised. A message names the value, what is allowed and the remedy. The command line
+turns these into exit codes (`cli.main`); what answers photos turns a `PhotoError` into an HTTP status;
+nothing else does.
 """
 
 
@@ -26,7 +48,7 @@ def missing_library(what: str, library: str, error: ImportError) -> InputError:
 
 
 class Interrupted(FlyobjError):
-    """The user has stopped the work, which can go on later. Exit code 130, as shells have it."""
+    """The user has stopped the work, which can be resumed. Exit code 130, as shells have it."""
 
     exit_code = 130
 

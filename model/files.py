@@ -97,7 +97,11 @@ def _sync(path: Path) -> None:
 
 
 def exact_keys(
-    document: Any, keys: Sequence[str], where: str, optional: Sequence[str] = ()
+    document: Any,
+    keys: Sequence[str],
+    where: str,
+    optional: Sequence[str] = (),
+    remedy: str = "train or package it again",
 ) -> dict[str, Any]:
     """Return `document` if it is an object with exactly these keys; `optional` ones may be missing."""
     if not isinstance(document, dict):
@@ -107,6 +111,6 @@ def exact_keys(
     if missing or unknown:
         raise InputError(
             f"{where}: missing keys {missing}, unknown keys {unknown}; exactly {sorted(keys)} are "
-            "allowed; train or package it again"
+            f"allowed; {remedy}"
         )
     return document

@@ -1,6 +1,6 @@
-"""Whether a model answers its golden photos as training did: the one rule of gate, worker and rollout.
+"""Whether a model answers its golden photos as training did: one rule for archive, worker, rollout.
 
-The packaging gate asks it of an archive, each worker of itself at its start, a deployment of the
+Packaging asks it of an archive, each worker of itself at its start, a deployment of the
 running server. The last of these shouldn't wait for PyTorch, so it isn't imported here.
 """
 

@@ -1,6 +1,5 @@
-"""Photos as people look at them: scaled, under their heat, in a page. Needs no PyTorch."""
+"""Photos under the heat of an explanation. Needs no PyTorch."""
 
-import base64
 import io
 
 import cv2
@@ -12,7 +11,6 @@ from model.image import RGB
 
 Heatmap = npt.NDArray[np.float32]  # (h, w), 0 to 1
 _OPACITY = 0.5  # of the heat over the photo
-_QUALITY = 84  # of a JPEG in a page
 
 
 def overlay(photo: RGB, heatmap: Heatmap) -> RGB:
@@ -29,18 +27,3 @@ def overlay_png(photo: RGB, heatmap: Heatmap) -> bytes:
     file = io.BytesIO()
     Image.fromarray(overlay(photo, heatmap)).save(file, "PNG")
     return file.getvalue()
-
-
-def fitted(pixels: RGB, side: int) -> RGB:
-    """Bring the longer side to `side` pixels; small photos are enlarged."""
-    scale = side / max(pixels.shape[:2])
-    size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]  # width, height
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
-
-
-def jpeg_url(pixels: RGB) -> str:
-    """The photo as the source of an HTML image, without a file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -78,8 +78,8 @@ class Predictor:
                 wrong.append(found)
         if wrong:
             raise FlyobjError(
-                f"the model answers {len(wrong)} of {len(golden)} golden photos otherwise than training "
-                f"did, so it is not served: {'; '.join(wrong)}"
+                f"the model answers {len(wrong)} of {len(golden)} golden photos differently from "
+                f"training, so it is not served: {'; '.join(wrong)}"
             )
 
     def warm_up(self, batch_size: int) -> None:

@@ -1,6 +1,7 @@
-"""Everything people look at: charts, HTML pages and photos in them, one kit for all.
+"""Everything people look at: charts, pages, photos, progress; one kit for all.
 
 charts     matplotlib in the product's style, for pages and as PNG
 html       pages: one Jinja environment; `base.html.j2` is the skeleton that each one extends
 pictures   photos scaled to fit, and as data URLs
+progress   bars and lines in a terminal
 """

@@ -5,6 +5,9 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving.archive.layout import MANIFEST, file_name
+from serving.names import DEFAULT_MODEL
+
 Change = Callable[[str], str]
 
 
@@ -27,8 +30,8 @@ def as_version(
         document["model"]["modelVersion"] = version
         return json.dumps(document)
 
-    target = folder / f"flying_objects-{version}.mar"
-    return repack(source, target, {"MAR-INF/MANIFEST.json": number, **(more or {})})
+    target = folder / file_name(DEFAULT_MODEL, version)
+    return repack(source, target, {MANIFEST: number, **(more or {})})
 
 
 def other_answers(text: str) -> str:

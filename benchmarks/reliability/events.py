@@ -4,12 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.table import Table
 
 from benchmarks.program import console
 from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
+from serving.server import lifecycle
+from serving.server.process_tree import family
 
 _AFTER_S = 1.0  # requests of an event are also those of a moment after it
 
@@ -33,6 +37,14 @@ class Events:
         tallies = [load.tally(since, time.monotonic()) for load in loads]
         self.rows.append(row | add_up(tallies))
         console.print(self.rows[-1], soft_wrap=True)
+
+
+def kill_server(home: Path) -> None:
+    """Kill -9 of a server and nothing else; its workers end with it."""
+    if process := lifecycle.require(home).process():
+        members = family(process)
+        process.kill()
+        psutil.wait_procs(members, timeout=30)
 
 
 def add_up(tallies: list[RequestTally]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import psutil
 from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table
+from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
 from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
@@ -66,7 +66,7 @@ class Fleet(Events):
             if not (self.store / f"flying_objects-{version}.mar").exists():
                 as_version(self.first, self.store, version, {"model-config.yaml": one_worker})
         paths = {v: self.store / f"flying_objects-{v}.mar" for v in (default, *others)}
-        versions = {v: DeployedVersion(p.name, sha256(p)) for v, p in paths.items()}
+        versions = {v: DeployedVersion(p.name, sha256(p), workers=1) for v, p in paths.items()}
         write_deployment(Deployment(default, versions), self.store)
 
     def start(self, home: Path) -> None:
@@ -82,11 +82,11 @@ class Fleet(Events):
         self.listen = self.listen or free_port()
         return Balancer(self.proxy, upstreams, DRAIN_S, self.listen)
 
-    def here(self) -> list[FleetServer]:
+    def by_home(self) -> list[FleetServer]:
         """The servers as homes of this machine."""
         return parse_servers([str(home) for home in self.homes], self.store, drained=False)
 
-    def elsewhere(self) -> list[FleetServer]:
+    def by_address(self) -> list[FleetServer]:
         """The same servers as addresses alone."""
         urls = [f"http://127.0.0.1:{self.ports[home]}" for home in self.homes]
         return parse_servers(urls, self.store, drained=True)
@@ -145,7 +145,7 @@ class Fleet(Events):
         with self.event(how, "planned", load) as row:
             load.allow(served, to[0])
             self.deployment(*to)
-            fleet.apply_to_fleet(members, self.store, balancer, DRAIN_S, say=lambda _: None)
+            fleet.apply_to_fleet(members, self.store, balancer, DRAIN_S)
             load.allow(to[0])
             wanted = sorted((name, name == to[0], 1) for name in to)
             row["as_wanted"] = self.states() == [wanted] * len(self.homes)
@@ -153,11 +153,7 @@ class Fleet(Events):
     def kill(self, home: Path, load: ContinuousLoad) -> None:
         """Kill -9 of one server; nobody brings it back."""
         with self.event("kill -9 of one server", "planned", load):
-            process = lifecycle.require(home).process()
-            assert process is not None
-            family = process.children(recursive=True)
-            process.kill()
-            psutil.wait_procs([process, *family], timeout=30)
+            kill_server(home)
 
     def bring_back(self, home: Path, load: ContinuousLoad) -> None:
         """`flyobj serve` of a killed server: it serves what deployment.json says."""
@@ -173,7 +169,7 @@ class Fleet(Events):
         with self.event("apply: one server is down", "planned", load) as row:
             self.deployment("99.0", default)
             try:
-                fleet.apply_to_fleet(self.elsewhere(), self.store)
+                fleet.apply_to_fleet(self.by_address(), self.store)
                 row["as_wanted"] = False
             except FlyobjError as error:
                 row["said"] = str(error)
@@ -190,7 +186,7 @@ class Fleet(Events):
             self.deployment(new, old)
             process.rlimit(psutil.RLIMIT_FSIZE, (_SMALL_FILES, limits[1]))
             try:
-                fleet.apply_to_fleet(self.here(), self.store, self.balancer(), DRAIN_S)
+                fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
                 row["as_wanted"] = False
             except fleet.FleetApplyFailed as stopped:
                 row["said"] = str(stopped)
@@ -199,9 +195,8 @@ class Fleet(Events):
             finally:
                 process.rlimit(psutil.RLIMIT_FSIZE, limits)
         with self.event("the same apply, with room", "planned", load) as row:
-            states = [
-                o.state for o in fleet.apply_to_fleet(self.here(), self.store, self.balancer(), DRAIN_S)
-            ]
+            outcomes = fleet.apply_to_fleet(self.by_home(), self.store, self.balancer(), DRAIN_S)
+            states = [outcome.state for outcome in outcomes]
             load.allow(new)
             row["as_wanted"] = states == ["as it should be", *["done"] * (len(states) - 1)]
 
@@ -219,10 +214,10 @@ def survive(case: Fleet, users: int, turns: int) -> dict[str, Any]:
         for turn in range(turns):
             old, new, last = f"{3 * turn + 1}.0", f"{3 * turn + 2}.0", f"{3 * turn + 3}.0"
             front = case.balancer()
-            case.rollout("a version more, drained by nginx", case.here(), front, load, new, old)
-            case.rollout("one less, by address, drained by nginx", case.elsewhere(), front, load, new)
-            case.rollout("another, by our pause alone", case.here(), None, load, last)
-            case.rollout("and on, drained by nginx", case.here(), front, load, f"{3 * turn + 4}.0")
+            case.rollout("a version more, drained by nginx", case.by_home(), front, load, new, old)
+            case.rollout("one less, by address, drained by nginx", case.by_address(), front, load, new)
+            case.rollout("another, by our pause alone", case.by_home(), None, load, last)
+            case.rollout("and on, drained by nginx", case.by_home(), front, load, f"{3 * turn + 4}.0")
         served, new = f"{3 * turns + 1}.0", f"{3 * turns + 2}.0"
         case.no_room(load, new, served)
         case.kill(case.homes[1], load)

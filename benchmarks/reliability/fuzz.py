@@ -28,15 +28,16 @@ from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.corpus import Case, good_cases
 from benchmarks.reliability.hostile import hostile_cases, mutations, truncations
 from benchmarks.reliability.small_run import add_run, small_run
-from benchmarks.served import serve_archive
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.golden import TOLERANCE, Golden, difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
 from serving.archive.build import build_archive
+from serving.rollout.operations import deploy
 from serving.server import lifecycle
 from serving.server.client import Client
+from serving.server.temporary import temporary_server
 
 GOOD_SHARE = 0.2
 MEMORY_GOAL = 1.1
@@ -165,7 +166,7 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     """Run both parts against a running server and report."""
     url = client.server.inference
     trained = arguments.run is not None
-    judge = Judge(url, client.token("inference"), bundle, photo, trained)
+    judge = Judge(url, client.tokens.get("inference"), bundle, photo, trained)
     corpus, random_ones = FuzzTally(), FuzzTally()
     cold = workers(client)
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]
@@ -224,7 +225,8 @@ def main() -> None:
             golden = read_bundle(trained / "bundle").golden[0].photo
             photo = decode_photo(arguments.photo.read_bytes() if arguments.photo else golden)
             archive = build_archive(trained, "1.0", folder / "store")
-            with serve_archive(archive, folder) as client:
+            with temporary_server(folder) as (_, client):
+                deploy(client, archive)
                 return fuzz(client, trained / "bundle", photo, arguments)
 
     def show(document: dict[str, Any]) -> None:

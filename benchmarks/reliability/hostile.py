@@ -70,20 +70,20 @@ def mutations(rgb: RGB, rng: random.Random) -> Iterator[Case]:
     while True:
         choice = rng.random()
         if choice < 0.6:
-            yield Case("changed photo", changed(rng.choice(photos), rng), anything, _any_type(rng))
+            yield Case("changed photo", mutate(rng.choice(photos), rng), anything, _any_type(rng))
         elif choice < 0.7:
             yield Case("noise", rng.randbytes(rng.randrange(2000)), anything, _any_type(rng))
         elif choice < 0.8:
             path = rng.choice(("", V1_PATH))
-            yield Case("changed JSON", changed(rng.choice(documents), rng), anything, JSON_TYPE, path)
+            yield Case("changed JSON", mutate(rng.choice(documents), rng), anything, JSON_TYPE, path)
         elif choice < 0.9:
-            body = changed(form(file=rng.choice(photos), other=b"words"), rng)
+            body = mutate(form(file=rng.choice(photos), other=b"words"), rng)
             yield Case("changed form", body, anything | {500}, FORM_TYPE)
         else:
             yield rng.choice(fixed)
 
 
-def changed(data: bytes, rng: random.Random) -> bytes:
+def mutate(data: bytes, rng: random.Random) -> bytes:
     """Flip bits, cut, repeat or overwrite a stretch of `data`."""
     content = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):

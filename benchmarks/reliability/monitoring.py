@@ -27,13 +27,14 @@ from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.small_run import add_run, small_run
-from benchmarks.served import serve_archive
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from report import charts as kit
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
 from serving.server.ports import free_port
+from serving.server.temporary import temporary_server
 from serving.stock import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -127,17 +128,11 @@ def numbers(series: Sequence[dict[str, Any]]) -> list[float]:
 
 def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
     """Draw every panel; returns how many points each query has, by panel and legend."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     found = panels()
-    figure, axes = pyplot.subplots(
-        math.ceil(len(found) / 2), 2, figsize=(13, 2.3 * len(found) / 2), layout="constrained"
-    )
+    lines = math.ceil(len(found) / 2)
+    figure, grid = kit.panels((13, 2.3 * lines), lines, 2, len(found))
     points: dict[str, int] = {}
-    for axis, panel in zip(axes.flat, found, strict=False):
+    for axis, panel in zip(grid, found, strict=True):
         axis.set_title(f"{panel['title']} ({panel['fieldConfig']['defaults']['unit']})", fontsize=9)
         for legend, expression in expressions(panel).items():
             series = metrics.over(expression, seconds)
@@ -154,11 +149,10 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
             points[f"{panel['title']}: {legend}"] = sum(len(one["values"]) for one in series)
         axis.set_ylim(bottom=0)
         axis.set_xlim(0, seconds)
-        axis.grid(alpha=0.3)
+        axis.grid()
         axis.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
+    kit.save_png(figure, path)
     return points
 
 
@@ -192,7 +186,8 @@ def main() -> None:
             trained = arguments.run or small_run(folder)
             photo = read_bundle(trained / "bundle").golden[0].photo
             archive = build_archive(trained, "1.0", folder)
-            with serve_archive(archive, folder) as client:
+            with temporary_server(folder) as (_, client):
+                deploy(client, archive)
                 target = client.server.metrics.removeprefix("http://")
                 with prometheus(folder, [target], free_port()) as metrics:
                     seconds = load(client, photo, archive, folder, arguments.seconds)

@@ -20,12 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
+from PIL import Image
 
 from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.archives import as_version, crash_on_load, other_answers
 from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
-from benchmarks.reliability.events import Events, merge_tallies, planned_sums, print_table
+from benchmarks.reliability.corpus import encode
+from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
 from benchmarks.reliability.small_run import add_run, small_run
 from loadtest.capacity.generator import Generator, LoadResult
 from loadtest.capacity.schedule import poisson
@@ -46,7 +47,6 @@ from serving.server.versions import list_versions
 
 CALM_S = 10  # before and after an overload
 _TIMEOUT_S = 60.0
-_PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
 
 
 class Survival(Events):
@@ -56,17 +56,20 @@ class Survival(Events):
         """Package the run; nothing is started yet."""
         super().__init__()
         self.folder, self.users = folder, users
-        self.store, self.home, self.port = folder / "store", folder / "home", free_port()
+        self.store, self.home, self.port = folder / "store", folder / "home", 0
         self.archive = build_archive(run, "1.0", self.store)
         self.photo = read_bundle(run / "bundle").golden[0].photo
 
     def start(self) -> Client:
         """Start the server as `flyobj serve` does."""
+        self.port = self.port or free_port()
         client = Client(lifecycle.start(self.home, self.port, self.store))
         reconcile(client)
         return client
 
-    def planned(self, client: Client, turn: int, load: ContinuousLoad, named: ContinuousLoad) -> None:
+    def run_planned(
+        self, client: Client, turn: int, load: ContinuousLoad, named: ContinuousLoad
+    ) -> None:
         """Deploy, promote, scale, roll back and retire one version beside 1.0."""
         new = f"{turn}.0"
         archive = as_version(self.archive, self.folder, new)
@@ -91,7 +94,7 @@ class Survival(Events):
             scale(client, "1.0", 1)
             scale(client, "1.0", 2)
 
-    def refused(self, client: Client, load: ContinuousLoad) -> None:
+    def try_refused(self, client: Client, load: ContinuousLoad) -> None:
         """Deploys that must fail and leave nothing behind."""
         golden = {"bundle/golden/golden.json": other_answers}
         crash = {"flyobj_handler.py": crash_on_load}
@@ -125,11 +128,11 @@ class Survival(Events):
         row["as_wanted"] &= {"8.0", "9.0"} < set(read_deployment(self.store).versions)
         retire(client, "9.0")
 
-    def token(self, client: Client, load: ContinuousLoad) -> None:
+    def renew_tokens(self, client: Client, load: ContinuousLoad) -> None:
         """Tokens that stop being good while clients use them."""
         with self.event("token renewed, five times", "planned", load):
             for _ in range(5):
-                client.renew("inference")
+                client.tokens.renew("inference")
                 time.sleep(0.3)
 
     def kill_worker(self, client: Client, load: ContinuousLoad) -> None:
@@ -150,13 +153,6 @@ class Survival(Events):
             lifecycle.stop(self.home)  # what a killed server leaves behind
             with self.start() as client:
                 row["as_before"] = self.state(client) == before
-
-    def kill_java(self) -> None:
-        """Kill -9 of the server and nothing else."""
-        if process := lifecycle.require(self.home).process():
-            family = process.children(recursive=True)
-            process.kill()
-            psutil.wait_procs([process, *family], timeout=30)
 
     def overload(self, client: Client, seconds: float) -> dict[str, Any]:
         """Five times what can be answered."""
@@ -197,7 +193,7 @@ def overload(client: Client, photo: bytes, rate: float, seconds: float) -> LoadR
     """Send `rate` requests a second to the default version, whatever becomes of those before."""
     endpoint, arrivals = endpoint_of(client), poisson(rate, seconds, seed=1)
     with Generator(endpoint.port, endpoint.path, [photo], [], _TIMEOUT_S) as generator:
-        return generator.send(arrivals, client.token("inference"), len(arrivals))
+        return generator.send(arrivals, client.tokens.get("inference"), None)
 
 
 def _percentiles_ms(load: LoadResult, status: int) -> dict[str, float]:
@@ -218,39 +214,31 @@ def wait_ready_again(client: Client) -> None:
 
 
 def large_photo() -> bytes:
-    """Draw a photo that takes a while to decode."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    side = _PHOTO_SIDE // 64
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
-    return stream.getvalue()
+    """Draw a photo that is quick to send and slow to decode, so that few clients are too many."""
+    image = Image.effect_noise((25, 25), 100).convert("RGB").resize((1600, 1600))
+    return encode(image, "JPEG", quality=75)
 
 
 def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
     """Run everything; the server is stopped whatever happens."""
     try:
         client = case.start()
-        deploy(client, case.archive)
+        deploy(client, case.archive, workers=2)
         with ContinuousLoad(client, case.photo, case.users, "1.0") as load:
             with ContinuousLoad(client, case.photo, 1, "1.0", "1.0", think_s=0.05) as named:
                 time.sleep(3)
                 for turn in range(2, 100):
-                    case.planned(client, turn, load, named)
+                    case.run_planned(client, turn, load, named)
                     if planned_sums(case.rows)["requests"] >= requests:
                         break
             case.two_operators(client, load)
-            case.token(client, load)
-            case.refused(client, load)
+            case.renew_tokens(client, load)
+            case.try_refused(client, load)
             case.kill_worker(client, load)
             load.allow("1.0", "8.0")
             promote(client, "8.0")  # a restart must not answer with 1.0, not even at first
             load.allow("8.0")
-            case.end_server("kill -9 of the server", load, case.kill_java)
+            case.end_server("kill -9 of the server", load, lambda: kill_server(case.home))
             case.end_server("SIGTERM", load, lambda: lifecycle.stop(case.home))
         with Client(lifecycle.require(case.home)) as client:
             promote(client, "1.0")

@@ -24,7 +24,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,6 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.program import console, parser_of, run
-from benchmarks.served import serve_archive
 from benchmarks.speed.lambda_runtime import Function, form_event, http_event, start_function
 from loadtest.closed_loop import ExpectedAnswer, endpoint_of, put_load
 from model.errors import FlyobjError, InputError
@@ -43,9 +41,11 @@ from model.files import write_json
 from model.golden import TOLERANCE
 from model.photo_files import find_photos
 from serving.archive.isolated import open_archive
-from serving.server import lifecycle
+from serving.archive.layout import unpack
+from serving.rollout.operations import deploy
 from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
+from serving.server.temporary import temporary_server
 from serving.stock import ROOT
 
 CLIENTS = 8
@@ -56,8 +56,7 @@ def make_image(archive: Path, folder: Path) -> dict[str, str]:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", folder / "model", ignore=ignored)
     shutil.copytree(ROOT / "deploy" / "aws_lambda", folder / "deploy" / "aws_lambda", ignore=ignored)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(folder / "archive")
+    unpack(archive, folder / "archive")
     own = {"FLYOBJ_ARCHIVE": str(folder / "archive"), "FLYOBJ_ENGINE": "openvino"}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **own}
 
@@ -70,7 +69,7 @@ def answer_of(response: Any) -> Any:
 
 
 def measure_cold(start: Any, photo: bytes, times: int) -> dict[str, Any]:
-    """Start the function anew and ask it once: seconds, medians; CPU seconds and peak MiB."""
+    """Start the function again and ask it once: seconds, medians; CPU seconds and peak MiB."""
     rows = []
     for _ in track(range(times), "cold starts", console=console):
         started = time.perf_counter()
@@ -130,9 +129,10 @@ def measure_server(
     ]
     with (
         tempfile.TemporaryDirectory(prefix="flyobj-lambda-") as name,
-        serve_archive(archive, Path(name)) as client,
+        temporary_server(Path(name)) as (server, client),
     ):
-        endpoint, root = endpoint_of(client), psutil.Process(lifecycle.require(Path(name) / "home").pid)
+        deploy(client, archive)
+        endpoint, root = endpoint_of(client), psutil.Process(server.pid)
         console.print("loading the server")
         put_load(endpoint, pairs, CLIENTS, seconds)  # warms Java up
         before = sum(cpu_s(root).values())

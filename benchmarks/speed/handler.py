@@ -19,7 +19,6 @@ import random
 import statistics
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,11 +38,12 @@ from model.bundle import read_bundle
 from model.photo_files import find_photos, spread
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from serving.archive.layout import CONFIG, MANIFEST, unpack
 
 Work = Callable[[Sequence[bytes]], Any]
 
 
-def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
+def without_checks(predictor: Predictor, preprocessing: Preprocessing) -> Work:
     """Do the least that gives an answer."""
 
     def work(photos: Sequence[bytes]) -> Any:
@@ -53,10 +53,10 @@ def bare(predictor: Predictor, preprocessing: Preprocessing) -> Work:
     return work
 
 
-def handled(folder: Path, metrics: bool, in_form: bool = False) -> Work:
+def through_handler(folder: Path, metrics: bool, in_form: bool = False) -> Work:
     """Answer through the handler, from what TorchServe's worker receives."""
-    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
-    config = yaml.safe_load((folder / "model-config.yaml").read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
+    config = yaml.safe_load((folder / CONFIG).read_text())
     cache = None
     if metrics:
         cache = MetricsCacheYamlImpl(str(Path(handler.__file__).with_name("metrics.yaml")))
@@ -112,7 +112,7 @@ def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> 
     photos = [path.read_bytes() for path in spread(find_photos(photo_folder), 500)]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
-        zipfile.ZipFile(archive).extractall(folder)
+        unpack(archive, folder)
         # As TorchServe's worker logs, but for where it goes.
         logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
         bundle = read_bundle(folder / "bundle")
@@ -121,10 +121,10 @@ def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> 
         predictor.check(bundle.golden)
         self_check_s = time.process_time() - started
         ways = {
-            "bare": bare(predictor, bundle.spec.preprocessing),
-            "checked": handled(folder, metrics=False),
-            "full": handled(folder, metrics=True),
-            "form": handled(folder, metrics=True, in_form=True),
+            "bare": without_checks(predictor, bundle.spec.preprocessing),
+            "checked": through_handler(folder, metrics=False),
+            "full": through_handler(folder, metrics=True),
+            "form": through_handler(folder, metrics=True, in_form=True),
         }
         figures = measure(ways, photos, rounds, batch)
     least = figures["bare"]["cpu_ms"]

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -16,7 +15,7 @@ from torchvision.models import mobilenet_v2
 
 from benchmarks.reliability.corpus import encode
 from benchmarks.speed.peer_apps.classify import classifier
-from benchmarks.speed.peers import Site
+from benchmarks.speed.peers import WORKERS, Site
 from loadtest.closed_loop import ExpectedAnswer, expected_answer
 from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
@@ -27,6 +26,7 @@ from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive, sha256
+from serving.archive.layout import unpack
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.stock import ROOT
 from training.data.synthetic.draw import CLASSES, draw
@@ -87,9 +87,8 @@ def prepare(folder: Path, run: Path | None) -> Site:
     run = run or random_run(folder)
     store, model = folder / "store", folder / "model"
     archive = build_archive(run, "1.0", store)
-    with zipfile.ZipFile(archive) as files:
-        files.extractall(model)
-    record = DeployedVersion(archive.name, sha256(archive))
+    unpack(archive, model)
+    record = DeployedVersion(archive.name, sha256(archive), workers=WORKERS)
     write_deployment(Deployment().with_version("1.0", record), store)
     torch.manual_seed(0)
     network = mobilenet_v2()

@@ -4,14 +4,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed.inputs import MAIN_WIDTH
+from report.charts import AMBER, BLUE, GREY, panels, save_png, scale_log
 
 MAIN_CLIENTS = 32
 MAIN = f"{MAIN_WIDTH} px, {MAIN_CLIENTS} clients"
@@ -65,9 +62,7 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
     rows = {name: cell for name, cell in rows.items() if "per_s" in cell}
     if not rows:
         return
-    figure, axes = plt.subplots(
-        1, 2, figsize=(11, 0.4 * len(rows) + 1.4), sharey=True, layout="constrained"
-    )
+    figure, axes = panels((11, 0.4 * len(rows) + 1.4), 1, 2, sharey=True)
     colours = [_colour(name) for name in rows]
     for panel, (key, title) in zip(
         axes, (("cpu_ms", "CPU-ms an answer (less is better)"), ("per_s", "answers/s")), strict=True
@@ -75,18 +70,16 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
         values = [cell[key] for cell in rows.values()]
         bars = panel.barh(list(rows), values, color=colours)
         panel.bar_label(bars, fmt="%.1f", padding=3)
-        panel.set_title(f"{title}, {MAIN}", fontsize=10)
+        panel.set_title(f"{title}, {MAIN}")
         panel.margins(x=0.15)
         if key == "cpu_ms":
-            panel.set_xscale("log")  # the manuals' servers cost ten times ours, or a hundred times
-            panel.set_xlim(left=1)
-        panel.spines[["top", "right"]].set_visible(False)
+            panel.set_xlim(1, 1.3 * max(values))
+            scale_log(panel, "x")  # the manuals' servers cost ten times ours, or a hundred times
     axes[0].invert_yaxis()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_png(figure, path)
 
 
 def _colour(name: str) -> str:
     if name == "flying-objects":
-        return "tab:orange"
-    return "tab:gray" if name.endswith(":manual") else "tab:blue"
+        return AMBER
+    return GREY if name.endswith(":manual") else BLUE

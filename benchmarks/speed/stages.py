@@ -20,10 +20,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -32,7 +28,7 @@ from rich.table import Table
 import handler.flyobj_handler
 import model.image
 from benchmarks.program import console, parser_of, run
-from benchmarks.speed.handler import handled
+from benchmarks.speed.handler import through_handler
 from benchmarks.speed.inputs import SIZE, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import Contender, Site, start_ours
 from loadtest.closed_loop import put_load
@@ -40,6 +36,7 @@ from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
+from report.charts import panels, save_png, stack_bars
 from serving.server.process_tree import cpu_s
 
 BATCH, CLIENTS = 8, 32
@@ -64,7 +61,7 @@ class Clock:
         self.spent: dict[str, float] = {}
         self._inner = [0.0]
 
-    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `work` so that its time counts as `stage`."""
 
         def timed(*args: Any, **more: Any) -> Any:
@@ -80,15 +77,15 @@ class Clock:
         return timed
 
 
-def in_handler(given: Site, photos: Sequence[bytes]) -> dict[str, float]:
+def time_handler(given: Site, photos: Sequence[bytes]) -> dict[str, float]:
     """Time the handler's stages on batches of photos: ms an answer, medians over batches."""
-    work, rng = handled(given.model, metrics=True), random.Random(0)
+    work, rng = through_handler(given.model, metrics=True), random.Random(0)
     work(photos[:BATCH])
     rows: list[dict[str, float]] = []
     for _ in range(BATCHES):
         clock, batch = Clock(), rng.choices(photos, k=BATCH)
         patches = [
-            patch.object(owner, name, clock.timed(stage, getattr(owner, name)))
+            patch.object(owner, name, clock.wrap(stage, getattr(owner, name)))
             for stage, places in STAGES.items()
             for owner, name in places
         ]
@@ -111,7 +108,7 @@ def in_handler(given: Site, photos: Sequence[bytes]) -> dict[str, float]:
     }
 
 
-def with_pillow(photos: Sequence[bytes]) -> float:
+def time_pillow(photos: Sequence[bytes]) -> float:
     """Decode and resize with Pillow alone: ms of CPU a photo, the median."""
     times = []
     for photo in photos:
@@ -121,7 +118,7 @@ def with_pillow(photos: Sequence[bytes]) -> float:
     return float(np.median(times)) * 1000
 
 
-def served(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
+def time_server(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
     """Let a real server answer: CPU-ms an answer of "python" and "java", by width."""
     rows: dict[int, dict[str, float]] = {}
     running = start_ours(Contender("flying-objects", start_ours), given)
@@ -153,10 +150,10 @@ def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any
         logging.basicConfig(stream=nowhere, format="%(message)s", level=logging.INFO, force=True)
         for width in widths:
             photos = draw_photos(width)
-            rows[width] = in_handler(given, photos)
-            rows[width]["pillow"] = with_pillow(photos)
+            rows[width] = time_handler(given, photos)
+            rows[width]["pillow"] = time_pillow(photos)
             console.print(f"{width} px: handler timed")
-    for width, used in served(given, widths, seconds).items():
+    for width, used in time_server(given, widths, seconds).items():
         pillow = rows[width].pop("pillow")
         in_python = sum(rows[width].values())
         rows[width][REST[1]] = max(0.0, used["python"] - in_python)
@@ -170,18 +167,12 @@ def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any
 def draw_picture(document: dict[str, Any], path: Path) -> None:
     """Stack the stages, one bar a width."""
     rows = document["widths"]
-    figure, axes = plt.subplots(figsize=(9, 0.7 * len(rows) + 1.8), layout="constrained")
-    labels, left = [f"{width} px" for width in rows], np.zeros(len(rows))
-    for stage in (*STAGES, *REST):
-        values = np.array([row.get(stage, 0.0) for row in rows.values()])
-        axes.barh(labels, values, left=left, label=stage)
-        left += values
-    axes.invert_yaxis()
+    figure, (axes,) = panels((9, 0.7 * len(rows) + 1.8))
+    parts = {stage: [row.get(stage, 0.0) for row in rows.values()] for stage in (*STAGES, *REST)}
+    stack_bars(axes, [f"{width} px" for width in rows], parts, [f"C{i}" for i in range(len(parts))])
     axes.set_xlabel("CPU-ms an answer")
-    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+    save_png(figure, path)
 
 
 def print_table(document: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from model.formats import format_of
 Event = Mapping[str, Any]
 _SEND = "send a photo with `curl -F file1=@photo.jpg URL`, or as the body with `curl -T photo.jpg URL`"
 _REPLACED = "\ufffd"  # what bytes become that are no UTF-8
-_ALL_BYTES = 2**30  # Lambda itself takes 6 MB at the most
+_ALL_BYTES = 2**30  # Lambda itself takes at most 6 MB
 
 
 class WrongEncoding(RequestError):

@@ -3,8 +3,8 @@
     {"file": "file1", "predicted": "That seems to be Flying Birds", "confidence": 0.97,
      "probabilities": {"Flying Birds": 0.97, ...}, "model_version": "1.0"}
 
-The model is loaded and held against its golden photos when the module is imported: Lambda counts that as
-initialisation, and starts no instance that would answer otherwise than training did.
+The model is loaded and compared with its golden photos when the module is imported: Lambda counts that
+as initialisation, and starts no instance that would answer differently from training.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 
 from deploy.aws_lambda.archive import VARIABLE, open_archive, read_version
 from deploy.aws_lambda.events import Event, read_event, respond
-from model.answers import as_error, as_probabilities
+from model.answers import as_answer, as_error
 from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import PhotoError
@@ -31,7 +31,7 @@ class Model:
         """Load the archive at `place` and check it.
 
         Raises:
-            FlyobjError: there is no archive, or it would answer otherwise than training did.
+            FlyobjError: there is no archive, or it would answer differently from training.
         """
         started = time.monotonic()
         folder = open_archive(place)
@@ -47,13 +47,8 @@ class Model:
         """Answer the photo of an event; raises `PhotoError`."""
         upload = read_event(event)
         row = self._predictor.predict([self._predictor.prepare(upload.content)])[0]
-        return {
-            **({"file": upload.file} if upload.file is not None else {}),
-            "predicted": f"That seems to be {self._predictor.name(row)}",
-            "confidence": float(row.max()),
-            "probabilities": as_probabilities(self._predictor.classes, row),
-            "model_version": self._version,
-        }
+        name = f"That seems to be {self._predictor.name(row)}"
+        return as_answer(name, self._predictor.classes, row, self._version, upload.file)
 
 
 def handler(event: Event, _context: object) -> dict[str, Any]:

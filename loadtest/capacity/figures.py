@@ -36,7 +36,7 @@ class Latencies:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ProbeFigures:
     """The counted part of a probe, after its warm-up.
 
     Attributes:
@@ -81,7 +81,7 @@ def figures_of(
     warm_up_s: float,
     limits: LatencyLimits,
     others: float = 0.0,
-) -> Figures:
+) -> ProbeFigures:
     """Sum up a probe.
 
     Args:
@@ -102,7 +102,7 @@ def figures_of(
     lag_ms = 1000 * percentile(sent.lag_s[first:], 0.99)
     latencies = latencies_of(right)
     failed = faults.total() + unsent
-    return Figures(
+    return ProbeFigures(
         requests,
         unsent,
         dict(faults.most_common()),

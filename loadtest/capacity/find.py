@@ -7,7 +7,7 @@ its processes, and the batches that it formed. `flyobj loadtest --find-capacity`
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 
@@ -17,11 +17,11 @@ from loadtest.capacity.figures import LatencyLimits, figures_of
 from loadtest.capacity.generator import Generator, GeneratorFailed, LoadResult
 from loadtest.capacity.records import Capacity, EndReason, Probe, Second, machine
 from loadtest.capacity.schedule import poisson
-from loadtest.capacity.search import Outcome, Step, knee_of, next_step
+from loadtest.capacity.search import ProbeOutcome, Step, knee_of, next_step
 from loadtest.capacity.watch import Sample, Watch
 from loadtest.photos import Photos
 from model.errors import FlyobjError, InputError, PhotoError
-from serving.archive.build import MODEL_NAME
+from report.progress import Advance, progress, say
 from serving.server.client import Client
 from serving.server.lifecycle import Server
 from serving.server.versions import find_version
@@ -91,8 +91,7 @@ class Search:
     settings: CapacitySettings
     generator: Generator
     watch: Watch
-    begins: Callable[[Step], object]
-    ended: Callable[[Probe], object]
+    advance: Advance
     began: float = field(default_factory=time.monotonic)
     probes: list[Probe] = field(default_factory=list)
     counts: dict[int, Counter[str]] = field(default_factory=dict)  # by second, of what happened in it
@@ -106,18 +105,20 @@ class Search:
             latest = time.monotonic() + settings.seconds(step) + settings.timeout_s
             if latest - self.began > 60 * settings.max_minutes:
                 return EndReason.OUT_OF_TIME
-            self.begins(step)
+            seconds = settings.seconds(step)
+            self.advance(0, f"{'confirming ' if step.long else ''}{step.rate:g}/s for {seconds:g} s")
             probe = self._probe(step)
             if self.server.process() is None:
                 return EndReason.SERVER_GONE
             self.probes.append(probe)
-            self.ended(probe)
+            self.advance(seconds)
+            say(str(probe))
         return EndReason.DONE
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[ProbeOutcome]:
         """What the probes say of their rates."""
-        return [Outcome(Step(p.rate, p.long), p.figures.verdict) for p in self.probes]
+        return [ProbeOutcome(Step(p.rate, p.long), p.figures.verdict) for p in self.probes]
 
     def seconds(self) -> list[Second]:
         """What happened in each second."""
@@ -158,7 +159,7 @@ class Search:
         )
 
     def _send(self, arrivals: Sequence[float]) -> LoadResult:
-        token = self.client.token("inference")
+        token = self.client.tokens.get("inference")
         sent = self.generator.send(arrivals, token, max(20, round(_GIVE_UP * len(arrivals))))
         begun = sent.start - self.began
         for arrival in arrivals:
@@ -183,8 +184,6 @@ def find_capacity(
     client: Client,
     photos: Photos,
     settings: CapacitySettings,
-    begins: Callable[[Step], object] = lambda _: None,
-    ended: Callable[[Probe], object] = lambda _: None,
 ) -> Capacity:
     """Look for the knee of the server's default version.
 
@@ -193,8 +192,6 @@ def find_capacity(
         client: connected to it.
         photos: to send, in turn.
         settings: the limit, and how to look.
-        begins: called before each probe.
-        ended: called after it.
 
     Returns:
         What was measured, also when it ended early; `ended` says how.
@@ -203,13 +200,13 @@ def find_capacity(
         InputError: the server doesn't answer the first photo.
     """
     conditions, classes = _conditions(client, photos.files)
-    path = f"/predictions/{MODEL_NAME}"
     with ExitStack() as stack:
         generator = stack.enter_context(
-            Generator(server.port, path, photos.files, classes, settings.timeout_s)
+            Generator(server.port, client.path(), photos.files, classes, settings.timeout_s)
         )
         watch = stack.enter_context(Watch(server, generator.pid))
-        search = Search(server, client, settings, generator, watch, begins, ended)
+        advance = stack.enter_context(progress("first requests", 60 * settings.max_minutes))
+        search = Search(server, client, settings, generator, watch, advance)
         try:
             how = search.run()
         except KeyboardInterrupt:

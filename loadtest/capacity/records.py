@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from loadtest.capacity.figures import Figures, Latencies
+from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.search import Knee, Verdict
 from loadtest.capacity.watch import PARTS, Sample
 from model.errors import FlyobjError, InputError, Interrupted
@@ -51,10 +51,21 @@ class Probe:
     long: bool
     began_s: float
     seconds: float
-    figures: Figures
+    figures: ProbeFigures
     cpu_ms: float | None
     cores: dict[str, float]
     batches: dict[int, int]
+
+    def __str__(self) -> str:
+        """Say what came of it, on one line."""
+        f, times = self.figures, self.figures.latencies
+        p99 = f"p50 {times.p50_ms:.0f}, p99 {times.p99_ms:.0f} ms" if times else "no answer"
+        words = [f"{self.rate:7g}/s {f.verdict}, {p99}"]
+        if f.failed:
+            words.append(f"{f.failed} of {f.requests} failed: {next(iter(f.faults), 'not sent')}")
+        if f.verdict is Verdict.LATE:
+            words.append(f"sent {f.lag_p99_ms:.0f} ms late")
+        return ", ".join(words) + (" (confirming)" if self.long else "")
 
     @property
     def mean_batch(self) -> float | None:
@@ -173,7 +184,7 @@ def _probe(read: dict[str, Any]) -> Probe:
         latencies = Latencies(**(latencies | {"p99_95": tuple(latencies["p99_95"])}))
     known = figures | {"latencies": latencies, "verdict": Verdict(figures["verdict"])}
     batches = {int(size): count for size, count in read["batches"].items()}
-    return Probe(**(read | {"figures": Figures(**known), "batches": batches}))
+    return Probe(**(read | {"figures": ProbeFigures(**known), "batches": batches}))
 
 
 def _row(probe: Probe) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProbeOutcome:
     """A probe that was made."""
 
     step: Step
@@ -66,14 +66,14 @@ class Knee:
 
     @property
     def at_least(self) -> bool:
-        """Whether the server may bear more: it never broke for a reason of its own."""
+        """Whether the server may sustain more: it never broke for a reason of its own."""
         return self.rate is not None and self.limited_by != "server"
 
 
-class _Tally:
+class _RateTally:
     """The rates of some outcomes, by what became of them."""
 
-    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+    def __init__(self, outcomes: Iterable[ProbeOutcome]) -> None:
         by_rate: dict[float, list[Verdict]] = {}
         for outcome in outcomes:
             by_rate.setdefault(outcome.step.rate, []).append(outcome.verdict)
@@ -92,19 +92,19 @@ class _Tally:
         return min((rate for rate in self.broke if rate > max(self.held, default=0)), default=None)
 
 
-def next_step(outcomes: Sequence[Outcome], first: float) -> Step | None:
+def next_step(outcomes: Sequence[ProbeOutcome], first: float) -> Step | None:
     """Say which probe comes next, beginning at `first` requests/s; None when the search is over."""
-    short = _Tally(outcome for outcome in outcomes if not outcome.step.long)
+    short = _RateTally(outcome for outcome in outcomes if not outcome.step.long)
     rate, long = _next_rate(short, first, GROWTH), False
     if rate is None:
-        confirmed = _Tally(outcome for outcome in outcomes if outcome.step.long)
+        confirmed = _RateTally(outcome for outcome in outcomes if outcome.step.long)
         rate, long = _next_rate(confirmed, max(short.held), 1 + TOLERANCE), True
     if rate is None or not LOWEST <= rate <= HIGHEST:
         return None
     return Step(float(f"{rate:.4g}"), long)
 
 
-def _next_rate(tally: _Tally, first: float, growth: float) -> float | None:
+def _next_rate(tally: _RateTally, first: float, growth: float) -> float | None:
     """Grow, or shrink, from `first` until a rate holds and one breaks; then bisect, until None."""
     if tally.undecided:
         return min(tally.undecided)
@@ -117,10 +117,10 @@ def _next_rate(tally: _Tally, first: float, growth: float) -> float | None:
     return None if near else math.sqrt(low * tally.over)
 
 
-def knee_of(outcomes: Sequence[Outcome]) -> Knee:
+def knee_of(outcomes: Sequence[ProbeOutcome]) -> Knee:
     """Read the knee from the outcomes; where a long run contradicts a short one, it is believed."""
-    short = _Tally(outcome for outcome in outcomes if not outcome.step.long)
-    long = _Tally(outcome for outcome in outcomes if outcome.step.long)
+    short = _RateTally(outcome for outcome in outcomes if not outcome.step.long)
+    long = _RateTally(outcome for outcome in outcomes if outcome.step.long)
     refuted = min(long.broke | long.undecided, default=math.inf)
     held = long.held or {rate for rate in short.held if rate < refuted}
     rate = max(held, default=None)

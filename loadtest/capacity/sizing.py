@@ -9,7 +9,7 @@ SPARE = 1  # machines that may be down
 def machines(rate: float, knee: float, headroom: float = HEADROOM, spare: int = SPARE) -> int:
     """Say how many machines answer `rate` requests/s within the limit, even with `spare` of them down.
 
-    Each bears `knee` requests/s at its limit and is planned for the share of it that `headroom` leaves.
+    Each sustains `knee` requests/s at its limit, and is planned for what `headroom` leaves of that.
     """
     return math.ceil(rate / (knee * (1 - headroom))) + spare
 

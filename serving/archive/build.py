@@ -6,14 +6,11 @@ refused one leaves nothing.
 """
 
 import hashlib
-import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +18,15 @@ from typing import TYPE_CHECKING
 import yaml
 
 from model.errors import FlyobjError, InputError
-from model.files import write_json
+from model.files import read_json, write_json
 from model.golden import Golden, read_golden
+from serving.archive.layout import BUNDLE, CONFIG, GOLDEN, MANIFEST, file_name, not_ours, unpack
+from serving.names import DEFAULT_MODEL
 from serving.stock import stock_file
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
 
-MODEL_NAME = "flying_objects"
-_VERSION = re.compile(r"\d+(\.\d+){0,3}")
 _SHIPPED = ("model", "handler")
 
 
@@ -45,19 +42,19 @@ class Archive:
     workers: int  # processes that serve it, if nobody says otherwise
 
 
-def build_archive(run: Path, version: str, store: Path, engine: str = "auto") -> Path:
-    """Package the run's bundle as `store/flying_objects-VERSION.mar` and check its answers.
+def build_archive(
+    run: Path, version: str, store: Path, engine: str = "auto", name: str = DEFAULT_MODEL
+) -> Path:
+    """Package the run's bundle as `store/NAME-VERSION.mar` and check its answers.
 
     `engine` is "auto", "torch" or "openvino" (see `model.engines.write_engines`).
 
     Raises:
-        InputError: the version is no version or exists already, the run has no bundle, or there is no
-            such engine.
+        InputError: the name or the version can't be one, the archive exists already, the run has no
+            bundle, or there is no such engine.
         FlyobjError: the packaged model doesn't answer as training did.
     """
-    if not _VERSION.fullmatch(version):
-        raise InputError(f"version {version!r} must be numbers and dots, such as 1.0 or 2.1.3")
-    target = store / f"{MODEL_NAME}-{version}.mar"
+    target = store / file_name(name, version)
     if target.exists():
         raise InputError(f"{str(target)!r} exists already; give another --version or remove it")
     # These load PyTorch; only packaging waits for it.
@@ -70,12 +67,14 @@ def build_archive(run: Path, version: str, store: Path, engine: str = "auto") ->
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
         staged = Path(temporary) / "staged"
         engines = write_engines(bundle, staged / FOLDER, engine)
-        built = _run_archiver(run / "bundle", bundle, version, staged)
+        built = _run_archiver(run / "bundle", bundle, name, version, staged)
         check_archive(built, bundle.golden, engines)
         try:
             os.link(built, target)  # fails where a rename would overwrite
         except FileExistsError as error:
-            raise InputError(f"{str(target)!r} was made by someone else meanwhile") from error
+            raise InputError(
+                f"{str(target)!r} was just made by someone else; give another --version"
+            ) from error
     return target
 
 
@@ -83,22 +82,16 @@ def read_archive(path: Path) -> Archive:
     """Read name, version, hash and golden photos of an archive made by `build_archive`."""
     if not path.is_file():
         raise InputError(f"archive {str(path)!r}: no such file; `flyobj archive` makes one")
-    try:
-        with (
-            zipfile.ZipFile(path) as files,
-            tempfile.TemporaryDirectory(prefix="flyobj-") as folder,
-        ):
-            manifest = json.loads(files.read("MAR-INF/MANIFEST.json"))["model"]
-            wanted = [n for n in files.namelist() if n.startswith("bundle/golden/")]
-            files.extractall(folder, wanted)
-            golden = read_golden(Path(folder) / "bundle" / "golden")
-            workers = yaml.safe_load(files.read("model-config.yaml"))["minWorkers"]
-            names = manifest["modelName"], manifest["modelVersion"]
-            return Archive(path, *names, sha256(path), golden, workers)
-    except Exception as error:  # zipfile raises whatever a damaged file leads it to
-        raise InputError(
-            f"{str(path)!r} is no archive of ours ({error}); `flyobj archive` makes one"
-        ) from error
+    with tempfile.TemporaryDirectory(prefix="flyobj-") as temporary:
+        folder = unpack(path, Path(temporary), MANIFEST, CONFIG, GOLDEN)
+        try:
+            manifest = read_json(folder / MANIFEST)["model"]
+            names = str(manifest["modelName"]), str(manifest["modelVersion"])
+            file_name(*names)  # refuses what no server of ours could be asked for
+            workers = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["minWorkers"]
+            return Archive(path, *names, sha256(path), read_golden(folder / GOLDEN), workers)
+        except (FlyobjError, OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+            raise not_ours(path, error) from error
 
 
 def sha256(path: Path) -> str:
@@ -107,17 +100,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_archiver(source: Path, bundle: "Bundle", version: str, staged: Path) -> Path:
+def _run_archiver(source: Path, bundle: "Bundle", name: str, version: str, staged: Path) -> Path:
     """Call torch-model-archiver on the folder `staged`; its top level becomes the archive's."""
     work, scratch = staged.parent, staged.parent / "tmp"
-    shutil.copytree(source, staged / "bundle")
+    shutil.copytree(source, staged / BUNDLE)
     for package in _SHIPPED:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(stock_file(package), staged / package, ignore=ignored)
     write_json(dict(enumerate(bundle.spec.classes)), staged / "index_to_name.json")
     scratch.mkdir()
     command = [str(Path(sys.executable).with_name("torch-model-archiver"))]
-    command += ["--model-name", MODEL_NAME, "--version", version, "--export-path", str(work)]
+    command += ["--model-name", name, "--version", version, "--export-path", str(work)]
     command += ["--handler", str(stock_file("handler/flyobj_handler.py"))]
     command += ["--config-file", str(stock_file("handler/model-config.yaml"))]
     command += ["--extra-files", str(staged)]
@@ -126,4 +119,4 @@ def _run_archiver(source: Path, bundle: "Bundle", version: str, staged: Path) ->
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise FlyobjError(f"torch-model-archiver failed: {result.stderr.strip()[-500:]}")
-    return work / f"{MODEL_NAME}.mar"
+    return work / f"{name}.mar"

@@ -1,7 +1,7 @@
 """A packaged model, answering by itself: the archive's own code in a process that sees nothing else.
 
-The packaging gate asks it the golden photos, evaluation any others. What answers is the archive: its
-handler, its copy of `model/`, its bundle, loaded by TorchServe's loader (`isolated_worker`).
+Packaging asks it the golden photos, evaluation any others. What answers is the archive: its handler, its
+copy of `model/`, its bundle, loaded by TorchServe's loader (`isolated_worker`).
 """
 
 import base64
@@ -14,7 +14,6 @@ import sys
 import sysconfig
 import tempfile
 import threading
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,8 +21,9 @@ from typing import IO, Any
 
 from model.bundle import ModelSpec
 from model.engines import VARIABLE
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from model.files import read_json
+from serving.archive.layout import BUNDLE, unpack
 
 _TIMEOUT_S = 300  # of a batch
 _BATCH = 32
@@ -37,7 +37,7 @@ class IsolatedModel:
         self.description = description
         self._process, self._log = process, log
         self._reply()
-        where = folder / "bundle" / "model.json"
+        where = folder / BUNDLE / "model.json"
         self.spec: ModelSpec | None = ModelSpec.from_json(read_json(where), str(where))
         self.classes = self.spec.classes
 
@@ -50,7 +50,7 @@ class IsolatedModel:
                 json.dumps({"photos": batch, "explain": explain}), file=self._process.stdin, flush=True
             )
         except BrokenPipeError as error:
-            raise self._ended() from error
+            raise self._end_error() from error
         return self._reply()
 
     def _reply(self) -> list[dict[str, Any]]:
@@ -62,11 +62,11 @@ class IsolatedModel:
         finally:
             guard.cancel()
         if not line:
-            raise self._ended()
+            raise self._end_error()
         answers: list[dict[str, Any]] = json.loads(line)
         return answers
 
-    def _ended(self) -> FlyobjError:
+    def _end_error(self) -> FlyobjError:
         self._process.wait()
         self._log.seek(0)
         lines = self._log.read().strip().splitlines() or ["no message"]
@@ -83,17 +83,11 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
 
     Raises:
         InputError: it is no archive.
-        FlyobjError: its handler doesn't run, or answers its golden photos otherwise than training did.
+        FlyobjError: its handler doesn't run, or answers its golden photos differently from training.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flyobj-archive-"))
-        try:
-            with zipfile.ZipFile(archive) as files:
-                files.extractall(folder)
-        except Exception as error:  # zipfile raises whatever a damaged file leads it to
-            raise InputError(
-                f"{str(archive)!r} is no archive of ours ({error}); `flyobj archive` makes one"
-            ) from error
+        unpack(archive, Path(folder))
         log = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         if engine:
@@ -119,5 +113,5 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     if process.stdin:
-        with contextlib.suppress(BrokenPipeError):  # what it didn't read any more
+        with contextlib.suppress(BrokenPipeError):  # what it never read
             process.stdin.close()

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from model.errors import InputError
+from model.files import write_text
 
 Value = int | str
 SECTION = "handler."  # prefix of the settings in the section of that name
@@ -21,7 +22,7 @@ def read_settings(path: Path) -> dict[str, Value]:
     """Read the settings of one line by their names; those of the section `handler` as `handler.NAME`."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _flat(document)
+        return _flatten(document)
     except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # ValueError: no UTF-8
         raise InputError(f"{str(path)!r} can't be read as a model-config.yaml ({error})") from error
 
@@ -37,8 +38,8 @@ def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
         indent = "[ ]+" if name.startswith(SECTION) else ""
         line = re.compile(rf"^({indent}{key}:[ ]+)([^\s#]+)([ ]*)", re.M)
         if found := line.search(text):
-            text = text[: found.start()] + found[1] + _padded(str(value), found) + text[found.end() :]
-    now = _flat(yaml.safe_load(text))
+            text = text[: found.start()] + found[1] + _pad(str(value), found) + text[found.end() :]
+    now = _flatten(yaml.safe_load(text))
     if missing := [name for name, value in changes.items() if now.get(name) != value]:
         raise InputError(
             f"{where}: {', '.join(missing)} can't be set; give each a line of its own, such as "
@@ -50,19 +51,17 @@ def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
 def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
     """Change settings of a file in one step; it is as it was if that fails."""
     text = apply_changes(path.read_text(encoding="utf-8"), changes, repr(str(path)))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(text, path)
 
 
-def _padded(value: str, found: re.Match[str]) -> str:
+def _pad(value: str, found: re.Match[str]) -> str:
     """Keep the comment behind a value in its column."""
     if not found[3]:
         return value
     return value.ljust(max(len(found[2]) + len(found[3]), len(value) + 1))
 
 
-def _flat(document: Any) -> dict[str, Value]:
+def _flatten(document: Any) -> dict[str, Value]:
     section = document.get("handler") or {}
     named = {**document, **{f"{SECTION}{name}": value for name, value in section.items()}}
     return {name: value for name, value in named.items() if isinstance(value, int | str)}

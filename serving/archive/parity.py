@@ -1,4 +1,4 @@
-"""The packaging gate: an archive whose answers differ from training's is refused."""
+"""Parity: an archive whose answers differ from training's is refused."""
 
 import json
 import zipfile
@@ -8,6 +8,7 @@ from pathlib import Path
 from model.errors import FlyobjError
 from model.golden import Golden, difference
 from serving.archive.isolated import open_archive
+from serving.archive.layout import GOLDEN
 
 
 def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str] = ("torch",)) -> None:
@@ -19,7 +20,7 @@ def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str
         FlyobjError: an answer differs, or the archive's handler doesn't run; the message says how.
     """
     with zipfile.ZipFile(archive) as files:
-        packaged = len(json.loads(files.read("bundle/golden/golden.json")))
+        packaged = len(json.loads(files.read(f"{GOLDEN}/golden.json")))
     if packaged != len(golden):
         raise FlyobjError(f"the archive has {packaged} golden photos, training made {len(golden)}")
     for engine in engines:
@@ -33,5 +34,5 @@ def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str
         if differences:
             raise FlyobjError(
                 f"with {engine} the archive answers {len(differences)} of {len(golden)} golden photos "
-                "otherwise than training did, so it is not kept:\n  " + "\n  ".join(differences)
+                "differently from training, so it is not kept:\n  " + "\n  ".join(differences)
             )

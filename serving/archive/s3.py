@@ -1,7 +1,7 @@
 """Archives in S3, or in any store that speaks its protocol: `push` puts one there, `fetch` gets one.
 
-An archive's sha256 travels with it twice: as S3's own checksum, which the store holds against what
-arrives, and as metadata, which `fetch` holds against what it got.
+An archive's sha256 travels with it twice: as S3's own checksum, which the store compares with what
+arrives, and as metadata, which `fetch` compares with what it got.
 """
 
 import base64
@@ -9,20 +9,19 @@ import fcntl
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from model.errors import FlyobjError, InputError
+from report.progress import Advance, progress
 from serving.archive.build import read_archive, sha256
 from serving.archive.s3_client import CHANGED, MISSING, Place, code_of, connect
 
-Progress = Callable[[int, int], object]  # bytes done, bytes in all
-
 _SHA256 = "sha256"  # the metadata's name
-_TRIES = 5  # of a download that breaks off; each goes on where the last one ended
+_TRIES = 5  # of a download that breaks off; each resumes where the last one ended
 _CHUNK = 2**20
 
 
@@ -36,7 +35,7 @@ class PushResult:
 
 
 @dataclass(frozen=True)
-class _Remote:
+class _RemoteArchive:
     """What S3 says about an archive."""
 
     size: int
@@ -44,16 +43,13 @@ class _Remote:
     sha256: str
 
 
-def push(
-    path: Path, url: str, *, force: bool = False, progress: Progress = lambda _done, _all: None
-) -> PushResult:
+def push(path: Path, url: str, *, force: bool = False) -> PushResult:
     """Put an archive into S3.
 
     Args:
         path: of the archive.
         url: `s3://BUCKET/PREFIX/`, to which the archive's name is added, or `s3://BUCKET/KEY.mar`.
         force: write over another archive.
-        progress: is told how far it is.
 
     Raises:
         InputError: it is no archive, another one is there, or S3 doesn't let us.
@@ -66,12 +62,16 @@ def push(
     size = path.stat().st_size
     # Only if nothing is there: S3 decides that, so two who push at once can't both win.
     condition = {} if force else {"IfNoneMatch": "*"}
-    with path.open("rb") as file, connect(place, "write") as client:
+    with (
+        path.open("rb") as file,
+        connect(place, "write") as client,
+        progress(f"uploading {path.name}", size, "bytes") as advance,
+    ):
         try:
             client.put_object(
                 Bucket=place.bucket,
                 Key=place.key,
-                Body=_Watched(file, size, progress),
+                Body=_WatchedFile(file, advance),
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(archive.sha256)).decode(),
                 Metadata={_SHA256: archive.sha256, "version": archive.version},
@@ -89,20 +89,19 @@ def push(
     return PushResult(str(place), archive.sha256, new=True)
 
 
-def fetch(url: str, store: Path, progress: Progress = lambda _done, _all: None) -> Path:
+def fetch(url: str, store: Path) -> Path:
     """Get an archive into the model store `store`; one that is there already isn't asked for again.
 
-    It comes under a hidden name that ends in `.part`. Where a download was cut off, the next one goes
-    on; the file gets its own name when it is whole and its hash is right.
+    It comes under a hidden name that ends in `.part`. Where a download was cut off, the next one
+    resumes; the file gets its own name when it is whole and its hash is right.
 
     Args:
         url: `s3://BUCKET/KEY.mar`.
         store: folder; is made.
-        progress: is told how far it is.
 
     Raises:
         InputError: there is no such archive, S3 doesn't let us, or the store has another of its name.
-        FlyobjError: S3 can't be reached, the object was changed meanwhile, or the disk is full.
+        FlyobjError: S3 can't be reached, the object changed during the download, or the disk is full.
     """
     place = Place.parse(url).require_archive()
     target = store / place.name
@@ -110,50 +109,51 @@ def fetch(url: str, store: Path, progress: Progress = lambda _done, _all: None) 
         with connect(place, "read") as client:
             remote = _look(client, place)
             if target.exists():
-                return _same(target, remote.sha256)
+                return _require_same(target, remote.sha256)
             store.mkdir(parents=True, exist_ok=True)
-            # The hash is part of the name: what is left of another archive isn't gone on with.
+            # The hash is part of the name: what is left of another archive isn't resumed.
             part = store / f".{place.name}.{remote.sha256[:16]}.part"
-            with _alone(part) as file:
-                _download(client, place, remote, file, progress)
-                _finish(part, target, place, remote.sha256)
+            with _open_alone(part) as file:
+                _download(client, place, remote, file)
+                _rename_into_place(part, target, place, remote.sha256)
     except OSError as error:
         raise FlyobjError(
-            f"{str(target)!r} can't be written ({error.strerror}); make room and run it again, it goes "
-            "on where it ended"
+            f"{str(target)!r} can't be written ({error.strerror}); make room and run it again, it "
+            "resumes where it ended"
         ) from error
     return target
 
 
-def _download(client: Any, place: Place, remote: _Remote, file: IO[bytes], progress: Progress) -> None:
+def _download(client: Any, place: Place, remote: _RemoteArchive, file: IO[bytes]) -> None:
     """Append to `file` what it lacks of the object, however often the connection breaks."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
     done = file.seek(0, os.SEEK_END)
-    for _ in range(_TRIES):
-        progress(done, remote.size)
-        if done >= remote.size:
-            break
-        rest = {"Range": f"bytes={done}-", "IfMatch": remote.etag}
-        answer = client.get_object(Bucket=place.bucket, Key=place.key, **rest)
-        try:
-            for chunk in answer["Body"].iter_chunks(_CHUNK):
-                file.write(chunk)
-                done += len(chunk)
-                progress(done, remote.size)
-        except (HTTPClientError, IncompleteReadError):  # go on from here
-            continue
-        finally:
-            file.flush()
-            answer["Body"].close()
+    with progress(f"downloading {place.name}", remote.size, "bytes") as advance:
+        advance(done)
+        for _ in range(_TRIES):
+            if done >= remote.size:
+                break
+            rest = {"Range": f"bytes={done}-", "IfMatch": remote.etag}
+            answer = client.get_object(Bucket=place.bucket, Key=place.key, **rest)
+            try:
+                for chunk in answer["Body"].iter_chunks(_CHUNK):
+                    file.write(chunk)
+                    done += len(chunk)
+                    advance(len(chunk))
+            except (HTTPClientError, IncompleteReadError):  # resumed from here
+                continue
+            finally:
+                file.flush()
+                answer["Body"].close()
     if done < remote.size:
         raise FlyobjError(
             f"the download of {str(place)!r} broke off {_TRIES} times, {done} of {remote.size} bytes "
-            "are here; run it again, it goes on from there"
+            "are here; run it again, it resumes there"
         )
 
 
-def _finish(part: Path, target: Path, place: Place, wanted: str) -> None:
+def _rename_into_place(part: Path, target: Path, place: Place, wanted: str) -> None:
     """Give a whole download its own name."""
     if (found := sha256(part)) != wanted:
         part.unlink()
@@ -164,20 +164,20 @@ def _finish(part: Path, target: Path, place: Place, wanted: str) -> None:
     try:
         os.link(part, target)  # fails where a rename would overwrite
     except FileExistsError:
-        _same(target, wanted)
+        _require_same(target, wanted)
     leftovers = f".{glob.escape(target.name)}.*.part"  # of this archive, and of others of its name
     for left in target.parent.glob(leftovers):
         left.unlink(missing_ok=True)
 
 
-def _same(target: Path, wanted: str) -> Path:
+def _require_same(target: Path, wanted: str) -> Path:
     if sha256(target) != wanted:
         raise InputError(f"{str(target)!r} exists already and is another archive; remove or rename it")
     return target
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[IO[bytes]]:
+def _open_alone(part: Path) -> Iterator[IO[bytes]]:
     """Open a partial download to append to it, while nobody else does."""
     with part.open("ab") as file:
         try:
@@ -189,8 +189,8 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _look(client: Any, place: Place) -> _Remote:
-    """Ask for size, ETag and hash; a bucket that isn't there is told from a key that isn't."""
+def _look(client: Any, place: Place) -> _RemoteArchive:
+    """Ask for size, ETag and hash; a missing bucket is told apart from a missing key."""
     try:
         head = client.head_object(Bucket=place.bucket, Key=place.key)
     except client.exceptions.ClientError as error:
@@ -206,22 +206,24 @@ def _look(client: Any, place: Place) -> _Remote:
             f"{str(place)!r} has no {_SHA256!r} among its metadata, which `flyobj push` would have "
             "written; push it (again, with --force)"
         )
-    return _Remote(head["ContentLength"], head["ETag"], wanted)
+    return _RemoteArchive(head["ContentLength"], head["ETag"], wanted)
 
 
-class _Watched:
-    """A file that tells how far it was read; boto3 reads it, and seeks back to read it again."""
+class _WatchedFile:
+    """A file that shows how far it was read; boto3 reads it, and seeks back to read it again."""
 
-    def __init__(self, file: IO[bytes], size: int, progress: Progress):
-        self._file, self._size, self._progress = file, size, progress
+    def __init__(self, file: IO[bytes], advance: Advance):
+        self._file, self._advance = file, advance
 
     def read(self, n: int = -1) -> bytes:
         data = self._file.read(n)
-        self._progress(self._file.tell(), self._size)
+        self._advance(len(data))
         return data
 
     def seek(self, *where: int) -> int:
-        return self._file.seek(*where)
+        before = self._file.tell()
+        self._advance(self._file.seek(*where) - before)
+        return self._file.tell()
 
     def tell(self) -> int:
         return self._file.tell()

@@ -73,7 +73,7 @@ def connect(place: Place, what: str) -> Iterator[Any]:
     except aws.ParamValidationError as error:
         raise InputError(f"can't {what} {str(place)!r}: {str(error).splitlines()[-1]}") from error
     except aws.ClientError as error:
-        raise _refused(error, place, what) from error
+        raise _explain_refusal(error, place, what) from error
     except aws.BotoCoreError as error:
         raise FlyobjError(f"can't {what} {str(place)!r}: {error}") from error
 
@@ -90,7 +90,7 @@ def _client(boto3: Any) -> Any:
         raise InputError(f"AWS settings: {error}; check AWS_ENDPOINT_URL") from error
 
 
-def _refused(error: Any, place: Place, what: str) -> FlyobjError:
+def _explain_refusal(error: Any, place: Place, what: str) -> FlyobjError:
     code, message = code_of(error), error.response["Error"].get("Message", "")
     if code in _DENIED:
         return InputError(

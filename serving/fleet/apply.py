@@ -3,10 +3,10 @@
 Before anything is changed, every server must answer and run our version of TorchServe, and every archive
 must be the one that was deployed. Then each in turn: out of the balancer if there is one, changed as
 `reconcile` does it, asked for the golden photos of each version, and back. The first that fails ends it:
-that one stays out of the balancer, those after it are as they were, and the same command goes on later.
+that one stays out of the balancer, those after it are as they were, and the same command resumes later.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import FlyobjError, InputError
+from report.progress import track
 from serving.archive.build import Archive
 from serving.fleet.balancer import Balancer
 from serving.fleet.inventory import FleetServer
@@ -64,7 +65,6 @@ def apply_to_fleet(
     balancer: Balancer | None = None,
     timeout_s: float = DRAIN_S,
     wait_s: float = LOCK_WAIT_S,
-    say: Callable[[str], object] = lambda _: None,
 ) -> list[Outcome]:
     """Bring all servers to what the store's deployment.json says.
 
@@ -72,31 +72,26 @@ def apply_to_fleet(
         members: the servers, in their order.
         store: the model store that all of them serve, or a copy of it.
         balancer: takes a server out of the traffic while it is changed.
-        timeout_s: for nobody to wait for an answer any more.
+        timeout_s: for the last answers of a server.
         wait_s: for another operation to end.
-        say: is told what goes on.
 
     Raises:
         InputError: nothing was changed: an archive isn't the one that was deployed, or a server runs
             another version of the software.
-        Stopped: a server failed.
+        FleetApplyFailed: a server failed.
         FlyobjError: nothing was changed: a server doesn't answer.
     """
     deployment = read_deployment(store)
     archives = archives_of(store, deployment)
-    plans = {}
-    for member in members:
-        say(f"looking at {member.name}")
-        plans[member.name] = _look(member)
+    plans = {m.name: _plan(m) for m in track(members, "looking at the servers")}
     with ExitStack() as stack:
         if any(plans.values()):  # otherwise without a lock: the store may be read-only
             stack.enter_context(lock_deployment(store, "apply", wait_s))
             stack.enter_context(record(store, f"apply to {len(members)} servers", None))
         outcomes: list[Outcome] = []
-        for number, member in enumerate(members, 1):
-            say(f"{member.name} ({number} of {len(members)})")
+        for number, member in enumerate(track(members, "changing the servers"), 1):
             plan = plans[member.name]
-            outcomes.append(_bring(member, plan, deployment, archives, balancer, timeout_s))
+            outcomes.append(_apply_to(member, plan, deployment, archives, balancer, timeout_s))
             if outcomes[-1].error:
                 rest = members[number:]
                 outcomes += [Outcome(m.name, "not tried", plans[m.name]) for m in rest]
@@ -106,10 +101,10 @@ def apply_to_fleet(
 
 def differences(members: Sequence[FleetServer]) -> list[Outcome]:
     """List what `apply_to_fleet` would do; nothing is changed."""
-    return [Outcome(m.name, "not tried", _look(m)) for m in members]
+    return [Outcome(m.name, "not tried", _plan(m)) for m in track(members, "looking at the servers")]
 
 
-def _look(member: FleetServer) -> tuple[Change, ...]:
+def _plan(member: FleetServer) -> tuple[Change, ...]:
     """Ask a server for what is to be done; it must run the software that we know."""
     ours = version("torchserve")
     try:
@@ -124,7 +119,7 @@ def _look(member: FleetServer) -> tuple[Change, ...]:
         raise (InputError if isinstance(error, InputError) else FlyobjError)(message) from error
 
 
-def _bring(
+def _apply_to(
     member: FleetServer,
     plan: tuple[Change, ...],
     deployment: Deployment,
@@ -136,7 +131,7 @@ def _bring(
     try:
         with Client(member.server) as client, out_of_it:
             changes = follow(client, timeout_s)
-            _check(client, deployment, archives)
+            _check_answers(client, deployment, archives)
         if balancer:
             balancer.put_back(member.upstream)  # from a run before, which failed
     except FlyobjError as error:
@@ -145,7 +140,7 @@ def _bring(
     return Outcome(member.name, "done" if changes else "as it should be", tuple(changes))
 
 
-def _check(client: Client, deployment: Deployment, archives: Mapping[str, Archive]) -> None:
+def _check_answers(client: Client, deployment: Deployment, archives: Mapping[str, Archive]) -> None:
     """Let the server answer the golden photos of every version, and one with its default."""
     for archive in archives.values():
         check_golden(client, archive)

@@ -14,8 +14,8 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from serving.fleet import nginx
+from serving.names import DEFAULT_PROXY_PORT
 
-DEFAULT_LISTEN = 8090
 SERVERS, KEYS = "servers.conf", "keys.conf"
 # One failure is enough to ask others, for a moment: a killed server refuses at once, and comes back.
 _HEALTH = "max_fails=1 fail_timeout=1s"
@@ -25,7 +25,7 @@ class Balancer:
     """An nginx in a folder, and the servers (HOST:PORT, as nginx reaches them) behind it."""
 
     def __init__(
-        self, proxy: Path, servers: Sequence[str], timeout_s: float, listen: int = DEFAULT_LISTEN
+        self, proxy: Path, servers: Sequence[str], timeout_s: float, listen: int = DEFAULT_PROXY_PORT
     ) -> None:
         """Write what is missing; nginx needn't run.
 
@@ -36,7 +36,7 @@ class Balancer:
             listen: nginx's port, where there is no nginx.conf yet.
 
         Raises:
-            InputError: there is but one server, or others than these in `servers.conf`.
+            InputError: there is only one server, or `servers.conf` has others than these.
         """
         if len(servers) < 2:
             raise InputError(
@@ -44,14 +44,14 @@ class Balancer:
                 "or leave --proxy out"
             )
         self.proxy, self._timeout_s = proxy, timeout_s
-        stock = f"listen 127.0.0.1:{DEFAULT_LISTEN};"
+        stock = f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};"
         nginx.install(proxy, "fleet.conf", {stock: f"listen 127.0.0.1:{listen};"})
         if not (proxy / KEYS).exists():
             (proxy / KEYS).touch(mode=0o600)
             (proxy / KEYS).write_text(f'"Bearer {secrets.token_urlsafe(24)}" 1;\n', encoding="utf-8")
         if not (proxy / SERVERS).exists():
             (proxy / SERVERS).write_text("".join(f"server {s} {_HEALTH};\n" for s in servers))
-        if missing := [s for s in servers if not _line_of(s).search(self._text())]:
+        if missing := [s for s in servers if not _line_pattern(s).search(self._read())]:
             raise InputError(
                 f"{str(proxy / SERVERS)!r} doesn't have {missing}; add a line for each, or correct the "
                 "addresses (`upstream` in the file of servers)"
@@ -66,7 +66,7 @@ class Balancer:
     def take_out(self, server: str) -> Iterator[None]:
         """Take a server out, wait for its last answers, and put it back if the body succeeds."""
         before = nginx.workers(self.proxy)
-        if nginx.write(self.proxy, SERVERS, self._with(server, down=True)):
+        if nginx.write(self.proxy, SERVERS, self._edit(server, down=True)):
             _, left = psutil.wait_procs(before, self._timeout_s)
             if left:
                 raise FlyobjError(
@@ -78,19 +78,19 @@ class Balancer:
 
     def put_back(self, server: str) -> None:
         """Let a server have requests again, if it was out."""
-        if (text := self._with(server, down=False)) != self._text():
+        if (text := self._edit(server, down=False)) != self._read():
             nginx.write(self.proxy, SERVERS, text)
 
-    def _text(self) -> str:
+    def _read(self) -> str:
         return (self.proxy / SERVERS).read_text(encoding="utf-8")
 
-    def _with(self, server: str, down: bool) -> str:
+    def _edit(self, server: str, down: bool) -> str:
         def line(found: re.Match[str]) -> str:
             rest = found[2].replace(" down", "") + (" down" if down else "")
             return f"{found[1]}{rest};"
 
-        return _line_of(server).sub(line, self._text())
+        return _line_pattern(server).sub(line, self._read())
 
 
-def _line_of(server: str) -> re.Pattern[str]:
+def _line_pattern(server: str) -> re.Pattern[str]:
     return re.compile(rf"^(\s*server\s+{re.escape(server)})((?:\s[^;]*)?);", re.M)

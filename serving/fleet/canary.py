@@ -5,7 +5,6 @@ answer, judged here. Going back is the same file with nothing in it.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import InputError
+from serving.archive.layout import check_version
 from serving.fleet import nginx
+from serving.names import DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_PROXY_PORT
 from serving.server.latency import percentile
 
-DEFAULT_LISTEN = 8090
 _LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
 
 
@@ -52,60 +52,60 @@ class CanaryLimits:
     least: int = 50
 
 
-def start(proxy: Path, server_port: int, version: str, percent: float, listen: int) -> bool:
+def start(proxy: Path, server_port: int, model: str, version: str, percent: float, listen: int) -> bool:
     """Send `percent` of the requests that name no version to `version`; True if nginx runs.
 
-    `nginx.conf` is written where there is none, with the ports given here.
+    `nginx.conf` is written where there is none, with the ports and the model given here.
     """
-    if not re.fullmatch(r"\d+(\.\d+){0,3}", version):
-        raise InputError(f"version {version!r} must be numbers and dots, such as 2.0")
+    check_version(version)
     if not 0 < percent <= 100:
         raise InputError(f"percent {percent:g} must be above 0 and at most 100")
     changes = {
-        "server 127.0.0.1:8080;": f"server 127.0.0.1:{server_port};",
-        "listen 127.0.0.1:8090;": f"listen 127.0.0.1:{listen};",
+        f"server 127.0.0.1:{DEFAULT_PORT};": f"server 127.0.0.1:{server_port};",
+        f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};": f"listen 127.0.0.1:{listen};",
+        f"/predictions/{DEFAULT_MODEL}": f"/predictions/{model}",
     }
-    nginx.install(proxy, "nginx.conf", changes)
-    return _split(proxy, version, percent)
+    if f"/predictions/{model}$canary" not in nginx.install(proxy, "nginx.conf", changes):
+        raise InputError(
+            f"{str(proxy / 'nginx.conf')!r} splits the traffic of another model than {model!r}; give a "
+            "--proxy folder of its own, or remove that file"
+        )
+    return _write_split(proxy, version, percent)
 
 
 def off(proxy: Path) -> bool:
     """Send all requests to the default version again; True if nginx runs."""
     if not (proxy / "nginx.conf").is_file():
         raise InputError(f"{str(proxy)!r} holds no nginx.conf; `flyobj canary start` writes one")
-    return _split(proxy, "", 0)
+    return _write_split(proxy, "", 0)
 
 
 def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     """Look at the last answers: the canary's, the others', and why to switch back, or None."""
     since = time.time() - limits.window_s
-    recent = [line for line in _log(proxy) if line["time"] >= since]
-    canary = _side([line for line in recent if line["canary"]])
-    others = _side([line for line in recent if not line["canary"]])
+    recent = [line for line in _read_log(proxy) if line["time"] >= since]
+    canary = _summarize([line for line in recent if line["canary"]])
+    others = _summarize([line for line in recent if not line["canary"]])
+    return canary, others, _why_switch_back(canary, others, limits)
+
+
+def _why_switch_back(canary: Side, others: Side, limits: CanaryLimits) -> str | None:
     if canary.answers < limits.least:
-        return canary, others, None
+        return None
     if canary.error_rate > limits.error_rate:
         return (
-            canary,
-            others,
-            (
-                f"{canary.failed} of the canary's {canary.answers} answers failed, "
-                f"{limits.error_rate:g} of them may"
-            ),
+            f"{canary.failed} of the canary's {canary.answers} answers failed, "
+            f"{limits.error_rate:g} of them may"
         )
     if others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
         return (
-            canary,
-            others,
-            (
-                f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
-                f"{limits.p99_ratio:g} times that is allowed"
-            ),
+            f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
+            f"{limits.p99_ratio:g} times that is allowed"
         )
-    return canary, others, None
+    return None
 
 
-def _split(proxy: Path, version: str, percent: float) -> bool:
+def _write_split(proxy: Path, version: str, percent: float) -> bool:
     """Write canary.conf and let a running nginx read it."""
     share = f'    {percent:.2f}% "/{version}";\n' if 0 < percent < 100 else ""
     rest = f'"/{version}"' if percent >= 100 else '""'
@@ -113,7 +113,7 @@ def _split(proxy: Path, version: str, percent: float) -> bool:
     return nginx.write(proxy, "canary.conf", text)
 
 
-def _log(proxy: Path) -> Iterator[dict[str, Any]]:
+def _read_log(proxy: Path) -> Iterator[dict[str, Any]]:
     path = proxy / "logs" / "canary.log"
     if not path.is_file():
         return
@@ -124,6 +124,6 @@ def _log(proxy: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _side(lines: list[dict[str, Any]]) -> Side:
+def _summarize(lines: list[dict[str, Any]]) -> Side:
     p99 = percentile((line["seconds"] for line in lines), 0.99)
     return Side(len(lines), sum(line["status"] >= 500 for line in lines), p99)

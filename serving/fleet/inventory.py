@@ -58,11 +58,13 @@ def parse_servers(names: Sequence[str], store: Path, drained: bool) -> list[Flee
         url, _, key_file = name.partition("=")
         if "://" in name:
             members.append(
-                _elsewhere({"url": url} | ({"key_file": key_file} if key_file else {}), store, drained)
+                _remote_server(
+                    {"url": url} | ({"key_file": key_file} if key_file else {}), store, drained
+                )
             )
         else:
-            members.append(_here(Path(name), store))
-    return _distinct(members)
+            members.append(_local_server(Path(name), store))
+    return _require_distinct(members)
 
 
 def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
@@ -74,25 +76,25 @@ def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
     for number, entry in enumerate(document["servers"], 1):
         where = f"{str(path)!r}, server {number}"
         if isinstance(entry, dict) and "home" in entry:
-            home = exact_keys(_texts(entry, where), ["home"], where)["home"]
-            members.append(_here(path.parent / home, store))
+            home = exact_keys(_require_texts(entry, where), ["home"], where)["home"]
+            members.append(_local_server(path.parent / home, store))
         else:
             optional = ["management", "key_file", "upstream"]
-            entry = exact_keys(_texts(entry, where), ["url", *optional], where, optional)
+            entry = exact_keys(_require_texts(entry, where), ["url", *optional], where, optional)
             if "key_file" in entry:
                 entry["key_file"] = str(path.parent / entry["key_file"])
-            members.append(_elsewhere(entry, store, drained))
-    return _distinct(members)
+            members.append(_remote_server(entry, store, drained))
+    return _require_distinct(members)
 
 
-def _texts(entry: object, where: str) -> object:
+def _require_texts(entry: object, where: str) -> object:
     values = entry.values() if isinstance(entry, dict) else ()
     if bad := [value for value in values if not isinstance(value, str)]:
         raise InputError(f"{where}: {bad[0]!r} must be text")
     return entry
 
 
-def _here(home: Path, store: Path) -> FleetServer:
+def _local_server(home: Path, store: Path) -> FleetServer:
     server = require(home)
     if Path(server.model_store) != store.resolve():
         raise InputError(
@@ -102,9 +104,9 @@ def _here(home: Path, store: Path) -> FleetServer:
     return FleetServer(str(home), server, server.inference.removeprefix("http://"))
 
 
-def _elsewhere(entry: dict[str, str], store: Path, drained: bool) -> FleetServer:
-    url = _address(entry["url"])
-    management = _address(entry.get("management") or port_after(url))
+def _remote_server(entry: dict[str, str], store: Path, drained: bool) -> FleetServer:
+    url = _check_address(entry["url"])
+    management = _check_address(entry.get("management") or port_after(url))
     key_file = Path(entry["key_file"]) if "key_file" in entry else None
     if key_file and not key_file.is_file():
         raise InputError(
@@ -114,7 +116,7 @@ def _elsewhere(entry: dict[str, str], store: Path, drained: bool) -> FleetServer
     return FleetServer(entry["url"], server, entry.get("upstream") or urlsplit(url).netloc)
 
 
-def _address(url: str) -> str:
+def _check_address(url: str) -> str:
     """Check `http://HOST:PORT`; localhost becomes 127.0.0.1, so that the same server looks the same."""
     try:
         parts = urlsplit(url)
@@ -127,7 +129,7 @@ def _address(url: str) -> str:
     return f"http://{host}:{parts.port}"
 
 
-def _distinct(members: list[FleetServer]) -> list[FleetServer]:
+def _require_distinct(members: list[FleetServer]) -> list[FleetServer]:
     for what, count in Counter(member.server.management for member in members).items():
         if count > 1:
             names = [member.name for member in members if member.server.management == what]

@@ -1,7 +1,6 @@
-"""A stock nginx in a folder of its own: its files are written in one step, and it reads them anew.
+"""A stock nginx in a folder of its own: its files are replaced in one step, and it reloads them.
 
-An nginx that reads its files anew starts new worker processes, and lets the old ones finish what they
-have begun.
+An nginx that reloads starts new worker processes, and lets the old ones finish what they have begun.
 """
 
 import os
@@ -11,25 +10,26 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError
+from model.files import write_text
 from serving.stock import stock_file
 
 
-def install(proxy: Path, stock: str, changes: dict[str, str]) -> None:
-    """Write nginx.conf from `deploy/nginx/STOCK` unless there is one: it may have been edited."""
+def install(proxy: Path, stock: str, changes: dict[str, str]) -> str:
+    """Return nginx.conf; it is made of `deploy/nginx/STOCK` where there is none, as it may be edited."""
     (proxy / "logs").mkdir(parents=True, exist_ok=True)
-    if (proxy / "nginx.conf").exists():  # a certificate, other limits
-        return
+    path = proxy / "nginx.conf"
+    if path.exists():  # a certificate, other limits
+        return path.read_text(encoding="utf-8")
     text = stock_file(f"deploy/nginx/{stock}").read_text(encoding="utf-8")
     for old, new in changes.items():
         text = text.replace(old, new)
-    (proxy / "nginx.conf").write_text(text, encoding="utf-8")
+    write_text(text, path)
+    return text
 
 
 def write(proxy: Path, name: str, text: str) -> bool:
     """Replace a file that nginx.conf includes and let nginx read it; True if nginx runs."""
-    partial = proxy / f".{name}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(proxy / name)
+    write_text(text, proxy / name)
     master = _master(proxy)
     if master is None:
         return False

@@ -1,7 +1,7 @@
 """What the page asks the server, which may go away and come back while the page stays.
 
-The server of a home is looked up for each question, so one that was started anew, on another port too,
-is found again without a word from anybody.
+The server of a home is looked up for each question, so one that was restarted, even on another port,
+is found again by itself.
 """
 
 import threading

@@ -6,18 +6,12 @@ disk for it. Autoescaped: class names and file names may hold anything.
 
 import csv
 import io
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
-import jinja2
-
-from model.answers import UNKNOWN
-from model.errors import PhotoError
-from model.image import RGB, decode_photo
-from model.pictures import Heatmap, fitted, jpeg_url, overlay
+from model.pictures import Heatmap, overlay
+from report.html import macros
+from report.pictures import data_url, jpeg_url, read_scaled
 from serving.page.backend import Answer, Failure, State
 
 _SIDE = 448  # pixels of a shown photo's longer side; twice that of a phone's column
@@ -67,7 +61,7 @@ def cards(replies: Sequence[Reply]) -> str:
 
 def pictures(photo: bytes, versions: Sequence[str], heat: Mapping[str, Heatmap | None]) -> str:
     """The photo, and beside it where each version looked; one not in `heat` yet has an empty frame."""
-    pixels = _shown(photo, _SIDE)
+    pixels = read_scaled(photo, _SIDE)
     if pixels is None:
         return ""
     laid = {v: jpeg_url(overlay(pixels, h)) for v, h in heat.items() if h is not None}
@@ -79,7 +73,7 @@ def pictures(photo: bytes, versions: Sequence[str], heat: Mapping[str, Heatmap |
 def table(rows: Sequence[Row]) -> str:
     """Several photos, with a link that saves them as CSV."""
     versions = [r.version for r in rows[0].replies] if rows else []
-    document = b64encode(as_csv(rows).encode()).decode()
+    document = data_url(as_csv(rows).encode(), "text/csv;charset=utf-8")
     return _part("table", rows, versions, sum(row.differs for row in rows), document)
 
 
@@ -98,7 +92,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def row(name: str, photo: bytes, replies: Sequence[Reply]) -> Row:
     """A photo of several, with a small picture of it."""
-    pixels = _shown(photo, _THUMBNAIL)
+    pixels = read_scaled(photo, _THUMBNAIL)
     return Row(name, None if pixels is None else jpeg_url(pixels), replies)
 
 
@@ -115,35 +109,5 @@ def _cells(reply: Reply, classes: Sequence[str]) -> list[object]:
     return [reply.version, reply.predicted, round(confidence, 6), round(reply.took_ms, 1), "", *each]
 
 
-def _shown(photo: bytes, side: int) -> RGB | None:
-    """The photo upright as the server reads it, scaled; None if it can't be read."""
-    try:
-        return fitted(decode_photo(photo, at_least=side), side)
-    except PhotoError:
-        return None
-
-
-@cache
-def _parts() -> object:
-    """Load the page's parts, the macros of a template."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["percent"] = percent
-    environment.globals["UNKNOWN"] = UNKNOWN
-    text = files("serving.page").joinpath("parts.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text).module
-
-
 def _part(name: str, *values: object) -> str:
-    return str(getattr(_parts(), name)(*values)).strip()
-
-
-def percent(probability: float) -> str:
-    """97.3 %; what isn't certain is never shown as 100 % or 0 %."""
-    percent = 100 * probability
-    if 99.95 <= percent < 100:
-        return "> 99.9 %"
-    if 0 < percent < 0.05:
-        return "< 0.1 %"
-    return f"{percent:.1f} %"
+    return str(getattr(macros("serving/page/parts.html.j2"), name)(*values)).strip()

@@ -1,7 +1,8 @@
 """The page's life: it listens on 127.0.0.1, and what it wrote goes with it.
 
 Gradio keeps uploads in a temporary folder of this page's own, from which they are deleted after an hour
-and when the page ends. Nothing is recorded, in the browser neither, and nothing fetched from elsewhere.
+and when the page ends. Nothing is recorded, not even in the browser, and nothing is fetched from other
+hosts.
 """
 
 import os
@@ -23,7 +24,7 @@ def open_page(home: Path, port: int) -> Iterator[str]:
     """Serve the page until the block ends; yields its address.
 
     Args:
-        home: of the server that answers, which may start, stop and change meanwhile.
+        home: of the server that answers, which may start, stop and change while the page runs.
         port: of the page.
 
     Raises:

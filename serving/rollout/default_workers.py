@@ -25,10 +25,14 @@ def default_workers(cores: int, memory_mib: float) -> int:
 
 
 def workers_for(server: Server | RemoteServer) -> int | None:
-    """Apply the rule to the cores and memory that a server may use; None if it is out of sight."""
+    """Say how many workers suit a server; None if it is on another machine."""
     if isinstance(server, RemoteServer):
         return None
-    pid = server.pid if server.process() else os.getpid()
+    return workers_of(server.pid if server.process() else os.getpid())
+
+
+def workers_of(pid: int) -> int:
+    """Apply the rule to the cores and memory that a process may use."""
     return default_workers(usable_cores(pid), usable_memory_mib(pid))
 
 

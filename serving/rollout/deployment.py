@@ -1,6 +1,7 @@
 """What should be served: `deployment.json` in the model store.
 
     {
+      "model": "flying_objects",
       "default": "2.0",
       "previous": "1.0",
       "versions": {
@@ -11,28 +12,30 @@
 
 People may edit it and keep it in git: `flyobj models diff` shows what that would change on the server,
 `apply` and a restart do it. What isn't given (`batch_size`, `max_batch_delay_ms`, `previous`) is as the
-archive has it, or unknown; `workers` are then one a core, within the memory (`default_workers`). It is
-replaced in one step, and only by whoever holds the lock beside it; a lock dies with its process.
+archive has it, or unknown; `workers` are then one a core, within the memory (`default_workers`), and
+`model` is the default name. It is replaced in one step, and only by whoever holds the lock beside it,
+which dies with its process.
 """
 
 import fcntl
 import getpass
-import json
 import os
 import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TextIO
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json
+from model.files import exact_keys, read_json, write_json
+from serving.archive.layout import check_model
+from serving.names import DEFAULT_MODEL, DEPLOYMENT
 
-FILE, LOCK = "deployment.json", ".deployment.lock"
+LOCK = ".deployment.lock"
 LOCK_WAIT_S = 60
 _POLL_S = 0.1
 # The highest number that is still a setting and no slip of the hand.
@@ -75,16 +78,19 @@ class Deployment:
 
     Attributes:
         default: answers requests that name no version.
-        previous: what `rollback` goes back to.
         versions: by name.
+        previous: what `rollback` goes back to.
+        model: the name of all of them.
     """
 
     default: str | None = None
     versions: Mapping[str, DeployedVersion] = field(default_factory=dict)
     previous: str | None = None
+    model: str = DEFAULT_MODEL
 
     def __post_init__(self) -> None:
         """Refuse a default that isn't served; forget a previous one that is gone."""
+        check_model(self.model)
         if self.default not in self.versions and (self.versions or self.default):
             raise InputError(f"default {self.default!r} is none of the versions {list(self.versions)}")
         if self.previous not in self.versions:
@@ -113,21 +119,22 @@ class Deployment:
 
 def read_deployment(store: Path) -> Deployment:
     """Read the store's deployment; an empty one if nothing was deployed yet."""
-    path = store / FILE
+    path = store / DEPLOYMENT
     if not path.exists():
         return Deployment()
-    document = read_json(path)
+    where, remedy = repr(str(path)), "mend it, or remove it and deploy again"
+    document = read_json(path, remedy=remedy)
+    exact_keys(document, _keys(Deployment), where, ["previous", "model"], remedy)
+    entries, keys = document["versions"], _keys(DeployedVersion)
+    names = [*entries] if isinstance(entries, dict) else []
+    exact_keys(entries, names, f"{where}: 'versions'", remedy=remedy)
+    for name, entry in entries.items():
+        exact_keys(entry, keys, f"{where}: version {name!r}", keys[2:], remedy)
     try:
-        _only(document, ("default", "versions"), ("previous",), "it")
-        _only(document["versions"], (), document["versions"], "'versions'")
-        versions = {}
-        for name, entry in document["versions"].items():
-            keys = [f.name for f in fields(DeployedVersion)]
-            _only(entry, keys[:2], keys[2:], f"version {name!r}")
-            versions[name] = DeployedVersion(**entry)
-        return Deployment(document["default"], versions, document.get("previous"))
+        versions = {name: DeployedVersion(**entry) for name, entry in entries.items()}
+        return Deployment(**{**document, "versions": versions})
     except (InputError, TypeError) as error:
-        raise InputError(f"{str(path)!r}: {error}; mend it, or remove it and deploy again") from error
+        raise InputError(f"{where}: {error}; {remedy}") from error
 
 
 def write_deployment(deployment: Deployment, store: Path) -> None:
@@ -136,27 +143,9 @@ def write_deployment(deployment: Deployment, store: Path) -> None:
         name: {key: value for key, value in vars(deployed).items() if value is not None}
         for name, deployed in deployment.versions.items()
     }
-    document: dict[str, Any] = {"default": deployment.default}
-    if deployment.previous:
-        document["previous"] = deployment.previous
-    document["versions"] = versions
-    path = store / FILE
-    partial = path.with_name(f".{FILE}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(store, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name too
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise FlyobjError(f"{str(path)!r} can't be written ({error}); it is as it was") from error
+    previous = {"previous": deployment.previous} if deployment.previous else {}
+    document = {"model": deployment.model, "default": deployment.default, **previous}
+    write_json({**document, "versions": versions}, store / DEPLOYMENT)
 
 
 @contextmanager
@@ -165,7 +154,7 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
 
     Args:
         store: the model store.
-        operation: what others are told while they wait.
+        operation: what others see while they wait.
         wait_s: how long to wait for another one.
 
     Raises:
@@ -173,7 +162,7 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
     """
     with _open_lock(store / LOCK) as file:
         until = time.monotonic() + wait_s
-        while not _take(file):
+        while not _try_lock(file):
             if time.monotonic() > until:
                 file.seek(0)
                 holder = file.read().strip() or "someone who starts just now"
@@ -209,7 +198,7 @@ def _open_lock(path: Path) -> TextIO:
         ) from error
 
 
-def _take(file: TextIO) -> bool:
+def _try_lock(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -217,18 +206,5 @@ def _take(file: TextIO) -> bool:
     return True
 
 
-def _only(
-    entry: Any,
-    required: Any,
-    optional: Any,
-    what: Literal["it", "'versions'"] | str,
-) -> None:
-    """Refuse anything but an object with these keys."""
-    if not isinstance(entry, dict):
-        raise InputError(f"{what} must be an object, not {type(entry).__name__}")
-    missing, unknown = set(required) - set(entry), set(entry) - set(required) - set(optional)
-    if missing or unknown:
-        raise InputError(
-            f"{what} has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; allowed are "
-            f"{sorted({*required, *optional})}"
-        )
+def _keys(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]

@@ -30,15 +30,15 @@ def why_not_live(home: Path) -> str | None:
     def answers(client: Client) -> None:
         client.versions()
 
-    return _asked(home, answers)
+    return _probe(home, answers)
 
 
 def why_not_ready(home: Path) -> str | None:
     """Say why the server of this home can't answer photos, or None."""
-    return _asked(home, _why_not_answering)
+    return _probe(home, _check_answer)
 
 
-def _asked(home: Path, question: Callable[[Client], str | None]) -> str | None:
+def _probe(home: Path, question: Callable[[Client], str | None]) -> str | None:
     """Put a question to the server of this home; what keeps it from answering is an answer too."""
     server = find(home)
     if server is None:
@@ -61,7 +61,7 @@ def stop(home: Path, drain_s: float) -> tuple[bool, int]:
     return end(home), waiting
 
 
-def _why_not_answering(client: Client) -> str | None:
+def _check_answer(client: Client) -> str | None:
     store = Path(client.server.model_store)
     deployment = read_deployment(store)
     if deployment.default is None:

@@ -1,13 +1,13 @@
 """Changing which versions are served: deploy, promote, roll back, scale, retire.
 
 `deployment.json` says what should be served, and the server follows it. Each operation can be run again
-after it was interrupted at any point, by this rule: what can't be refused any more is written first and
-done then (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
+after it was interrupted at any point, by this rule: what can no longer be refused is written first and
+then done (promote, roll back), so that a second run, `apply` or a restart finishes it; what may still be
 refused is written when it is done (deploy, retire), so that the file never names a version that
 hasn't shown that it works, and a second run begins again with what it finds on the server. Scale is
 written first and taken back if it is refused.
 
-One operation at a time changes a store (`deployment.locked`), and each leaves a line in the history.
+One operation at a time changes a store (`lock_deployment`), and each leaves a line in the history.
 """
 
 import shutil
@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME, Archive, read_archive, sha256
+from model.files import atomic_file
+from serving.archive.build import Archive, read_archive, sha256
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
     DeployedVersion,
@@ -51,16 +52,21 @@ def deploy(
 
     Args:
         client: of the server.
-        path: the archive; it is copied into the model store if it lies elsewhere.
+        path: the archive; it is copied into the model store if it isn't there.
         workers: processes; None for the rule of `default_workers`.
         wait_s: for another operation to end.
     """
     store = Path(client.server.model_store)
     archive = read_archive(path)
-    if archive.model != MODEL_NAME:
-        raise InputError(f"{str(path)!r} holds model {archive.model!r}, not {MODEL_NAME!r}")
     record = DeployedVersion(path.name, archive.sha256, workers)
-    with _changing(client, "deploy", archive.version, wait_s) as deployment:
+    with _operation(client, "deploy", archive.version, wait_s) as deployment:
+        if deployment.versions and archive.model != deployment.model:
+            raise InputError(
+                f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
+                f"{archive.model!r}; give it a store and a home of its own: flyobj serve --model-store "
+                "DIR --home DIR --port PORT"
+            )
+        client.model = archive.model
         known = deployment.versions.get(archive.version)
         if known and known.sha256 != archive.sha256:
             raise InputError(
@@ -71,27 +77,28 @@ def deploy(
             record = replace(known, workers=workers or known.workers)
         elif find_version(client, archive.version):
             client.unregister(archive.version)  # left by a deploy that was interrupted
-        copied = _into_store(archive, store)
+        copied = _copy_into_store(archive, store)
         try:
-            version = _ready(client, archive, record)
+            version = _make_ready(client, archive, record)
         except BaseException:
             if copied:
                 (store / path.name).unlink()
             raise
-        write_deployment(deployment.with_version(archive.version, record), store)
+        after = replace(deployment.with_version(archive.version, record), model=archive.model)
+        write_deployment(after, store)
     return version
 
 
 def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
     """Make a version that is ready the default, and remember the one before."""
-    with _changing(client, "promote", version, wait_s) as deployment:
+    with _operation(client, "promote", version, wait_s) as deployment:
         _require_ready(client, deployment, version)
         _make_default(client, deployment.with_default(version))
 
 
 def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
     """Make the previous default the default again; returns its name."""
-    with _changing(client, "rollback", None, wait_s) as deployment:
+    with _operation(client, "rollback", None, wait_s) as deployment:
         if deployment.previous:
             _require_ready(client, deployment, deployment.previous)
             deployment = deployment.with_rollback()
@@ -110,12 +117,12 @@ def scale(
     """Give a version so many workers; they are taken away while none has a request.
 
     Raises:
-        NotPaused: they didn't come to rest within `timeout_s`; nothing was changed.
+        WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
     """
     store = Path(client.server.model_store)
-    with _changing(client, "scale", version, wait_s) as deployment:
+    with _operation(client, "scale", version, wait_s) as deployment:
         if version not in deployment.versions:
-            raise _unknown(version, deployment)
+            raise _not_deployed(version, deployment)
         before = find_version(client, version)
         if before is None:
             raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
@@ -139,15 +146,15 @@ def retire(
     on.
 
     Raises:
-        NotPaused: it is asked all the time; nothing was changed.
+        WorkersBusy: it is asked all the time; nothing was changed.
     """
-    with _changing(client, "retire", version, wait_s) as deployment:
+    with _operation(client, "retire", version, wait_s) as deployment:
         if version == deployment.default:
             raise InputError(
                 f"version {version} is the default; `flyobj models promote` another one first"
             )
         if version not in deployment.versions and find_version(client, version) is None:
-            raise _unknown(version, deployment)
+            raise _not_deployed(version, deployment)
         if deployment.default and client.default_version() == version:
             client.set_default(deployment.default)  # a promote was interrupted
         remove(client, version, timeout_s)
@@ -199,7 +206,7 @@ def _scale_to_none(client: Client, version: str, timeout_s: float) -> bool:
 
 
 @contextmanager
-def _changing(
+def _operation(
     client: Client, operation: str, version: str | None, wait_s: float
 ) -> Iterator[Deployment]:
     """Lock the deployment, read it, and note how the operation ends."""
@@ -209,7 +216,7 @@ def _changing(
         yield read_deployment(store)
 
 
-def _ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
+def _make_ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Make a version ready, which may be on the server already."""
     found = find_version(client, archive.version)
     if found is None:
@@ -221,7 +228,7 @@ def _ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Versi
 
 def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
     if version not in deployment.versions:
-        raise _unknown(version, deployment)
+        raise _not_deployed(version, deployment)
     found = find_version(client, version)
     if found is None or not found.is_ready:
         state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
@@ -234,25 +241,20 @@ def _make_default(client: Client, deployment: Deployment) -> None:
         client.set_default(deployment.default)
 
 
-def _unknown(version: str, deployment: Deployment) -> InputError:
+def _not_deployed(version: str, deployment: Deployment) -> InputError:
     return InputError(
         f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
         "`flyobj models deploy ARCHIVE` adds one"
     )
 
 
-def _into_store(archive: Archive, store: Path) -> bool:
-    """Copy an archive that lies elsewhere into the model store; True if that was needed."""
+def _copy_into_store(archive: Archive, store: Path) -> bool:
+    """Copy an archive into the model store; False if it is there already."""
     target = store / archive.path.name
     if target.exists():
         if sha256(target) != archive.sha256:
             raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
         return False
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with atomic_file(target) as partial:
         shutil.copyfile(archive.path, partial)
-        partial.rename(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FlyobjError(f"{str(target)!r} can't be written ({error.strerror})") from error
     return True

@@ -1,14 +1,14 @@
 """Holding a version's workers still, so that some can be taken away while none has a request.
 
-TorchServe 0.12 has no way to stop feeding a worker, and says of no worker whether it is busy. When it is
-told to remove one, it kills it: the requests of its batch are put back into the queue, or answered with
-500 "Worker died.", whichever of two threads is first. So every worker is given something of ours to do:
-a description (`?customized=true`), which our handler draws out until it is told
-(`handler/quiesce.py`). A worker gets it alone, after the batch before it. Once all of them hold,
-nothing of anybody else's is running; requests wait in the queue and are answered after that.
+TorchServe 0.12 has no way to stop feeding a worker, and says of no worker whether it is busy. Asked to
+remove one, it kills it: the requests of its batch are put back into the queue, or answered with 500
+"Worker died.", depending on which of two threads wins. So every worker is given something of ours to do:
+a description (`?customized=true`), which our handler draws out until it is released
+(`handler/quiesce.py`). A worker gets it alone, after the batch before it. Once all of them hold, nothing
+of anybody else's is running; requests wait in the queue and are answered after that.
 
 Both sides meet in a folder in the server's temporary folder, so this works on the server's machine only.
-A server elsewhere has to be out of its balancer first; then nobody's request is there to be held.
+A remote server has to be out of its balancer first; then there is nobody's request to hold.
 """
 
 import http.client
@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import scratch_folder
 from serving.server.remote_server import RemoteServer
 from serving.server.versions import find_version
 
 HEADER = "X-Flyobj-Pause"
-# Workers go on by themselves after 10 s (handler/quiesce.py); what is done meanwhile takes some 50 ms.
+# Workers resume by themselves after 10 s (handler/quiesce.py); what is done in that time takes 50 ms.
 _ALL_WITHIN_S = 5.0
 _POLL_S = 0.005
 _BETWEEN_S = 0.2
@@ -76,9 +74,9 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
     """Hold all READY workers of `version` as long as the body runs (for some seconds at most).
 
     Raises:
-        NotPaused: they didn't all hold within `timeout_s`.
+        WorkersBusy: they didn't all hold within `timeout_s`.
         FlyobjError: the version's handler doesn't know how to.
-        InputError: the server is elsewhere, and may be asked by somebody.
+        InputError: the server is remote, and may be asked by somebody.
     """
     server = client.server
     if isinstance(server, RemoteServer):
@@ -88,8 +86,8 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
     until = time.monotonic() + timeout_s
     while True:
         calls: list[http.client.HTTPConnection] = []
-        folder = scratch_folder(Path(server.home)) / f"flyobj-pause-{uuid.uuid4().hex}"
-        _make(folder)
+        folder = server.scratch_folder / f"flyobj-pause-{uuid.uuid4().hex}"
+        _make_folder(folder)
         try:
             if _hold(client, version, folder, calls, until):
                 yield WorkerHold(client, version, tuple(calls))
@@ -112,7 +110,9 @@ def _hold(
     """Ask as many descriptions as there are READY workers; True once all of them hold."""
     found = find_version(client, version)
     ready = found.ready if found else 0
-    calls += [_ask(client, version, folder.name.rpartition("-")[2]) for _ in range(ready)]
+    calls += [
+        _request_description(client, version, folder.name.rpartition("-")[2]) for _ in range(ready)
+    ]
     first = None
     while (holding := len(list(folder.iterdir()))) < ready:
         now = time.monotonic()
@@ -133,13 +133,13 @@ def _hold(
     return again is not None and again.ready == ready  # or one came back and has requests
 
 
-def _ask(client: Client, version: str, name: str) -> http.client.HTTPConnection:
+def _request_description(client: Client, version: str, name: str) -> http.client.HTTPConnection:
     """Send a request for a description and don't wait for the answer."""
     address = client.server.management.removeprefix("http://")
     call = http.client.HTTPConnection(address, timeout=30)
-    headers = {"Authorization": f"Bearer {client.token('management')}", HEADER: name}
+    headers = {**client.headers("management"), HEADER: name}
     try:
-        call.request("GET", f"/models/{MODEL_NAME}/{version}?customized=true", headers=headers)
+        call.request("GET", f"/models/{client.model}/{version}?customized=true", headers=headers)
     except OSError as error:
         raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
     return call
@@ -154,7 +154,7 @@ def _require_drained(server: RemoteServer, version: str) -> None:
         )
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
@@ -165,7 +165,7 @@ def _make(folder: Path) -> None:
 
 
 def _release(folder: Path) -> None:
-    """Let the workers go on; renamed first, so that none can put its pid into it meanwhile."""
+    """Let the workers resume; renamed first, so that none can put its pid into it any later."""
     over = folder.with_name(f"{folder.name}-over")
     with suppress(OSError):  # the server has ended and taken its folder along
         folder.rename(over)

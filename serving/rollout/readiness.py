@@ -6,19 +6,16 @@ doesn't block, since a synchronous call makes other clients of the management AP
 
 import contextlib
 import time
-from pathlib import Path
-
-from rich import get_console
 
 from model.errors import FlyobjError
 from model.golden import difference
+from report.progress import progress
 from serving.archive.build import Archive
 from serving.rollout.archive_variant import archive_to_register
 from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import DeployedVersion
 from serving.rollout.quiesce import hold_workers
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import scratch_folder
 from serving.server.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
@@ -27,8 +24,7 @@ _POLL_S = 0.2
 
 def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    home = client.server.home
-    client.register(archive_to_register(archive, deployed, scratch_folder(Path(home)) if home else None))
+    client.register(archive_to_register(archive, deployed, client.server))
     try:
         version = wait_ready(client, archive.version)
         workers = deployed.workers or workers_for(client.server)
@@ -64,23 +60,25 @@ def wait_ready(client: Client, version: str) -> Version:
     """Poll until all workers are READY; a worker whose process was replaced has crashed."""
     until = time.monotonic() + READY_TIMEOUT_S
     pids: dict[str, int] = {}
-    with get_console().status("") as status:
+    with progress(f"version {version} starts") as advance:
         while time.monotonic() < until:
             entry = client.versions().get(version)
             if entry is None:
-                raise FlyobjError(f"the server dropped version {version}{_where(client)}")
+                raise FlyobjError(f"the server dropped version {version}{_see_logs(client)}")
             for worker in entry["workers"]:
                 pid = int(worker.get("pid") or -1)
                 if pid > 0 and pids.setdefault(worker["id"], pid) != pid:
-                    raise FlyobjError(f"a worker of version {version} crashed at start{_where(client)}")
+                    raise FlyobjError(
+                        f"a worker of version {version} crashed at start{_see_logs(client)}"
+                    )
             current = find_version(client, version)
             if current and current.is_ready:
                 return current
             if current:
-                status.update(f"version {version}: {current.ready} of {current.workers} workers ready")
+                advance(0, f"version {version}: {current.ready} of {current.workers} workers ready")
             time.sleep(_POLL_S)
-    raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_where(client)}")
+    raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_see_logs(client)}")
 
 
-def _where(client: Client) -> str:
+def _see_logs(client: Client) -> str:
     return f"; see workers.log in {client.logs}"

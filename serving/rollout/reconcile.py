@@ -73,9 +73,9 @@ def follow(client: Client, timeout_s: float) -> list[Change]:
     store = Path(client.server.model_store)
     deployment = read_deployment(store)
     changes = list(_plan(client, deployment))
-    archives = archives_of(store, deployment, {c.version for c in changes if _starts(c)})
+    archives = archives_of(store, deployment, {c.version for c in changes if _needs_archive(c)})
     for change in changes:
-        _do(client, change, deployment.versions.get(change.version), archives, timeout_s)
+        _make_change(client, change, deployment.versions.get(change.version), archives, timeout_s)
     return changes
 
 
@@ -84,7 +84,7 @@ def archives_of(
 ) -> dict[str, Archive]:
     """Read the archives of these versions (default: all), which must be the ones that were deployed."""
     chosen = deployment.versions if versions is None else versions
-    return {name: _archive(store, deployment, name) for name in chosen}
+    return {name: _read_deployed_archive(store, deployment, name) for name in chosen}
 
 
 def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
@@ -98,8 +98,8 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
             yield Change("register", name, "absent", wanted)
         elif found.archive != deployed.archive:
             yield Change("restart", name, found.archive, deployed.archive)
-        elif _batching(found) != (asked := _batching_of(deployed, found)):
-            yield Change("restart", name, *map(_words, (_batching(found), asked)))
+        elif _batching(found) != (asked := _batching_wanted(deployed, found)):
+            yield Change("restart", name, *map(_describe_batching, (_batching(found), asked)))
         elif found.workers == 0 or (deployed.workers and deployed.workers != found.workers):
             yield Change("scale", name, f"{found.workers} workers", wanted)
     default = next((v.version for v in there.values() if v.default), None)
@@ -114,21 +114,21 @@ def _batching(found: Version) -> tuple[int, int]:
     return found.batch_size, found.max_batch_delay_ms
 
 
-def _words(batching: tuple[int, int]) -> str:
+def _describe_batching(batching: tuple[int, int]) -> str:
     return f"batches of {batching[0]} within {batching[1]} ms"
 
 
-def _batching_of(deployed: DeployedVersion, found: Version) -> tuple[int, int]:
+def _batching_wanted(deployed: DeployedVersion, found: Version) -> tuple[int, int]:
     """What the file asks for; what it leaves to the archive counts as being so."""
     size, delay = deployed.batch_size, deployed.max_batch_delay_ms
     return size or found.batch_size, delay or found.max_batch_delay_ms
 
 
-def _starts(change: Change) -> bool:
+def _needs_archive(change: Change) -> bool:
     return change.action in ("register", "restart", "scale")
 
 
-def _do(
+def _make_change(
     client: Client,
     change: Change,
     deployed: DeployedVersion | None,
@@ -150,12 +150,13 @@ def _do(
         client.set_default(name)
 
 
-def _archive(store: Path, deployment: Deployment, version: str) -> Archive:
+def _read_deployed_archive(store: Path, deployment: Deployment, version: str) -> Archive:
     deployed = deployment.versions[version]
     archive = read_archive(store / deployed.archive)
-    if (archive.version, archive.sha256) != (version, deployed.sha256):
+    found = archive.model, archive.version, archive.sha256
+    if found != (deployment.model, version, deployed.sha256):
         raise InputError(
             f"{str(archive.path)!r} is not the archive that was deployed as version {version} "
-            "(its version or SHA-256 differs); put that one back or deploy this one anew"
+            "(its name, version or SHA-256 differs); put that one back or deploy this one again"
         )
     return archive

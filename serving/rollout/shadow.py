@@ -1,29 +1,26 @@
 """Asking two versions the same photos: do they agree, and is one slower?
 
-Each photo goes to both, one after the other, and who is first changes from photo to photo, so that what
+Each photo goes to both, one after the other, and the order alternates, so that what
 else the machine does meets both alike. Nobody's requests are touched: both are asked by name.
 """
 
-import base64
-import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from PIL import Image, ImageOps
-
 from model.errors import FlyobjError, InputError, PhotoError
+from report.html import write_html
+from report.pictures import thumbnail
+from report.progress import track
 from serving.server.client import Client
 from serving.server.latency import percentile
 from serving.server.versions import find_version
 
 _WARM_UP = 5  # photos that both answer before times are taken
 _SHOWN = 60  # flips with their photo on the page
-_THUMBNAIL = (240, 240)
+_THUMBNAIL = 240  # pixels of the longer side
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,6 @@ def compare(
     version: str,
     against: str | None,
     photos: Sequence[Path],
-    progress: Callable[[], object] = lambda: None,
 ) -> ShadowResult:
     """Send every photo to `version` and to `against`, the default if None.
 
@@ -95,7 +91,7 @@ def compare(
             _ask(client, path.read_bytes(), name)
     took: dict[str, list[float]] = {name: [] for name in pair}
     flips = []
-    for number, path in enumerate(photos):
+    for number, path in enumerate(track(photos, "asking both versions")):
         photo = path.read_bytes()
         answers = {}
         for name in pair if number % 2 else reversed(pair):
@@ -104,7 +100,6 @@ def compare(
         (before, sure_before), (after, sure_after) = answers[against], answers[version]
         if before != after:
             flips.append(Flip(str(path), before, sure_before, after, sure_after))
-        progress()
     times, times_against = _times(took[version]), _times(took[against])
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
@@ -131,12 +126,8 @@ def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | No
 
 def write_page(comparison: ShadowResult, path: Path) -> None:
     """Show the comparison and the photos that flipped on one self-contained page."""
-    template = files("serving.rollout").joinpath("shadow.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    shown = [(flip, _thumbnail(Path(flip.photo))) for flip in comparison.flips[:_SHOWN]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = environment.from_string(template).render(c=comparison, shown=shown)
-    path.write_bytes(page.encode("utf-8", "replace"))  # a name may hold bytes that are no UTF-8
+    shown = [(flip, thumbnail(Path(flip.photo), _THUMBNAIL)) for flip in comparison.flips[:_SHOWN]]
+    write_html(path, "serving/rollout/shadow.html.j2", c=comparison, shown=shown)
 
 
 def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float], float]:
@@ -151,16 +142,3 @@ def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float],
 
 def _times(took_ms: list[float]) -> Times:
     return Times(*(round(percentile(took_ms, share), 2) for share in (0.5, 0.99)))
-
-
-def _thumbnail(path: Path) -> str | None:
-    """The photo, small, as the source of an HTML image; None if it can't be shown."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError):
-        return None
-    upright.thumbnail(_THUMBNAIL)
-    stream = io.BytesIO()
-    upright.save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

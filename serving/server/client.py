@@ -1,33 +1,27 @@
-"""Talking to a TorchServe over HTTP, with its tokens.
+"""Talking to a TorchServe: photos to its model, and its versions.
 
-TorchServe writes three tokens to `key_file.json`: one for inference, one for management, and one
-that only renews the other two. They run out after an hour; this client renews them before that.
-A renewed token replaces the one before at once, for everybody, and a moment later in the file. So a call
-that is refused because of its token is made once more with the token that the file then has.
+The model's name is that of the server's deployment. A call that is refused because its token was just
+replaced is made once more with the new one.
 """
 
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
 from model.errors import FlyobjError, InputError, PhotoError
 from model.files import read_json
-from serving.archive.build import MODEL_NAME
+from serving.names import DEFAULT_MODEL, DEPLOYMENT
+from serving.server.connection import Connection, NoAnswer, authorization
 from serving.server.lifecycle import Server
 from serving.server.remote_server import RemoteServer
+from serving.server.tokens import Kind, Tokens, is_refused
 
 TIMEOUT_S = 60.0
-_RENEW_BEFORE = timedelta(minutes=5)
-_NEW_TOKEN_S = 1.0  # until a renewed token is in the file
-_POLL_S = 0.02
-
-Kind = Literal["inference", "management"]
 
 
 class ServerError(FlyobjError):
@@ -47,7 +41,7 @@ class TimedAnswer:
         answer: what the handler says.
         took_ms: from sending the photo to having the answer.
         worker_ms: the worker's part of it by step (`decode`, `inference`), of the whole batch that the
-            photo was in; empty for an archive of before workers said it.
+            photo was in; empty for an older archive, whose workers don't say.
     """
 
     answer: dict[str, Any]
@@ -58,8 +52,6 @@ class TimedAnswer:
 class Client:
     """A connection to one server; close it, or use it in a `with`."""
 
-    KINDS: tuple[Kind, ...] = ("inference", "management")
-
     def __init__(
         self,
         server: Server | RemoteServer,
@@ -68,7 +60,9 @@ class Client:
     ) -> None:
         """Talk to `server`; another `transport` can be given, and how long an answer may take."""
         self.server = server
-        self._http = httpx.Client(timeout=timeout_s, transport=transport)
+        self._connection = Connection(timeout_s, transport)
+        self.tokens = Tokens(server.key_file, server.management, self._connection)
+        self._model: str | None = None
 
     def __enter__(self) -> "Client":
         """Return itself."""
@@ -76,7 +70,19 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
+
+    @property
+    def model(self) -> str:
+        """Name of the model in URLs: the deployment's; the default one before anything is deployed."""
+        path = Path(self.server.model_store) / DEPLOYMENT
+        if self._model is None and path.exists():
+            self._model = str(read_json(path).get("model", DEFAULT_MODEL))
+        return self._model or DEFAULT_MODEL
+
+    @model.setter
+    def model(self, name: str) -> None:
+        self._model = name
 
     @property
     def logs(self) -> str:
@@ -95,11 +101,9 @@ class Client:
             InputError: there is no such version.
             FlyobjError: the server refuses the call or isn't there.
         """
-        kind = "explanations" if explain else "predictions"
-        path = f"/{kind}/{MODEL_NAME}" + (f"/{version}" if version else "")
         started = time.perf_counter()
         try:
-            response = self._call("POST", self.server.inference, path, "inference", content=photo)
+            response = _require_success(self.post(photo, version, explain))
         except ServerError as error:
             if error.status == 404:
                 raise InputError(f"{error}; `flyobj models list` shows what is deployed") from error
@@ -107,7 +111,23 @@ class Client:
                 raise PhotoError(str(error)) from error
             raise
         took_ms = 1000 * (time.perf_counter() - started)
-        return TimedAnswer(response.json(), took_ms, _steps(response.headers.get("server-timing", "")))
+        return TimedAnswer(
+            response.json(), took_ms, _read_durations(response.headers.get("server-timing", ""))
+        )
+
+    def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
+        """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
+        path = self.path(version, explain)
+        return self._send("POST", self.server.inference, path, "inference", content=photo)
+
+    def path(self, version: str | None = None, explain: bool = False) -> str:
+        """Return the path that photos go to, of the default or the named version."""
+        kind = "explanations" if explain else "predictions"
+        return f"/{kind}/{self.model}" + (f"/{version}" if version else "")
+
+    def headers(self, kind: Kind = "inference") -> dict[str, str]:
+        """Return the header that lets somebody else's request in."""
+        return authorization(self.tokens.get(kind))
 
     def versions(self) -> dict[str, dict[str, Any]]:
         """Describe every registered version, by its name."""
@@ -115,10 +135,7 @@ class Client:
 
     def describe(self, version: str) -> dict[str, Any]:
         """Ask a version's model what it says of itself."""
-        path = f"/models/{MODEL_NAME}/{version}"
-        query = {"customized": "true"}
-        response = self._call("GET", self.server.management, path, "management", params=query)
-        (entry,) = response.json()
+        (entry,) = self._manage("GET", f"/{version}", customized="true").json()
         described: dict[str, Any] = entry["customizedMetadata"]
         return described
 
@@ -128,23 +145,20 @@ class Client:
 
     def register(self, archive: str) -> None:
         """Register `archive` of the model store and return at once; its workers start after that."""
-        query = {"url": archive, "model_name": MODEL_NAME, "synchronous": "false"}
+        query = {"url": archive, "model_name": self.model, "synchronous": "false"}
         self._call("POST", self.server.management, "/models", "management", params=query)
 
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
-        self._call("DELETE", self.server.management, f"/models/{MODEL_NAME}/{version}", "management")
+        self._manage("DELETE", f"/{version}")
 
     def scale(self, version: str, workers: int) -> None:
         """Start or kill workers until there are so many; those that start aren't waited for."""
-        query = {"min_worker": workers, "max_worker": workers, "synchronous": "false"}
-        path = f"/models/{MODEL_NAME}/{version}"
-        self._call("PUT", self.server.management, path, "management", params=query)
+        self._manage("PUT", f"/{version}", min_worker=workers, max_worker=workers, synchronous="false")
 
     def set_default(self, version: str) -> None:
         """Let requests that name no version go to this one."""
-        path = f"/models/{MODEL_NAME}/{version}/set-default"
-        self._call("PUT", self.server.management, path, "management")
+        self._manage("PUT", f"/{version}/set-default")
 
     def batch_sizes(self) -> dict[int, int]:
         """Count the batches that were formed since the server's start, by their size."""
@@ -156,25 +170,6 @@ class Client:
                 sizes[size] = sizes.get(size, 0) + int(float(found[2]))
         return dict(sorted(sizes.items()))
 
-    def keep_tokens(self) -> None:
-        """Renew tokens that run out within minutes; called each minute, there is always a good one."""
-        for kind in self.KINDS:
-            self.token(kind)
-
-    def token(self, kind: Kind) -> str:
-        """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
-        if self.server.key_file is None:
-            return ""
-        if self.token_lasts_s(kind) < _RENEW_BEFORE.total_seconds():
-            self.renew(kind)
-        key: str = self._keys()[kind]["key"]
-        return key
-
-    def token_lasts_s(self, kind: Kind) -> float:
-        """Say for how many seconds a token is good; negative if it ran out."""
-        expires = self._keys()[kind]["expiration time"].replace("Z", "+00:00")
-        return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
-
     def software(self) -> str:
         """Name the server's version of TorchServe."""
         response = self._call("OPTIONS", self.server.inference, "/", "inference")
@@ -185,67 +180,48 @@ class Client:
                 f"{self.server.inference} is no TorchServe; give another address"
             ) from error
 
-    def renew(self, kind: Kind) -> None:
-        """Let TorchServe replace a token; the one before isn't accepted any more."""
-        keys = self._keys()
-        self._send("GET", self.server.management, "/token", keys["API"]["key"], params={"type": kind})
-
     def _describe(self, which: str) -> list[dict[str, Any]]:
-        path = f"/models/{MODEL_NAME}{which}"
         try:
-            entries: list[dict[str, Any]] = self._call(
-                "GET", self.server.management, path, "management"
-            ).json()
+            entries: list[dict[str, Any]] = self._manage("GET", which).json()
         except ServerError as error:
             if error.status == 404:
                 return []
             raise
         return entries
 
-    def _keys(self) -> Any:
-        path = self.server.key_file or Path()
-        until = time.monotonic() + _NEW_TOKEN_S
-        while True:
-            try:
-                return read_json(path)
-            except InputError as error:  # TorchServe may be writing it
-                if not path.exists() or time.monotonic() > until:
-                    raise FlyobjError(f"the server's tokens can't be read: {error}") from error
-            time.sleep(_POLL_S)
+    def _manage(self, method: str, which: str, **query: Any) -> httpx.Response:
+        """Call the management API for the model, or what `which` names of it."""
+        path = f"/models/{self.model}{which}"
+        return self._call(method, self.server.management, path, "management", params=query)
 
     def _call(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
-        key = self.token(kind)
-        response = self._send(method, base, path, key, **more)
-        if _is_token_refused(response):
-            until = time.monotonic() + _NEW_TOKEN_S
-            while (new := self.token(kind)) == key and time.monotonic() < until:
-                time.sleep(_POLL_S)
-            response = self._send(method, base, path, new, **more)
-        if response.status_code >= 400:
-            raise ServerError(response.status_code, _message(response))
-        return response
+        return _require_success(self._send(method, base, path, kind, **more))
 
-    def _send(self, method: str, base: str, path: str, key: str, **more: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+    def _send(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, base + path, headers=headers, **more)
-        except httpx.TransportError as error:
-            raise FlyobjError(
-                f"the server at {base} doesn't answer ({type(error).__name__}); see {self.logs}"
-            ) from error
+            token = self.tokens.get(kind)
+            response = self._connection.call(method, base + path, token, **more)
+            if is_refused(response):
+                token = self.tokens.replacement(token, kind)
+                response = self._connection.call(method, base + path, token, **more)
+        except NoAnswer as error:
+            raise NoAnswer(f"{error}; see {self.logs}", error.timed_out) from error
         return response
 
 
-def _is_token_refused(response: httpx.Response) -> bool:
-    return response.status_code == 400 and '"InvalidKeyException"' in response.text
+def _require_success(response: httpx.Response) -> httpx.Response:
+    """Return an answer that is none of an error; raises `ServerError`."""
+    if response.status_code >= 400:
+        raise ServerError(response.status_code, _message_of(response))
+    return response
 
 
-def _steps(header: str) -> dict[str, float]:
+def _read_durations(header: str) -> dict[str, float]:
     """Read the durations, ms, of a `Server-Timing` header."""
     return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
 
 
-def _message(response: httpx.Response) -> str:
+def _message_of(response: httpx.Response) -> str:
     """Take the message out of the handler's or TorchServe's error."""
     try:
         answer = response.json()

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from PIL import Image
 
 from model.bundle import ModelSpec
-from model.errors import FlyobjError, InputError
-from serving.archive.build import MODEL_NAME
+from model.errors import InputError
+from serving.names import DEFAULT_MODEL
+from serving.server.connection import Connection, NoAnswer
 
 CLIENTS = 8  # requests at a time, so that batches form
 _TIMEOUT_S = 60
@@ -30,23 +30,23 @@ Token = Callable[[], str | None]
 class RemoteModel:
     """The model at one inference address; made by `open_url`."""
 
-    spec: ModelSpec | None = None  # an inference address doesn't tell
+    spec: ModelSpec | None = None  # an inference address doesn't say
 
-    def __init__(self, url: str, http: httpx.Client, token: Token) -> None:
+    def __init__(self, url: str, connection: Connection, token: Token) -> None:
         """Ask `url`, `.../predictions/NAME[/VERSION]`, what it makes of a grey photo.
 
         Raises:
             InputError: nothing answers there, or not as a classifier of ours.
         """
         self.description = f"server {url}"
-        self._url, self._http, self._token = url, http, token
+        self._url, self._connection, self._token = url, connection, token
         grey = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(grey, "PNG")
         try:
             answer = self._ask(grey.getvalue(), False, token())
-        except httpx.TransportError as error:
+        except NoAnswer as error:
             raise InputError(
-                f"nothing answers at {url} ({type(error).__name__}); start a server with "
+                f"nothing answers at {url}: {error}; start a server with "
                 "`flyobj serve --detach`, or give the address of one that runs"
             ) from error
         if not isinstance(answer.get("probabilities"), dict):
@@ -59,18 +59,12 @@ class RemoteModel:
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[dict[str, Any]]:
         """Answer photos, several at a time; one that is refused has a code and a message."""
         token = self._token()
-        try:
-            with ThreadPoolExecutor(CLIENTS) as pool:
-                return list(pool.map(lambda photo: self._ask(photo, explain, token), photos))
-        except httpx.TransportError as error:
-            raise FlyobjError(
-                f"{self.description} stopped answering ({type(error).__name__})"
-            ) from error
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return list(pool.map(lambda photo: self._ask(photo, explain, token), photos))
 
     def _ask(self, photo: bytes, explain: bool, token: str | None) -> dict[str, Any]:
         url = self._url.replace("/predictions/", "/explanations/", 1) if explain else self._url
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = self._http.post(url, content=photo, headers=headers)
+        response = self._connection.call("POST", url, token, content=photo)
         try:
             document = response.json()
         except json.JSONDecodeError:
@@ -81,24 +75,29 @@ class RemoteModel:
 
 
 @contextmanager
-def open_url(url: str, token: Token) -> Iterator[RemoteModel]:
+def open_url(
+    url: str, token: Token, model: str = DEFAULT_MODEL, proxy: str | None = None
+) -> Iterator[RemoteModel]:
     """Connect to `http://HOST:PORT[/predictions/NAME[/VERSION]]`.
 
     Args:
-        url: without a path, the default version of our model is asked.
+        url: without a path, the default version of `model` is asked.
         token: gives the inference token, or None for a server without tokens.
+        model: the name of the server's model, where `url` has none.
+        proxy: URL of a proxy to go through; the environment's aren't used.
 
     Raises:
         InputError: it is no such address, or nothing there classifies photos.
     """
-    with httpx.Client(timeout=_TIMEOUT_S) as http:
-        yield RemoteModel(_inference_address(url), http, token)
+    address = _inference_address(url, model)
+    with Connection(_TIMEOUT_S, proxy=proxy) as connection:
+        yield RemoteModel(address, connection, token)
 
 
-def _inference_address(url: str) -> str:
+def _inference_address(url: str, model: str) -> str:
     try:
         parts = urlsplit(url)
-        path = parts.path.rstrip("/") or f"/predictions/{MODEL_NAME}"
+        path = parts.path.rstrip("/") or f"/predictions/{model}"
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # a port that is none
         known, path = False, ""

@@ -19,16 +19,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
+from serving.server.connection import Connection, NoAnswer
 from serving.server.ports import require_free
 from serving.server.process_tree import end, pss_mib
 from serving.stock import stock_file
 
-DEFAULT_HOME = Path("runs/server")
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 _MINUTE_S = 60
@@ -46,6 +45,7 @@ class Server:
     model_store: str
     home: str
     tokens: bool = True  # whether calls need one
+    scratch: str = ""  # its temporary folder; empty in an older server.json
 
     @property
     def inference(self) -> str:
@@ -67,6 +67,11 @@ class Server:
         """TorchServe's tokens; None where no call needs one."""
         return Path(self.home) / "key_file.json" if self.tokens else None
 
+    @property
+    def scratch_folder(self) -> Path:
+        """Its temporary folder, with unpacked archives and workers' sockets."""
+        return Path(self.scratch) if self.scratch else _scratch_of(Path(self.home))
+
     def process(self) -> psutil.Process | None:
         """Find the Java process, or None if it has ended."""
         try:
@@ -79,14 +84,8 @@ class Server:
 
 def find(home: Path) -> Server | None:
     """Find the server that runs with this home."""
-    path = home / "server.json"
-    if not path.is_file():
-        return None
-    try:
-        server = Server(**read_json(path))
-    except TypeError as error:
-        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
-    return server if server.process() else None
+    server = _read_server(home)
+    return server if server and server.process() else None
 
 
 def require(home: Path) -> Server:
@@ -131,8 +130,10 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
     (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
-    process = _launch(home, port, store, config, tokens)
-    server = Server(process.pid, process.create_time(), port, str(store), str(home), tokens)
+    scratch = _scratch_of(home)
+    process = _launch(home, port, store, config, tokens, scratch)
+    place = port, str(store), str(home), tokens, str(scratch)
+    server = Server(process.pid, process.create_time(), *place)
     write_json(asdict(server), home / "server.json")
     _wait_until_listening(server)
     return server
@@ -153,13 +154,15 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
 
 def stop(home: Path) -> bool:
     """End the server of this home and its workers by their pids; False if none ran."""
-    server = find(home)
-    if server and (process := server.process()):
+    server = _read_server(home)
+    process = server.process() if server else None
+    if process:
         end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
     for name in ("server.json", "key_file.json"):
         (home / name).unlink(missing_ok=True)
-    shutil.rmtree(scratch_folder(home.resolve()), ignore_errors=True)
-    return server is not None
+    if server:
+        shutil.rmtree(server.scratch_folder, ignore_errors=True)
+    return process is not None
 
 
 def memory_mib(server: Server) -> dict[str, float]:
@@ -168,11 +171,23 @@ def memory_mib(server: Server) -> dict[str, float]:
     return pss_mib(process) if process else {}
 
 
-def _launch(home: Path, port: int, store: Path, settings: Path, tokens: bool) -> psutil.Process:
+def _read_server(home: Path) -> Server | None:
+    """Read what the server of this home, which may have ended, wrote of itself."""
+    path = home / "server.json"
+    if not path.is_file():
+        return None
+    try:
+        return Server(**read_json(path, remedy="remove it"))
+    except TypeError as error:
+        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
+
+
+def _launch(
+    home: Path, port: int, store: Path, settings: Path, tokens: bool, scratch: Path
+) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
     config.write_text("\n".join(_configuration(port, settings, tokens)) + "\n", encoding="utf-8")
-    scratch = scratch_folder(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -227,8 +242,8 @@ def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         yield f"{key}={value}"
 
 
-def scratch_folder(home: Path) -> Path:
-    """Return the server's temporary folder; short, as a socket's path has at most 107 bytes."""
+def _scratch_of(home: Path) -> Path:
+    """Choose the temporary folder of a home; short, as a socket's path has at most 107 bytes."""
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"flyobj-{name}"
 
@@ -237,17 +252,16 @@ def _wait_until_listening(server: Server) -> None:
     """Wait for the inference and the management port, and for the tokens."""
     home, until = Path(server.home), time.monotonic() + _START_TIMEOUT_S
     urls = [f"{server.inference}/ping", f"{server.management}/models"]
-    while time.monotonic() < until:
-        if server.process() is None:
-            break
-        try:
-            for url in urls:
-                httpx.get(url, timeout=2)
-            if server.key_file is None or server.key_file.is_file():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with Connection(timeout_s=2) as connection:
+        while server.process() and time.monotonic() < until:
+            try:
+                for url in urls:
+                    connection.call("GET", url)
+                if server.key_file is None or server.key_file.is_file():
+                    return
+            except NoAnswer:
+                pass
+            time.sleep(0.1)
     words = _last_words(home)
     stop(home)
     raise FlyobjError(f"TorchServe didn't come up within {_START_TIMEOUT_S} s:\n{words}")

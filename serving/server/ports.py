@@ -5,8 +5,7 @@ import socket
 import psutil
 
 from model.errors import FlyobjError, InputError
-
-DEFAULT_PORT = 8080
+from serving.names import DEFAULT_PORT
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ class RemoteServer:
         management: http://HOST:PORT that versions are changed at.
         model_store: the folder here with the deployment, and with archives as the server has them.
         key_file: a copy of its tokens; None where no call needs one.
-        drained: nobody's request is sent to it meanwhile.
+        drained: nobody's request reaches it while it is changed.
     """
 
     inference: str

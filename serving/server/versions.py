@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.rollout.archive_variant import SUFFIX
+from serving.names import VARIANT
 from serving.server.client import Client
 
 
@@ -38,10 +38,10 @@ def list_versions(client: Client) -> list[Version]:
             int(entry["minWorkers"]),
             int(entry["batchSize"]),
             int(entry["maxBatchDelay"]),
-            Path(entry["modelUrl"]).name.removesuffix(SUFFIX),
-            _waiting(entry),
+            Path(entry["modelUrl"]).name.removesuffix(VARIANT),
+            _count_waiting(entry),
         )
-        for name, entry in sorted(client.versions().items(), key=_by_number)
+        for name, entry in sorted(client.versions().items(), key=_sort_key)
     ]
 
 
@@ -50,10 +50,10 @@ def find_version(client: Client, version: str) -> Version | None:
     return next((v for v in list_versions(client) if v.version == version), None)
 
 
-def _waiting(entry: dict[str, Any]) -> int:
+def _count_waiting(entry: dict[str, Any]) -> int:
     return int((entry.get("jobQueueStatus") or {}).get("pendingRequests", 0))
 
 
-def _by_number(item: tuple[str, Any]) -> tuple[list[int], str]:
+def _sort_key(item: tuple[str, Any]) -> tuple[list[int], str]:
     """Sort 10.0 after 9.0."""
     return [int(part) for part in item[0].split(".") if part.isdigit()], item[0]

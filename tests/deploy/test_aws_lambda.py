@@ -182,7 +182,7 @@ def test_other_answers_than_trainings_do_not_start(
     worst, best = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     values[worst], values[best] = values[best], values[worst]
     golden.write_text(json.dumps(document))
-    with pytest.raises(FunctionFailed, match=r"init/error.*otherwise than training did"):
+    with pytest.raises(FunctionFailed, match=r"init/error.*differently from training"):
         start(changed)
 
 

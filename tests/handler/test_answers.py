@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
-from handler.answers import Item, Reply, explanation, respond, server_timing
+from handler.answers import Photo, Request, Shape, respond, server_timing
 from handler.errors import WrongJson
-from handler.uploads import Shape
+from model.answers import as_explanation
 from model.errors import (
     PhotoError,
     PhotoTooLarge,
@@ -37,14 +37,14 @@ def context() -> Context:
     return context
 
 
-def failed(error: Exception, file: str | None = None) -> Item:
-    item = Item(file)
+def failed(error: Exception, file: str | None = None) -> Photo:
+    item = Photo(file)
     item.fail(error)
     return item
 
 
-def answered(file: str | None = None, top_k: int | None = None) -> Item:
-    item = Item(file, top_k)
+def answered(file: str | None = None, top_k: int | None = None) -> Photo:
+    item = Photo(file, top_k=top_k)
     item.succeed("b", "abc", PROBABILITIES, "1.2")
     return item
 
@@ -69,7 +69,7 @@ def test_top_k_are_the_best_ones_in_order(top_k: int, classes: list[str]) -> Non
 
 
 def test_a_photo_that_is_not_named_keeps_its_probabilities() -> None:
-    item = Item()
+    item = Photo()
     item.succeed("unknown", "abc", PROBABILITIES, "1.2")
     assert item.answer == {**RIGHT, "predicted": "unknown"}
 
@@ -84,7 +84,7 @@ def test_a_photo_that_is_not_named_keeps_its_probabilities() -> None:
     ],
 )
 def test_a_bad_photo(context: Context, error: type[PhotoError], status: int, phrase: str) -> None:
-    body = respond(context, 1, Reply([failed(error("größer"))]), TIMING)
+    body = respond(context, 1, Request([failed(error("größer"))]), TIMING)
     assert body == {"code": status, "type": error.__name__, "message": "größer"}
     assert context.get_response_status(1) == (status, phrase)
     assert context.get_response_status(0)[0] == 200
@@ -106,31 +106,31 @@ def test_what_is_our_fault_is_not_told_to_clients() -> None:
     [("object", RIGHT), ("list", [RIGHT]), ("predictions", {"predictions": [RIGHT]})],
 )
 def test_shapes(context: Context, shape: Shape, body: object) -> None:
-    assert respond(context, 0, Reply([answered()], shape), TIMING) == body
+    assert respond(context, 0, Request([answered()], shape), TIMING) == body
     assert context.get_response_status(0) == (200, "OK")
     assert context.get_response_content_type(0) == "application/json"
 
 
 def test_one_good_photo_of_several_is_enough_for_200(context: Context) -> None:
     bad, good = failed(UnreadableImage("half"), "x"), answered("y")
-    assert respond(context, 0, Reply([bad, good], "list"), TIMING) == [bad.answer, good.answer]
+    assert respond(context, 0, Request([bad, good], "list"), TIMING) == [bad.answer, good.answer]
     assert context.get_response_status(0) == (200, "OK")
 
 
 def test_several_without_a_right_answer_have_the_first_ones_status(context: Context) -> None:
     items = [failed(UnsupportedFormat("text"), "x"), failed(UnreadableImage("h"), "y")]
-    respond(context, 0, Reply(items, "list"), TIMING)
+    respond(context, 0, Request(items, "list"), TIMING)
     assert context.get_response_status(0)[0] == 415
 
 
 def test_how_long_it_took_is_in_a_header_as_the_standard_has_it(context: Context) -> None:
-    respond(context, 1, Reply([answered()]), TIMING)
+    respond(context, 1, Request([answered()]), TIMING)
     headers = context.get_response_headers(1)
     assert headers["Server-Timing"] == "decode;dur=1.25, inference;dur=7.00"
 
 
 def test_an_explanation_is_json_with_a_picture_of_the_photos_size() -> None:
-    shown = explanation("b", np.zeros((64, 64, 3), np.uint8), np.array([[0, 1]], np.float32))
+    shown = as_explanation("b", np.zeros((64, 64, 3), np.uint8), np.array([[0, 1]], np.float32))
     assert json.loads(json.dumps(shown))["heatmap"] == [[0.0, 1.0]]
     assert shown["class"] == "b"
     overlay = Image.open(io.BytesIO(base64.b64decode(shown["overlay_png"])))

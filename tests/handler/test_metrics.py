@@ -9,7 +9,7 @@ import pytest
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 import handler
-from handler.answers import Item
+from handler.answers import Photo
 from handler.metrics import COUNTERS, HISTOGRAMS, HandlerMetrics
 from model.errors import UnreadableImage
 
@@ -22,9 +22,9 @@ def cache() -> MetricsCacheYamlImpl:
         return MetricsCacheYamlImpl(str(Path(handler.__file__).with_name("metrics.yaml")))
 
 
-def items() -> list[Item]:
-    good = [Item(format="JPEG", answer={"predicted": "a, or b", "confidence": 0.5}) for _ in range(2)]
-    bad = Item(format=None)
+def items() -> list[Photo]:
+    good = [Photo(format="JPEG", answer={"predicted": "a, or b", "confidence": 0.5}) for _ in range(2)]
+    bad = Photo(format=None)
     bad.fail(UnreadableImage("half"))
     return [*good, bad]
 
@@ -69,7 +69,7 @@ def test_a_metric_that_fails_costs_a_warning(
 ) -> None:
     cache.initialize_cache()
     metrics = HandlerMetrics(cache, "m", "1.0")
-    metrics.batch(1, [Item(answer={})], 0, 0, 0)
+    metrics.batch(1, [Photo(answer={})], 0, 0, 0)
     assert "metrics of a batch failed: 'confidence'" in caplog.text
 
 

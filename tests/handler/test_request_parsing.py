@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ts.service import Service
 
+from handler.answers import Photo, Request
 from handler.errors import DuplicateField, WrongJson, WrongOption
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
-from handler.uploads import Photos, Upload
 from model.errors import EmptyRequest, PhotoTooLarge, RequestError, TooManyPhotos, UnsupportedBody
 from model.image import PhotoLimits
 
@@ -20,12 +20,12 @@ FORM, JSON = {"Content-Type": "multipart/form-data; boundary=x"}, {"content-type
 TEXT = base64.b64encode(b"photo").decode()
 
 
-def read(row: dict[str, Any], headers: dict[str, Any]) -> Photos:
+def read(row: dict[str, Any], headers: dict[str, Any]) -> Request:
     return read_request(row, headers, 3)
 
 
-def one(content: bytes, file: str | None = None, top_k: int | None = None) -> Photos:
-    return Photos((Upload(file, content, top_k),), "object")
+def one(content: bytes, file: str | None = None, top_k: int | None = None) -> Request:
+    return Request((Photo(file, content, top_k),), "object")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def one(content: bytes, file: str | None = None, top_k: int | None = None) -> Ph
         pytest.param(
             {"a": b"1", "b": b"2"},
             {"content-type": "Multipart/Form-Data", "a": FILE, "b": FILE},
-            Photos((Upload("a", b"1"), Upload("b", b"2")), "list"),
+            Request((Photo("a", b"1"), Photo("b", b"2")), "list"),
             id="two files, in order",
         ),
         pytest.param({"body": b"p"}, {**FORM, "body": FILE}, one(b"p", "body"), id="a field named body"),
@@ -72,17 +72,17 @@ def one(content: bytes, file: str | None = None, top_k: int | None = None) -> Ph
             id="URL",
         ),
         pytest.param(
-            {"body": [{"image": TEXT}]}, JSON, Photos((Upload(None, b"photo"),), "list"), id="JSON list"
+            {"body": [{"image": TEXT}]}, JSON, Request((Photo(None, b"photo"),), "list"), id="JSON list"
         ),
         pytest.param(
             {"body": {"instances": [{"b64": TEXT}, {"b64": TEXT, "top_k": 1}], "top_k": 2}},
             JSON,
-            Photos((Upload(None, b"photo", 2), Upload(None, b"photo", 1)), "predictions"),
+            Request((Photo(None, b"photo", 2), Photo(None, b"photo", 1)), "predictions"),
             id="KServe V1",
         ),
     ],
 )
-def test_photos_in_a_request(row: dict[str, Any], headers: dict[str, Any], photos: Photos) -> None:
+def test_photos_in_a_request(row: dict[str, Any], headers: dict[str, Any], photos: Request) -> None:
     assert read(row, headers) == photos
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_read(
 
 def test_one_wrong_photo_of_several_is_its_own_affair() -> None:
     photos = read({"body": [{"image": "no!"}, {"image": TEXT}, 3]}, JSON)
-    assert [type(upload.content) for upload in photos.uploads] == [WrongJson, bytes, WrongJson]
+    assert [type(upload.content) for upload in photos.photos] == [WrongJson, bytes, WrongJson]
 
 
 def test_a_file_that_torchserve_dropped_is_missed() -> None:
@@ -128,15 +128,15 @@ def test_a_file_that_torchserve_dropped_is_missed() -> None:
     headers = {**FORM, "file": FILE, "Content-Length": "9000"}
     with pytest.raises(DuplicateField, match=r"9000 bytes, .*'file'.*name of its own"):
         read({"file": b"p" * 4000}, headers)
-    assert read({"file": b"p" * 8500}, headers).uploads[0].file == "file"
+    assert read({"file": b"p" * 8500}, headers).photos[0].file == "file"
 
 
 def test_limit_on_the_pixels_of_a_request(jpeg: Any) -> None:
     uploads = [
-        Upload(None, jpeg()),
-        Upload(None, jpeg()),
-        Upload(None, b"words"),
-        Upload(None, WrongJson()),
+        Photo(None, jpeg()),
+        Photo(None, jpeg()),
+        Photo(None, b"words"),
+        Photo(None, WrongJson()),
     ]
     check_pixels(uploads, PhotoLimits(max_pixels=2 * 64 * 48))
     with pytest.raises(PhotoTooLarge, match="4 photos have 6144 pixels together, 6143 are allowed"):
@@ -164,7 +164,7 @@ def test_a_request_as_torchserve_hands_it_over() -> None:
     }
     processors, rows, _ = Service.retrieve_data_for_inference([request])
     photos = read(rows[0], processors[0].get_request_properties())
-    assert photos == Photos((Upload("left", b"1", 3), Upload("right", b"2", 3)), "list")
+    assert photos == Request((Photo("left", b"1", 3), Photo("right", b"2", 3)), "list")
 
 
 _JSON = st.recursive(
@@ -187,10 +187,10 @@ def test_any_body_is_photos_or_an_error_of_the_sender(body: Any, content_type: s
         photos = read({"body": body}, {"Content-Type": content_type, "body": FILE})
     except RequestError:
         return
-    assert photos.uploads
+    assert photos.photos
 
 
 @given(content=st.binary(min_size=1))
 def test_base64_is_undone(content: bytes) -> None:
     document = {"image": base64.b64encode(content).decode()}
-    assert read({"body": document}, JSON).uploads[0].content == content
+    assert read({"body": document}, JSON).photos[0].content == content

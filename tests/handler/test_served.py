@@ -32,7 +32,7 @@ def url(server: "Home") -> str:
 def describe(server: "Home") -> Callable[[], Any]:
     def describe() -> Any:
         with server.client() as client:
-            headers = {"Authorization": f"Bearer {client.token('management')}"}
+            headers = {"Authorization": f"Bearer {client.tokens.get('management')}"}
         address = f"http://127.0.0.1:{server.port + 1}/models/flying_objects/1.0"
         response = httpx.get(address, params={"customized": "true"}, headers=headers, timeout=60)
         return response.json()[0]["customizedMetadata"]
@@ -114,7 +114,7 @@ def test_metrics_carry_the_models_version(server: "Home", url: str, photos: list
     for content in (photos[0], b"words"):
         httpx.post(f"{url}/predictions/flying_objects", content=content, headers=headers, timeout=60)
     with server.client() as client:
-        management = {"Authorization": f"Bearer {client.token('management')}"}
+        management = {"Authorization": f"Bearer {client.tokens.get('management')}"}
     text = httpx.get(f"http://127.0.0.1:{server.port + 2}/metrics", headers=management, timeout=60).text
     for name in ("decode", "inference", "handler"):
         pattern = rf'flyobj_{name}_seconds_bucket\{{[^}}]*model_version="1.0"[^}}]*le="0.1"'
@@ -150,7 +150,7 @@ def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[by
             reference = [client.predict(photo) for photo in photos]
             with ThreadPoolExecutor(8) as pool:
                 answers = list(pool.map(lambda photo: client.predict(photo, "9.0"), photos))
-            headers = {"Authorization": f"Bearer {client.token('management')}"}
+            headers = {"Authorization": f"Bearer {client.tokens.get('management')}"}
             address = f"http://127.0.0.1:{server.port + 1}/models/flying_objects/9.0?customized=true"
             described = httpx.get(address, headers=headers, timeout=60).json()
         finally:

@@ -78,7 +78,7 @@ def test_below_the_threshold_a_photo_is_unknown(
 def test_a_worker_that_would_answer_wrongly_does_not_start(
     start_worker: StartWorker, calibrated: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(FlyobjError, match="otherwise than training did"):
+    with pytest.raises(FlyobjError, match="differently from training"):
         start_worker(calibrated(temperature=3.0))
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert line.startswith("this worker doesn't start: the model answers")

@@ -48,10 +48,10 @@ def test_a_mix_of_all_kinds_survives_a_renewed_token(locust: "Locust", server: A
     """Drawn photos; bad ones are refused as they should be; the old token is good for nothing."""
     process = locust.start("--headless", "--equal-weights", tags="mix", run_time="5s")
     with server.client() as client:
-        before = client.token("inference")
+        before = client.tokens.get("inference")
         time.sleep(4)
-        client.renew("inference")
-        assert client.token("inference") != before
+        client.tokens.renew("inference")
+        assert client.tokens.get("inference") != before
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert locust.failures() == 0

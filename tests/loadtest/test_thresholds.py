@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.thresholds import Figures, Thresholds, add_options, breaches, read_limits
+from loadtest.thresholds import RunFigures, Thresholds, add_options, breaches, read_limits
 
-RUN = Figures(requests=1000, failures=20, seconds=10.0, p50_ms=40, p95_ms=90, p99_ms=150)
+RUN = RunFigures(requests=1000, failures=20, seconds=10.0, p50_ms=40, p95_ms=90, p99_ms=150)
 
 
 def parse(*words: str) -> Thresholds:

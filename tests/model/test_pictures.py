@@ -1,13 +1,11 @@
-"""Photos as people look at them."""
+"""Photos under their heat."""
 
-import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from model.pictures import fitted, jpeg_url, overlay, overlay_png
+from model.pictures import overlay, overlay_png
 
 
 def test_overlay_is_blue_where_it_is_cold_and_red_where_it_is_hot() -> None:
@@ -28,19 +26,3 @@ def test_the_heat_takes_the_photos_proportions() -> None:
     assert laid[15, 0, 2] > laid[15, 0, 0]
     assert laid[15, 79, 0] > laid[15, 79, 2]
     assert (photo == 128).all()
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [((100, 50), (40, 20)), ((10, 20), (20, 40)), ((1, 2000), (1, 40)), ((40, 40), (40, 40))],
-)
-def test_the_longer_side_is_as_asked(shape: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert fitted(np.zeros((*shape, 3), np.uint8), 40).shape == (*expected, 3)
-
-
-def test_a_photo_in_a_page_is_the_photo() -> None:
-    photo = np.full((30, 50, 3), (200, 100, 50), np.uint8)
-    kind, content = jpeg_url(photo).split(",")
-    assert kind == "data:image/jpeg;base64"
-    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int)
-    assert np.abs(back - photo).max() <= 3

@@ -8,14 +8,12 @@ this room doesn't know; `cli.targets` picks the one that a user names. All answe
 and, where an explanation is asked for, `{"explanation": {"overlay_png": BASE64, ...}}` beside them.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.answers import as_probabilities
+from model.answers import as_answer, as_explanation
 from model.bundle import ModelSpec, read_bundle
-from model.pictures import overlay_png
 from model.predictor import Predictor
 
 Answer = Mapping[str, Any]
@@ -54,16 +52,10 @@ class BundleTarget:
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[Answer]:
         """Answer each photo, in order; raises `PhotoError` for one that can't be read."""
         pixels = [self._predictor.prepare(photo) for photo in photos]
-        answers: list[dict[str, Any]] = [
-            {
-                "predicted": self._predictor.name(row),
-                "confidence": float(row.max()),
-                "probabilities": as_probabilities(self.classes, row),
-            }
-            for row in self._predictor.predict(pixels)
-        ]
+        rows = self._predictor.predict(pixels)
+        answers = [as_answer(self._predictor.name(row), self.classes, row) for row in rows]
         if explain:
-            for answer, own, heat in zip(answers, pixels, self._predictor.explain(pixels), strict=True):
-                png = base64.b64encode(overlay_png(own, heat)).decode()
-                answer["explanation"] = {"overlay_png": png}
+            heatmaps = self._predictor.explain(pixels)
+            for answer, row, own, heat in zip(answers, rows, pixels, heatmaps, strict=True):
+                answer["explanation"] = as_explanation(self.classes[int(row.argmax())], own, heat)
         return list(answers)

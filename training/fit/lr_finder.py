@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from model.errors import FlyobjError
+from report.charts import BLUE, DASHED, GREEN, GREY, PALE, panels, save_png
 from training.fit.loaders import Batch
-
-matplotlib.use("agg")
 
 LOWEST, HIGHEST = 3e-5, 1.0
 STEPS = 36  # eight a decade
@@ -89,14 +85,13 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(("lr", "loss", "smooth"))
         writer.writerows(zip(curve.lrs, curve.losses, curve.smooth, strict=True))
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(curve.lrs, curve.losses, color="0.75", label="each step")
-    axes.plot(curve.lrs, curve.smooth, label="smoothed")
-    axes.axvline(curve.suggestion, color="tab:green", label=f"taken: {curve.suggestion:g}")
-    axes.axvline(curve.highest, color="0.5", ls=":", label=f"worse after {curve.highest:.1e}")
+    figure, (axes,) = panels((6, 3.6))
+    axes.plot(curve.lrs, curve.losses, color=PALE, label="each step")
+    axes.plot(curve.lrs, curve.smooth, color=BLUE, label="smoothed")
+    axes.axvline(curve.suggestion, color=GREEN, ls=DASHED, label=f"taken: {curve.suggestion:g}")
+    axes.axvline(curve.highest, color=GREY, ls=":", label=f"worse after {curve.highest:.1e}")
     top = max(curve.smooth[0], min(curve.smooth)) * 1.6
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, top))
-    axes.set_title(f"range test of stage {stage!r}", fontsize=10)
-    axes.legend(frameon=False)
-    figure.savefig(folder / f"range_test-{stage}.png", dpi=120)
+    axes.set_title(f"range test of stage {stage!r}")
+    axes.legend()
+    save_png(figure, folder / f"range_test-{stage}.png")

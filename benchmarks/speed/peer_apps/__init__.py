@@ -1,4 +1,4 @@
-"""The smallest programs that serve a classifier elsewhere; run by `benchmarks.speed.serving` only.
+"""The smallest programs that serve a classifier with other servers, for `benchmarks.speed.serving`.
 
-Each runs in an environment of its own and is told by environment variables (`classify`) what to run.
+Each runs in an environment of its own and learns from environment variables (`classify`) what to run.
 """

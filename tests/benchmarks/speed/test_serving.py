@@ -87,6 +87,6 @@ def test_a_stages_time_leaves_out_its_inner_stages() -> None:
     def burn() -> int:
         return sum(i * i for i in range(300_000))
 
-    inner = clock.timed("inner", burn)
-    clock.timed("outer", lambda: [inner() for _ in range(5)])()
+    inner = clock.wrap("inner", burn)
+    clock.wrap("outer", lambda: [inner() for _ in range(5)])()
     assert 0 <= clock.spent["outer"] < clock.spent["inner"]

@@ -11,8 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from loadtest.capacity import find
 from loadtest.capacity.compare import compare, require_no_regression
-from loadtest.capacity.figures import Figures, Latencies
+from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.find import CapacitySettings, find_capacity
 from loadtest.capacity.page import write_comparison, write_page
 from loadtest.capacity.records import (
@@ -24,7 +25,7 @@ from loadtest.capacity.records import (
     require_knee,
     write_figures,
 )
-from loadtest.capacity.search import Outcome, Step, Verdict, knee_of
+from loadtest.capacity.search import ProbeOutcome, Step, Verdict, knee_of
 from loadtest.photos import Photos, photos_to_send
 from model.errors import FlyobjError, InputError, Interrupted
 from serving.rollout.operations import deploy
@@ -80,7 +81,7 @@ def test_a_real_search_has_tables_and_a_page(searched: Path) -> None:
     assert len((searched / "seconds.csv").read_text().splitlines()) == len(measured.seconds) + 1
     page = (searched / "report.html").read_text()
     assert page.count("<svg role=") == 4
-    assert not re.findall(r"(?:src|srcset|href)=.(?!data:)", page)  # nothing is fetched
+    assert not re.findall(r"(?:src|srcset|href)=.(?!data:|#)", page)  # nothing is fetched
     assert "time ran out" in page
 
 
@@ -89,13 +90,15 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert read_capacity(tmp_path) == made(400)
 
 
-def test_an_interrupted_search_keeps_what_it_has(server: Any, photos: Photos, tmp_path: Path) -> None:
-    def stop_at_the_second(step: Step) -> None:
-        if step.rate > 10:
-            raise KeyboardInterrupt
+def test_an_interrupted_search_keeps_what_it_has(
+    server: Any, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
 
+    monkeypatch.setattr(find, "say", interrupt)  # after the first probe
     with server.client() as client:
-        capacity = find_capacity(client.server, client, photos, SHORT, begins=stop_at_the_second)
+        capacity = find_capacity(client.server, client, photos, SHORT)
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
     assert "it was interrupted" in (tmp_path / "report.html").read_text()
@@ -104,17 +107,22 @@ def test_an_interrupted_search_keeps_what_it_has(server: Any, photos: Photos, tm
 
 
 def test_a_server_that_dies_leaves_what_was_measured(
-    new_home: Callable[[str], Any], archive_path: Path, photos: Photos, tmp_path: Path
+    new_home: Callable[[str], Any],
+    archive_path: Path,
+    photos: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = new_home("dying")
     home.start()
     with home.client() as client:
         deploy(client, archive_path, workers=1)
 
-        def kill(_: Probe) -> None:
+        def kill(_: str) -> None:
             psutil.Process(lifecycle.require(home.path).pid).kill()
 
-        capacity = find_capacity(client.server, client, photos, SHORT, ended=kill)
+        monkeypatch.setattr(find, "say", kill)  # after the first probe
+        capacity = find_capacity(client.server, client, photos, SHORT)
     assert capacity.ended is EndReason.SERVER_GONE
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
@@ -142,14 +150,14 @@ def test_settings_are_checked(change: dict[str, float], message: str) -> None:
 
 def test_a_wrong_token_is_said(server: Any, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.client() as client:
-        monkeypatch.setattr(client, "token", lambda _: "wrong")
+        monkeypatch.setattr(client.tokens, "get", lambda _: "wrong")
         with pytest.raises(InputError, match=r"isn't answered: .*[Tt]oken"):
             find_capacity(client.server, client, photos, SHORT)
 
 
 def probe(number: int, rate: float, p99_ms: float, verdict: Verdict, long: bool = False) -> Probe:
     times = Latencies(p99_ms / 4, p99_ms / 2, p99_ms, (p99_ms * 0.95, p99_ms * 1.05))
-    figures = Figures(
+    figures = ProbeFigures(
         1000, 0, {} if verdict is Verdict.HELD else {"status 503": 3}, times, 1.0, 0.2, verdict
     )
     cores = {"java": 0.2, "workers": 1.2, "load_test": 0.2, "others": 0.1}
@@ -169,7 +177,7 @@ def made(rate: float, slower: float = 1.0, **changed: Any) -> Capacity:
     seconds = [
         Second(t, 40, 40, 0, 0.2, 1.2, 0.2, 0.1, 900.0 if t % 5 == 0 else None) for t in range(80)
     ]
-    knee = knee_of([Outcome(Step(p.rate, p.long), p.figures.verdict) for p in probes])
+    knee = knee_of([ProbeOutcome(Step(p.rate, p.long), p.figures.verdict) for p in probes])
     conditions = {"version": "1.0", "machine": "one"}
     return replace(
         Capacity(
@@ -227,7 +235,7 @@ def pages() -> Iterator[tuple[Capacity, str]]:
     yield made(400), "Confirmed."
     broke = made(400).probes[2:4] * 2
     late = [replace(p, figures=replace(p.figures, verdict=Verdict.LATE)) for p in broke]
-    outcomes = [Outcome(Step(p.rate), p.figures.verdict) for p in [*made(400).probes[:2], *late]]
+    outcomes = [ProbeOutcome(Step(p.rate), p.figures.verdict) for p in [*made(400).probes[:2], *late]]
     probes = [*made(400).probes[:2], *late]
     yield made(400, probes=probes, knee=knee_of(outcomes)), "The load generator is the bottleneck."
     yield made(400, probes=[], seconds=[], knee=knee_of([]), ended=EndReason.SERVER_GONE), "No rate held"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from loadtest.capacity.schedule import poisson
-from loadtest.capacity.search import Knee, Outcome, Step, Verdict, knee_of, next_step
+from loadtest.capacity.search import Knee, ProbeOutcome, Step, Verdict, knee_of, next_step
 from serving.server.latency import percentile
 
 HELD, BROKE, LATE, DISTURBED = Verdict
@@ -14,11 +14,11 @@ HELD, BROKE, LATE, DISTURBED = Verdict
 Server = Callable[[Step, int], Verdict]
 
 
-def search(server: Server, first: float = 20.0, limit: int = 100) -> list[Outcome]:
+def search(server: Server, first: float = 20.0, limit: int = 100) -> list[ProbeOutcome]:
     """Let the search ask `server(step, number)` until it is over."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ProbeOutcome] = []
     while (step := next_step(outcomes, first)) and len(outcomes) < limit:
-        outcomes.append(Outcome(step, server(step, len(outcomes))))
+        outcomes.append(ProbeOutcome(step, server(step, len(outcomes))))
     return outcomes
 
 
@@ -110,16 +110,16 @@ def test_a_search_cut_short_says_what_it_knows() -> None:
     bisected = [outcome for outcome in known if not outcome.step.long]
     assert knee_of(bisected).rate == max(o.step.rate for o in bisected if o.verdict is HELD)
     assert not knee_of(bisected).confirmed
-    refuted = [*bisected, Outcome(Step(known[-1].step.rate / 1.05, True), BROKE)]
+    refuted = [*bisected, ProbeOutcome(Step(known[-1].step.rate / 1.05, True), BROKE)]
     assert not knee_of(refuted).confirmed
 
 
 def test_a_long_run_that_broke_once_is_no_knee() -> None:
     outcomes = [
-        Outcome(Step(100), HELD),
-        Outcome(Step(104), BROKE),
-        Outcome(Step(104), BROKE),
-        Outcome(Step(100, True), BROKE),
+        ProbeOutcome(Step(100), HELD),
+        ProbeOutcome(Step(104), BROKE),
+        ProbeOutcome(Step(104), BROKE),
+        ProbeOutcome(Step(100, True), BROKE),
     ]
     assert next_step(outcomes, 20) == Step(100, True)
     assert knee_of(outcomes) == Knee(None, 100, False, "server")

@@ -7,31 +7,31 @@ from dataclasses import astuple, replace
 import pytest
 
 from loadtest.tune.search import (
-    Goal,
-    Measured,
-    Settings,
-    candidates,
+    Candidate,
+    Measurement,
+    TunePlan,
+    choose,
     duel,
     is_better,
-    loads_needed,
+    rungs_of,
     search,
     space,
 )
 
-DEFAULTS = Settings(2, 1, 8, 1, "auto")
-THROUGHPUT, LATENCY = Goal("throughput", 100), Goal("latency", 100)
+DEFAULTS = Candidate(2, 1, 8, 1, "auto")
+THROUGHPUT, LATENCY = TunePlan("throughput", 100), TunePlan("latency", 100)
 
 
-def machine(noise: float = 0.0, seed: int = 0) -> Callable[[Settings], Measured]:
+def machine(noise: float = 0.0, seed: int = 0) -> Callable[[Candidate], Measurement]:
     """Be fastest with 3 workers and batches of 16; larger batches keep people waiting."""
     rng = random.Random(seed)
 
-    def measure(s: Settings) -> Measured:
+    def measure(s: Candidate) -> Measurement:
         rate = 300 * min(s.workers, 3) / 3 * (1 - 0.02 * abs(s.batch_size - 16) / 8)
         rate *= 0.2 if s.engine == "torch" else 1.0
         p99 = 20 + 2 * s.batch_size + 5 * s.batch_delay_ms
         factor = 1 + noise * rng.uniform(-1, 1)
-        return Measured(rate * factor, p99 / 2, p99 / factor, 1000 / rate)
+        return Measurement(rate * factor, p99 / 2, p99 / factor, 1000 / rate)
 
     return measure
 
@@ -46,7 +46,7 @@ def test_the_space_keeps_to_the_cores() -> None:
 
 
 def test_the_defaults_come_first_then_what_differs_in_one_setting() -> None:
-    chosen = candidates(DEFAULTS, space(2, ("auto", "torch")), 27, seed=0)
+    chosen = choose(DEFAULTS, space(2, ("auto", "torch")), 27)
     assert len(set(chosen)) == len(chosen) == 27
     differences = [
         sum(a != b for a, b in zip(astuple(s), astuple(DEFAULTS), strict=True)) for s in chosen
@@ -54,22 +54,22 @@ def test_the_defaults_come_first_then_what_differs_in_one_setting() -> None:
     assert differences[0] == 0
     assert differences[1:13] == [1] * 12
     assert min(differences[13:]) > 1
-    assert chosen == candidates(DEFAULTS, space(2, ("auto", "torch")), 27, seed=0)
-    assert chosen != candidates(DEFAULTS, space(2, ("auto", "torch")), 27, seed=1)
+    assert chosen == choose(DEFAULTS, space(2, ("auto", "torch")), 27)
 
 
 def test_each_rung_keeps_a_third_and_measures_it_three_times_as_often() -> None:
-    chosen = candidates(DEFAULTS, space(2, ("auto", "torch")), 27, seed=0)
-    asked: list[Settings] = []
+    chosen = choose(DEFAULTS, space(2, ("auto", "torch")), 27)
+    asked: list[Candidate] = []
 
-    def measure(settings: Settings) -> Measured:
+    def measure(settings: Candidate) -> Measurement:
         asked.append(settings)
         return machine()(settings)
 
     rungs = search(chosen, measure, THROUGHPUT)
-    assert [(len(rung.loads), rung.visits) for rung in rungs] == [(27, 1), (9, 3), (3, 9)]
-    assert all(len(loads) == rung.visits for rung in rungs for loads in rung.loads.values())
-    assert len(asked) == loads_needed(27) == 81
+    assert rungs_of(27) == [(27, 1), (9, 3), (3, 9)]
+    visits = [{len(trial.loads) for trial in rung} for rung in rungs]
+    assert ([*map(len, rungs)], visits) == ([27, 9, 3], [{1}, {3}, {9}])
+    assert len(asked) == 81
     second = asked[27:54]
     assert second[:9] == second[9:18][::-1]  # by turns, in alternating order
 
@@ -77,52 +77,53 @@ def test_each_rung_keeps_a_third_and_measures_it_three_times_as_often() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_is_found_in_spite_of_noise(seed: int) -> None:
     everything = space(2, ("auto", "torch"))
-    best = next(iter(search(everything, machine(0.05, seed), THROUGHPUT)[-1].loads))
+    best = search(everything, machine(0.05, seed), THROUGHPUT)[-1][0].candidate
     worth = machine()(best).per_s / max(machine()(s).per_s for s in everything)
     assert worth > 0.95
 
 
 def test_nothing_over_the_limit_wins_while_something_is_under_it() -> None:
     slow = replace(DEFAULTS, batch_size=32)
-    figures = {DEFAULTS: Measured(100, 50, 90, 5), slow: Measured(900, 50, 101, 5)}
-    best = next(iter(search(list(figures), figures.__getitem__, THROUGHPUT)[-1].loads))
+    figures = {DEFAULTS: Measurement(100, 50, 90, 5), slow: Measurement(900, 50, 101, 5)}
+    best = search(list(figures), figures.__getitem__, THROUGHPUT)[-1][0].candidate
     assert best == DEFAULTS
 
 
 def test_where_nothing_keeps_the_limit_the_rate_counts_with_its_p99() -> None:
     slow = replace(DEFAULTS, workers=1)
-    figures = {slow: Measured(90, 100, 190, 5), DEFAULTS: Measured(150, 100, 200, 5)}
-    best = next(iter(search(list(figures), figures.__getitem__, THROUGHPUT)[-1].loads))
+    figures = {slow: Measurement(90, 100, 190, 5), DEFAULTS: Measurement(150, 100, 200, 5)}
+    best = search(list(figures), figures.__getitem__, THROUGHPUT)[-1][0].candidate
     assert best == DEFAULTS
-    assert THROUGHPUT.value([figures[DEFAULTS]]) == 75
+    assert THROUGHPUT.value(figures[DEFAULTS]) == 75
 
 
 def test_latency_wants_the_lowest_p99() -> None:
-    best = next(iter(search(space(2, ("auto",)), machine(), LATENCY)[-1].loads))
+    best = search(space(2, ("auto",)), machine(), LATENCY)[-1][0].candidate
     assert (best.batch_size, best.batch_delay_ms) == (1, 1)
 
 
 def test_what_cannot_be_used_comes_last() -> None:
     broken = replace(DEFAULTS, workers=4)
-    figures = {broken: Measured(wrong="didn't start"), DEFAULTS: Measured(1, 900, 999, 5)}
+    figures = {broken: Measurement(fault="didn't start"), DEFAULTS: Measurement(1, 900, 999, 5)}
     (rung,) = search(list(figures), figures.__getitem__, THROUGHPUT)
-    assert list(rung.loads) == [DEFAULTS, broken]
+    assert [trial.candidate for trial in rung] == [DEFAULTS, broken]
+    assert [trial.fault for trial in rung] == [None, "didn't start"]
 
 
 BEST = replace(DEFAULTS, workers=3)
 
 
 def test_a_better_one_wins_the_duel() -> None:
-    result = duel(BEST, DEFAULTS, machine(0.05), THROUGHPUT, 8)
+    result = duel(BEST, DEFAULTS, machine(0.05), THROUGHPUT)
     assert result.better
-    assert len(result.ratios) == len(result.best) == len(result.defaults) == 8
+    assert len(result.ratios) == len(result.best.loads) == len(result.defaults.loads) == 8
     assert result.ratio == pytest.approx(1.5, rel=0.1)
-    assert duel(DEFAULTS, BEST, machine(0.05), THROUGHPUT, 8).better is False
+    assert duel(DEFAULTS, BEST, machine(0.05), THROUGHPUT).better is False
 
 
 def test_latencys_ratio_is_above_one_where_p99_is_lower() -> None:
     small = replace(DEFAULTS, batch_size=1)
-    result = duel(small, DEFAULTS, machine(), LATENCY, 8)
+    result = duel(small, DEFAULTS, machine(), LATENCY)
     assert result.ratio == pytest.approx(41 / 27)
     assert result.better
 
@@ -131,22 +132,22 @@ def test_latencys_ratio_is_above_one_where_p99_is_lower() -> None:
 def test_noise_alone_does_not_win(seed: int) -> None:
     """Of draws at most 5 % may, here none of these five."""
     twin = replace(DEFAULTS, threads=2)
-    assert not duel(twin, DEFAULTS, machine(0.2, seed), THROUGHPUT, 8).better
+    assert not duel(twin, DEFAULTS, machine(0.2, seed), THROUGHPUT).better
 
 
 def test_a_winner_over_the_limit_is_not_taken_from_defaults_under_it() -> None:
-    figures = {BEST: Measured(900, 50, 101, 5), DEFAULTS: Measured(100, 50, 90, 5)}
-    assert not duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT, 8).better
-    figures[DEFAULTS] = Measured(100, 50, 200, 5)
-    assert duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT, 8).better
+    figures = {BEST: Measurement(900, 50, 101, 5), DEFAULTS: Measurement(100, 50, 90, 5)}
+    assert not duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT).better
+    figures[DEFAULTS] = Measurement(100, 50, 200, 5)
+    assert duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT).better
 
 
 def test_a_winner_with_wrong_answers_is_not_taken() -> None:
     figures = {
-        BEST: Measured(900, 5, 9, 5, wrong="1 answers were wrong"),
-        DEFAULTS: Measured(1, 9, 9, 5),
+        BEST: Measurement(900, 5, 9, 5, fault="1 answers were wrong"),
+        DEFAULTS: Measurement(1, 9, 9, 5),
     }
-    assert not duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT, 8).better
+    assert not duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT).better
 
 
 @pytest.mark.parametrize(

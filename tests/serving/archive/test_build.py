@@ -9,7 +9,9 @@ import pytest
 
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from serving.archive import layout
 from serving.archive.build import build_archive, read_archive, sha256
+from serving.archive.layout import unpack
 from serving.archive.parity import check_archive
 
 Repack = Callable[..., Path]
@@ -98,7 +100,7 @@ def edit_mean(run: Path) -> None:
 def test_a_bundle_that_was_changed_by_hand_is_refused(run_copy: Path, tmp_path: Path) -> None:
     edit_mean(run_copy)
     store = tmp_path / "store"
-    with pytest.raises(FlyobjError, match=r"otherwise than training did.*differ by up to") as e:
+    with pytest.raises(FlyobjError, match=r"differently from training.*differ by up to") as e:
         build_archive(run_copy, "1.0", store, "torch")
     assert "4 of 4 golden photos" in str(e.value)
     assert list(store.iterdir()) == []
@@ -124,7 +126,7 @@ def test_an_archive_that_resizes_otherwise_is_refused(run: Path, repack: Repack,
         return text.replace("INTER_LINEAR", "INTER_NEAREST")
 
     path = repack(tmp_path / "a.mar", {"model/preprocessing.py": nearest})
-    with pytest.raises(FlyobjError, match="otherwise than training did"):
+    with pytest.raises(FlyobjError, match="differently from training"):
         check_archive(path, read_bundle(run / "bundle").golden)
 
 
@@ -204,3 +206,27 @@ def test_a_damaged_archive_is_refused(
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.mar' is no archive of ours"):
         read_archive(path)
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "bundle/../../outside.txt"])
+def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.mar"
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr(name, "x")
+    with pytest.raises(InputError, match=r"no archive of ours \(.*outside its folder"):
+        unpack(path, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_archive_too_large_to_be_ours_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "MAX_FILES", 2)
+    monkeypatch.setattr(layout, "MAX_BYTES", 5000)
+    for number, contents in enumerate([[b"", b"", b""], [bytes(5001)]]):
+        path = tmp_path / f"{number}.mar"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as files:
+            for name, content in enumerate(contents):
+                files.writestr(str(name), content)
+        with pytest.raises(InputError, match=r"files of \d+ bytes; 2 of 5000 are allowed"):
+            unpack(path, tmp_path / "folder")

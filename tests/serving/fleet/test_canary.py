@@ -16,6 +16,7 @@ import pytest
 
 from model.errors import InputError
 from serving.fleet import canary
+from serving.names import DEFAULT_MODEL
 from serving.stock import stock_file
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -58,7 +59,7 @@ def upstream() -> Iterator[int]:
 def proxy(tmp_path: Path, upstream: int, free_port: int) -> Iterator[Callable[[], Counter[str]]]:
     """A running nginx with 20 % for version 2.0; call it to send requests and count the versions."""
     folder = tmp_path / "proxy"
-    assert canary.start(folder, upstream, "2.0", 20, free_port) is False
+    assert canary.start(folder, upstream, DEFAULT_MODEL, "2.0", 20, free_port) is False
     command = [str(NGINX), "-p", str(folder), "-c", "nginx.conf"]
     with subprocess.Popen([*command, "-g", "daemon off;"]) as process:
         url = f"http://127.0.0.1:{free_port}/predictions/flying_objects"
@@ -117,15 +118,24 @@ def test_a_canary_that_fails_is_switched_off(
 @needs_nginx
 def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
     """As it stands in the repository, with the default ports."""
-    canary.start(tmp_path, 8080, "2.0", 5, canary.DEFAULT_LISTEN)
+    canary.start(tmp_path, 8080, DEFAULT_MODEL, "2.0", 5, 8090)
     stock = stock_file("deploy/nginx/nginx.conf")
     assert (tmp_path / "nginx.conf").read_text() == stock.read_text()
     (tmp_path / "nginx.conf").write_text(stock.read_text() + "# mine\n")
-    canary.start(tmp_path, 8080, "2.0", 10, canary.DEFAULT_LISTEN)
+    canary.start(tmp_path, 8080, DEFAULT_MODEL, "2.0", 10, 8090)
     assert (tmp_path / "nginx.conf").read_text().endswith("# mine\n")
     command = [str(NGINX), "-t", "-p", str(tmp_path), "-c", "nginx.conf"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     assert tried.returncode == 0, tried.stderr
+
+
+def test_one_folder_splits_the_traffic_of_one_model(tmp_path: Path) -> None:
+    canary.start(tmp_path, 8080, "cats", "2.0", 5, 8090)
+    written = (tmp_path / "nginx.conf").read_text()
+    assert "location = /predictions/cats {" in written
+    assert "flying_objects" not in written
+    with pytest.raises(InputError, match=r"nginx\.conf' splits the traffic of another model than 'cat'"):
+        canary.start(tmp_path, 8080, "cat", "2.0", 5, 8090)
 
 
 def write_log(folder: Path, canary_s: float, others_s: float, n: int = 50) -> None:
@@ -162,7 +172,7 @@ def test_old_answers_are_not_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "percent"), [("2", 0), ("2", 101), ('2"; }', 5)])
 def test_a_split_that_makes_no_sense(tmp_path: Path, version: str, percent: float) -> None:
     with pytest.raises(InputError):
-        canary.start(tmp_path, 8080, version, percent, 8090)
+        canary.start(tmp_path, 8080, DEFAULT_MODEL, version, percent, 8090)
     assert list(tmp_path.iterdir()) == []
 
 

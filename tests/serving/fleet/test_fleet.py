@@ -58,7 +58,7 @@ def test_no_change_of_the_fleet_loses_a_request(case: Fleet, front: Client) -> N
     """Stopped half-way and finished, then by address alone."""
     with ContinuousLoad(front, case.photo, 3, "1.0", think_s=0.02) as load:
         case.no_room(load, "2.0", "1.0")
-        case.rollout("one less, by address", case.elsewhere(), case.balancer(), load, "2.0")
+        case.rollout("one less, by address", case.by_address(), case.balancer(), load, "2.0")
     tally = load.tally()
     assert (tally.failed, tally.wrong, set(tally.statuses)) == (0, 0, {200})
     assert tally.requests > 200
@@ -132,7 +132,7 @@ def test_a_server_without_tokens_needs_none(case: Fleet) -> None:
     assert running is not None
     assert running.key_file is None
     with Client(running) as client:
-        assert client.token("management") == ""
+        assert client.tokens.get("management") == ""
         assert client.software() == version("torchserve")
 
 

@@ -34,7 +34,7 @@ def test_the_first_version_becomes_the_default() -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     two = replace(TWO, workers=3, batch_size=16, max_batch_delay_ms=5)
-    deployment = Deployment("2.0", {"1.0": ONE, "2.0": two}, previous="1.0")
+    deployment = Deployment("2.0", {"1.0": ONE, "2.0": two}, previous="1.0", model="cats")
     write_deployment(deployment, tmp_path)
     assert read_deployment(tmp_path) == deployment
     assert [p.name for p in tmp_path.iterdir()] == ["deployment.json"]
@@ -46,10 +46,13 @@ GOOD = {"archive": "a-1.0.mar", "sha256": "1" * 64}
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "it must be an object, not list"),
-        ({"default": None}, r"lacks \['versions'\]; allowed are \['default', 'previous', 'versions'\]"),
-        ({"default": "1.0", "versions": []}, "'versions' must be an object, not list"),
-        ({"default": "1.0", "versions": {"1.0": {"archive": "x"}}}, "lacks .*sha256"),
+        ([], "must hold a JSON object, it holds: list"),
+        ({"default": None}, r"missing keys \['versions'\], .*; mend it, or remove it and deploy again"),
+        ({"default": "1.0", "versions": []}, "'versions' must be a JSON object, it is list"),
+        (
+            {"default": "1.0", "versions": {"1.0": {"archive": "x"}}},
+            r"version '1\.0': missing keys \['sha256'\]",
+        ),
         ({"default": "1.0", "versions": {"1.0": {**GOOD, "size": 1}}}, r"unknown keys \['size'\]"),
         ({"default": "1.0", "versions": {"1.0": GOOD}, "comment": ""}, r"unknown keys \['comment'\]"),
         (
@@ -62,6 +65,8 @@ GOOD = {"archive": "a-1.0.mar", "sha256": "1" * 64}
         ({"default": "2.0", "versions": {"1.0": GOOD}}, r"default '2.0' is none of .*\['1.0'\]"),
         ({"default": None, "versions": {"1.0": GOOD}}, "default None is none of"),
         ({"default": "1.0", "versions": {}}, "default '1.0' is none of"),
+        ({"default": "1.0", "versions": {"1.0": GOOD}, "model": "Cats"}, r"'Cats' must be .*\[a-z\]"),
+        ({"default": "1.0", "versions": {"1.0": GOOD}, "model": None}, "model name None must be"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, document: object, message: str) -> None:
@@ -100,17 +105,17 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from model.errors import FlyobjError
-from serving.deployment import *
+from serving.rollout.deployment import *
 resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
 try:
-    other = Deployed("a-1.0.mar", "3" * 64)
+    other = DeployedVersion("a-1.0.mar", "3" * 64)
     write_deployment(Deployment("1.0", {{"1.0": other}}), Path({str(tmp_path)!r}))
 except FlyobjError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "can't be written" in said.stdout
-    assert "it is as it was" in said.stdout
+    assert "nothing was changed" in said.stdout
     assert (tmp_path / "deployment.json").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["deployment.json"]
 
@@ -131,8 +136,8 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 import sys
 from dataclasses import replace
 from pathlib import Path
-from serving.deployment import locked
-with locked(Path({str(tmp_path)!r}), "deploy 2.0"):
+from serving.rollout.deployment import lock_deployment
+with lock_deployment(Path({str(tmp_path)!r}), "deploy 2.0"):
     print("locked", flush=True)
     sys.stdin.read()
 """

@@ -158,13 +158,17 @@ def test_promoting_what_is_not_deployed_is_refused(client: Client, server: "Home
     assert read_deployment(server.store).default == "1.0"
 
 
-def test_another_model_is_refused(client: Client, repack: Repack, tmp_path: Path) -> None:
+def test_a_second_name_in_a_store_is_refused(client: Client, repack: Repack, tmp_path: Path) -> None:
     def rename(text: str) -> str:
         return text.replace('"flying_objects"', '"cats"').replace('"1.0"', '"3.0"', 1)
 
     path = repack(tmp_path / "cats.mar", {"MAR-INF/MANIFEST.json": rename})
-    with pytest.raises(InputError, match="holds model 'cats', not 'flying_objects'"):
+    remedy = (
+        r"holds 'cats'; give it a store and a home of its own: flyobj serve --model-store DIR --home"
+    )
+    with pytest.raises(InputError, match=f"serves model 'flying_objects', .*{remedy}"):
         deploy(client, path)
+    assert client.path() == "/predictions/flying_objects"
 
 
 def swap(text: str) -> str:

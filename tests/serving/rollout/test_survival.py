@@ -36,7 +36,7 @@ def home(new_home: Callable[[str], "Home"], archive_path: Path) -> "Home":
     home = new_home("survival")
     home.start()
     with home.client() as client:
-        deploy(client, archive_path)
+        deploy(client, archive_path, workers=2)
     return home
 
 
@@ -77,7 +77,7 @@ def test_no_planned_operation_loses_a_request(
         scale(client, "1.0", 1)
         ask_until(load, 50)
         scale(client, "1.0", 2)
-        client.renew("inference")
+        client.tokens.renew("inference")
         retire(client, "2.0")
         ask_until(load, 50)
     for tally in (load.tally(), named.tally()):
@@ -154,7 +154,9 @@ def test_overload_is_refused_at_once_and_what_is_accepted_is_answered(
         ThreadPoolExecutor(1) as pool,
     ):
         with hold_workers(client, "1.0", 30):
-            flooded = pool.submit(generator.send, arrivals, client.token("inference"), len(arrivals))
+            flooded = pool.submit(
+                generator.send, arrivals, client.tokens.get("inference"), len(arrivals)
+            )
             until = time.monotonic() + 8
             while sum(v.waiting for v in list_versions(client)) < 200:
                 assert time.monotonic() < until

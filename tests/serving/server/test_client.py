@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,6 +12,10 @@ import pytest
 from model.errors import FlyobjError, InputError, PhotoError
 from serving.server.client import Client, ServerError
 from serving.server.lifecycle import Server
+from serving.server.tokens import KINDS
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -20,9 +25,6 @@ def write_keys(home: Path, minutes: float, suffix: str = "") -> None:
     expires = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     entry = {kind: {"key": kind + suffix, "expiration time": expires} for kind in KINDS}
     (home / "key_file.json").write_text(json.dumps({**entry, "API": {"key": "api"}}))
-
-
-KINDS = ("inference", "management")
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def unexpected(request: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_that_lasts_is_not_renewed(connect: Connect, tmp_path: Path, kind: str) -> None:
     write_keys(tmp_path, minutes=30)
-    assert connect(unexpected).token(kind) == kind  # type: ignore[arg-type]
+    assert connect(unexpected).tokens.get(kind) == kind  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +67,7 @@ def test_a_token_that_runs_out_is_renewed(
         return httpx.Response(200)
 
     write_keys(tmp_path, minutes)
-    assert connect(renew).token(kind) == f"{kind} renewed"  # type: ignore[arg-type]
+    assert connect(renew).tokens.get(kind) == f"{kind} renewed"  # type: ignore[arg-type]
     (request,) = asked
     assert str(request.url) == f"http://127.0.0.1:8081/token?type={kind}"
     assert request.headers["Authorization"] == "Bearer api"
@@ -159,6 +161,23 @@ def test_a_server_that_does_not_answer(connect: Connect, tmp_path: Path, minutes
 def test_missing_tokens(connect: Connect) -> None:
     with pytest.raises(FlyobjError, match=r"the server's tokens can't be read: .*key_file"):
         connect(unexpected).predict(b"photo")
+
+
+def test_the_environments_proxies_play_no_part(server: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with server.client() as client:
+        assert client.software()
+
+
+def test_the_models_name_is_the_deployments(connect: Connect, tmp_path: Path) -> None:
+    client = connect(unexpected)
+    assert client.path() == "/predictions/flying_objects"  # nothing is deployed yet
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "deployment.json").write_text('{"model": "cats"}')
+    assert client.path("1.0") == "/predictions/cats/1.0"
+    (tmp_path / "store" / "deployment.json").write_text("{}")  # of before models had names
+    assert connect(unexpected).path(explain=True) == "/explanations/flying_objects"
 
 
 def test_no_model_is_no_error(connect: Connect, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     with pytest.raises(InputError, match=rf"port {home.port} .*in use by 'java' \(pid {java.pid}\)"):
         lifecycle.start(tmp_path / "other", home.port, tmp_path / "store")
 
-    scratch = lifecycle.scratch_folder(home.path)
+    scratch = started.scratch_folder
     assert scratch.is_dir()
     assert home.stop() is True
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -89,6 +90,31 @@ def test_another_process_of_that_pid_is_not_found_nor_stopped(tmp_path: Path) ->
     assert lifecycle.find(tmp_path) is None
     assert lifecycle.stop(tmp_path) is False  # and this test goes on
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_folder_is_the_servers_not_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = Server(1, 0.0, 8080, "store", str(tmp_path), scratch=str(tmp_path / "scratch"))
+    old = Server(1, 0.0, 8080, "store", str(tmp_path))  # a server.json of before has none
+    assert old.scratch_folder.parent == Path(tempfile.gettempdir())
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
+    assert recorded.scratch_folder == tmp_path / "scratch"
+    assert old.scratch_folder.parent == Path("/elsewhere")
+    recorded.scratch_folder.mkdir()
+    write(tmp_path, recorded)
+    assert lifecycle.stop(tmp_path) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_json_of_before_is_read(tmp_path: Path) -> None:
+    process = psutil.Process()
+    place = {"pid": process.pid, "started": process.create_time(), "port": 1, "model_store": "s"}
+    (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path)}))
+    assert lifecycle.find(tmp_path) is None  # read, and no server
+    (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path), "more": 1}))
+    with pytest.raises(InputError, match=r"server\.json' isn't this version's .*more.*; remove it"):
+        lifecycle.find(tmp_path)
 
 
 def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:

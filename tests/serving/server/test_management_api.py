@@ -87,7 +87,7 @@ def management(server: "Home") -> Iterator[httpx.Client]:
         file.writestr("MAR-INF/MANIFEST.json", json.dumps(MANIFEST))
         file.writestr("handler.py", HANDLER)
     with server.client() as client:
-        headers = {"Authorization": f"Bearer {client.token('management')}"}
+        headers = {"Authorization": f"Bearer {client.tokens.get('management')}"}
     base = f"http://127.0.0.1:{server.port + 1}/"
     with httpx.Client(base_url=base, headers=headers, timeout=60) as http:
         yield http

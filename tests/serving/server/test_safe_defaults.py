@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from serving.server import lifecycle
+from serving.server.tokens import KINDS
 from serving.stock import stock_file
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_nothing_else_listens(server: "Home") -> None:
 @pytest.fixture
 def tokens(server: "Home") -> dict[str, dict[str, str]]:
     with server.client() as client:
-        found = {kind: client.token(kind) for kind in client.KINDS}
+        found = {kind: client.tokens.get(kind) for kind in KINDS}
     return {kind: {"Authorization": f"Bearer {key}"} for kind, key in found.items()}
 
 

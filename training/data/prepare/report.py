@@ -4,24 +4,19 @@ What is counted comes from the summary, what is drawn from the rows (`charts`), 
 source.
 """
 
-import base64
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
-import jinja2
 import numpy as np
-import simplejpeg
 
-from model.errors import PhotoError
-from model.image import DEFAULT_LIMITS, decode_photo
 from model.photo_files import SPLITS
+from report.html import write_html
+from report.pictures import thumbnail
 from training.data.manifest import Reason, Row
-from training.data.prepare import charts
+from training.data.prepare.charts import charts_of
 from training.data.prepare.summary import Summary
 
 SIDE = 176  # of a thumbnail, pixels; shown at half of it, so that it is sharp on dense screens
@@ -40,7 +35,7 @@ MEANING = {
     Reason.TOO_SMALL: "A side is shorter than --min-side.",
     Reason.CONFLICT: "The same photo, or nearly the same, in two class folders. Someone has to look.",
     Reason.DUPLICATE: "The same bytes as another photo.",
-    Reason.NEAR: "The same picture as another photo, resized, compressed anew or brightened.",
+    Reason.NEAR: "The same picture as another photo, resized, recompressed or brightened.",
     Reason.PRUNED: "Of a size that is rare in its class; see the clusters.",
     Reason.EXTENSION: "Kept: the content counts, not the name.",
 }
@@ -49,94 +44,50 @@ MEANING = {
 def write_report(summary: Summary, rows: Sequence[Row], path: Path) -> None:
     """Write the page to `path`."""
     source = Path(summary["source"])
-    classes = list(summary["classes"])[:SHOWN_CLASSES]
-    template = files("training.data.prepare").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["filesize"] = _filesize
+    counts = dict(list(summary["classes"].items())[:SHOWN_CLASSES])
+    samples = {name: _samples(rows, name, summary["settings"]["seed"]) for name in counts}
+    reasons = [_reason(reason, own) for reason in Reason if (own := _of(rows, reason))]
+    leaks = sorted(summary["leaks"], key=lambda leak: not leak["open"])[:PAIRS]
+    names = {name for shown in samples.values() for name in shown}
+    names |= {leak[side] for leak in leaks for side in SPLITS}
+    for row in (row for reason in reasons for row in reason["examples"]):
+        names |= {name for name in (row.path if row.width else "", row.other) if name}
     with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter's lock: charts come meanwhile
-        reasons = _reasons(summary, rows, source, pool)
-        samples = {name: _samples(rows, name, summary, source, pool) for name in classes}
-        leaks = pool.map(partial(_leak, source), _first_leaks(summary))
-        page = environment.from_string(template).render(
-            summary=summary,
-            shown=classes,
-            charts=_charts(summary, rows, classes),
-            reasons=reasons,
-            samples=samples,
-            leaks=list(leaks),
-        )
-    path.write_bytes(page.encode("utf-8", "replace"))  # a name may hold bytes that are no UTF-8
+        thumbnails = pool.map(lambda name: thumbnail(source / name, SIDE), names)
+        charts = charts_of(counts, rows)
+    write_html(
+        path,
+        "training/data/prepare/report.html.j2",
+        charts,
+        summary=summary,
+        samples=samples,
+        reasons=reasons,
+        leaks=leaks,
+        thumbnails=dict(zip(names, thumbnails, strict=True)),
+        instead=partial(_instead, source),
+    )
 
 
-def _charts(summary: Summary, rows: Sequence[Row], classes: list[str]) -> dict[str, str]:
-    return {
-        "photos": charts.photos_per_class({name: summary["classes"][name] for name in classes}),
-        "file_sizes": charts.file_sizes(rows, classes),
-        "sides": charts.sides(rows, classes),
-    }
+def _of(rows: Sequence[Row], reason: Reason) -> list[Row]:
+    return [row for row in rows if row.reason is reason]
 
 
-def _reasons(
-    summary: Summary, rows: Sequence[Row], source: Path, pool: Executor
-) -> list[dict[str, Any]]:
-    """For each reason: how many files, what it means, and some of the files."""
-    found = []
-    for reason in Reason:
-        own = [row for row in rows if row.reason is reason]
-        if own:
-            limit = PAIRS if own[0].other else SINGLES
-            chosen = own[:: max(1, len(own) // limit)][:limit]
-            kept = all(row.kept for row in own)
-            share = len(own) / max(1, summary["files"])
-            found.append(
-                {"name": reason, "kept": kept, "count": len(own), "share": share}
-                | {"meaning": MEANING[reason], "examples": pool.map(partial(_example, source), chosen)}
-            )
-    return found
+def _reason(reason: Reason, rows: Sequence[Row]) -> dict[str, Any]:
+    """How many files, what it means, and some of the files."""
+    limit = PAIRS if rows[0].other else SINGLES
+    examples = rows[:: max(1, len(rows) // limit)][:limit]
+    kept = all(row.kept for row in rows)
+    facts = {"name": reason, "meaning": MEANING[reason], "kept": kept, "count": len(rows)}
+    return {**facts, "examples": examples}
 
 
-def _example(source: Path, row: Row) -> dict[str, Any]:
-    picture = _thumbnail(source / row.path) if row.width else None
-    other = _thumbnail(source / row.other) if row.other else None
-    shown = {"path": row.path, "other": row.other, "detail": row.detail}
-    return {**shown, "picture": picture, "other_picture": other, "instead": _instead(row, source)}
-
-
-def _samples(
-    rows: Sequence[Row], name: str, summary: Summary, source: Path, pool: Executor
-) -> Iterable[dict[str, Any]]:
+def _samples(rows: Sequence[Row], name: str, seed: int) -> list[str]:
     own = [row.path for row in rows if row.kept and row.class_name == name]
-    chosen = np.random.default_rng(summary["settings"]["seed"]).permutation(len(own))[:SAMPLES]
-    return pool.map(lambda i: {"path": own[i], "picture": _thumbnail(source / own[i])}, sorted(chosen))
+    return [own[i] for i in sorted(np.random.default_rng(seed).permutation(len(own))[:SAMPLES])]
 
 
-def _first_leaks(summary: Summary) -> list[dict[str, Any]]:
-    """Choose those that are shown: those that remain before the others."""
-    return sorted(summary["leaks"], key=lambda leak: not leak["open"])[:PAIRS]
-
-
-def _leak(source: Path, leak: dict[str, Any]) -> dict[str, Any]:
-    return {**leak, **{f"{side}_picture": _thumbnail(source / leak[side]) for side in SPLITS}}
-
-
-def _thumbnail(path: Path) -> str | None:
-    """The photo, small, as the source of an HTML image; None if it can't be shown (any more)."""
-    try:
-        if not path.is_file() or path.stat().st_size > DEFAULT_LIMITS.max_bytes:
-            return None
-        pixels = decode_photo(path.read_bytes(), at_least=SIDE)
-    except (PhotoError, OSError):
-        return None
-    scale = min(1.0, SIDE / max(pixels.shape[:2]))
-    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]  # width, height
-    way = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # the latter takes a tenth of the time
-    small = cv2.resize(pixels, size, interpolation=way)
-    jpeg = simplejpeg.encode_jpeg(small, quality=82, colorsubsampling="420")
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-
-
-def _instead(row: Row, source: Path) -> str:
-    """What is shown in place of a picture: the first bytes of a file that is none, as text."""
+def _instead(source: Path, row: Row) -> str:
+    """What is shown in place of a picture: the first bytes of one that isn't a photo, as text."""
     if row.width:
         return "gone"
     if not row.sha256:
@@ -149,11 +100,3 @@ def _instead(row: Row, source: Path) -> str:
     except OSError:
         return "gone"
     return "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in start)
-
-
-def _filesize(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

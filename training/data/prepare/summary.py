@@ -14,7 +14,7 @@ from training.data.split import Leak
 
 Summary = dict[str, Any]
 
-IMBALANCE = 3.0  # the largest class over the smallest, in train, from which on a warning is due
+IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
 def summarize(seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Leak]) -> Summary:

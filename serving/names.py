@@ -1,0 +1,15 @@
+"""Names and defaults that several rooms share; imports nothing of ours."""
+
+import re
+from pathlib import Path
+
+DEFAULT_MODEL = "flying_objects"
+MODEL = re.compile(r"[a-z][a-z0-9_]*")
+VERSION = re.compile(r"\d+(\.\d+){0,3}")
+VARIANT = ".as-deployed"  # ends the name of an archive that is served with other settings than its own
+
+DEFAULT_PORT = 8080  # inference; management, metrics and gRPC follow
+DEFAULT_PROXY_PORT = 8090  # nginx's, in front of a server
+DEFAULT_PAGE_PORT = 7860
+DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
+DEPLOYMENT = "deployment.json"  # in a model store: what should be served

@@ -1,0 +1,78 @@
+"""TorchServe's tokens: read from its file, renewed before they run out.
+
+TorchServe writes three to `key_file.json`: one for inference, one for management, and one that only
+renews the other two. They run out after an hour. A renewed token replaces the one before at once, for
+everybody, and a moment later in the file.
+"""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from model.errors import FlyobjError, InputError
+from model.files import read_json
+from serving.server.connection import Connection
+
+Kind = Literal["inference", "management"]
+KINDS: tuple[Kind, ...] = ("inference", "management")
+_RENEW_BEFORE_S = 300
+_NEW_TOKEN_S = 1.0  # until a renewed token is in the file
+_POLL_S = 0.02
+
+
+class Tokens:
+    """The tokens of one server."""
+
+    def __init__(self, key_file: Path | None, management: str, connection: Connection) -> None:
+        """Read `key_file`, None for a server that needs no tokens; renew at the address `management`."""
+        self._key_file, self._management, self._connection = key_file, management, connection
+
+    def get(self, kind: Kind) -> str:
+        """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
+        if self._key_file is None:
+            return ""
+        if self.seconds_left(kind) < _RENEW_BEFORE_S:
+            self.renew(kind)
+        key: str = self._read()[kind]["key"]
+        return key
+
+    def keep(self) -> None:
+        """Renew tokens that run out within minutes; called each minute, there is always a good one."""
+        for kind in KINDS:
+            self.get(kind)
+
+    def seconds_left(self, kind: Kind) -> float:
+        """Say for how many seconds a token is good; negative if it ran out."""
+        expires = self._read()[kind]["expiration time"].replace("Z", "+00:00")
+        return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
+
+    def renew(self, kind: Kind) -> None:
+        """Let TorchServe replace a token; the one before is no longer accepted."""
+        key = self._read()["API"]["key"]
+        self._connection.call("GET", f"{self._management}/token", key, params={"type": kind})
+
+    def replacement(self, refused: str, kind: Kind) -> str:
+        """Wait a moment for the token that takes the place of a refused one."""
+        until = time.monotonic() + _NEW_TOKEN_S
+        while (token := self.get(kind)) == refused and time.monotonic() < until:
+            time.sleep(_POLL_S)
+        return token
+
+    def _read(self) -> Any:
+        path = self._key_file or Path()
+        until = time.monotonic() + _NEW_TOKEN_S
+        while True:
+            try:
+                return read_json(path)
+            except InputError as error:  # TorchServe may be writing it
+                if not path.exists() or time.monotonic() > until:
+                    raise FlyobjError(f"the server's tokens can't be read: {error}") from error
+            time.sleep(_POLL_S)
+
+
+def is_refused(response: httpx.Response) -> bool:
+    """Whether an answer says that the token is no longer good, or never was."""
+    return response.status_code == 400 and '"InvalidKeyException"' in response.text
