@@ -71,13 +71,30 @@ def test_what_people_look_at_is_made_by_one_kit(package: str, only: str) -> None
     assert using == {ROOT / "report" / only}
 
 
+@pytest.mark.parametrize(
+    ("wing", "below"),
+    [
+        ("archive", set()),
+        ("server", set()),
+        ("rollout", {"archive", "server"}),
+        ("fleet", {"archive", "server", "rollout"}),
+        ("page", {"archive", "server", "rollout"}),
+    ],
+)
+def test_directions_inside_serving(wing: str, below: set[str]) -> None:
+    wings = {"archive", "server", "rollout", "fleet", "page"}
+    for path in files_of(f"serving/{wing}"):
+        found = {name.split(".")[1] for name in modules(path) if name.startswith("serving.")}
+        assert not found & (wings - below - {wing}), path.relative_to(ROOT)
+
+
 def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
     knowing = {path.name for path in files_of("serving") if "ts" in imports(path)}
     assert knowing == {"isolated_worker.py"}
 
 
 # no PyTorch, no sockets
-PURE = {"model.errors", "model.formats", "model.photo_files"}
+PURE = {"model.errors", "model.formats", "model.photo_files", "serving.names"}
 
 
 @pytest.mark.parametrize("entry", ["loadtest/locustfile.py", "loadtest/capacity/open_loop.py"])

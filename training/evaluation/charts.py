@@ -150,7 +150,7 @@ def range_tests(stages: Sequence[StageRow]) -> Figure:
     for axes, stage in zip(panels, stages, strict=True):
         rates, losses = np.array(stage.range_test).T
         axes.plot(rates, losses, color=kit.BLUE)
-        if chosen := stage.facts.get("rate"):
+        if chosen := stage.facts.get("lr"):
             kit.mark(axes, "x", chosen, f"{chosen:.2g}", kit.GREEN)
         finite = losses[np.isfinite(losses)]
         if len(finite):  # the end, where it diverges, would flatten the rest

@@ -13,10 +13,10 @@ from training.evaluation.history import History
 # The table of stages: title, key, form, and CSS class: a number, a word, or a text that needs room.
 COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("why", "why", str, "text"),
-    ("blocks open", "open_blocks", str, "n"),
+    ("trainable blocks", "trainable_blocks", str, "n"),
     ("pixels", "size", str, "n"),
-    ("rate", "rate", "{:.2g}".format, "n"),
-    ("chosen by", "rate_from", str, "word"),
+    ("learning rate", "lr", "{:.2g}".format, "n"),
+    ("chosen by", "lr_from", str, "word"),
     ("epochs", "epochs", str, "n"),
     ("best epoch", "best_epoch", lambda v: str(v + 1), "n"),
     ("validation accuracy", "val_accuracy", "{:.3f}".format, "n"),
