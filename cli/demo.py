@@ -4,16 +4,6 @@ Draws (or takes) photos, trains, evaluates, packages version 1.0, serves it, cla
 class, forms batches, packages and promotes version 2.0, runs 20 s of Locust, stops.
 """
 
-import csv
-import json
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +12,9 @@ import typer
 from rich.table import Table
 
 from cli.options import Json, emit
-from model.errors import FlyobjError, InputError
-from model.files import write_json
 
 LR = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
 BATCH = 16  # photos a step; from scratch, many small steps get further than few large ones
-LOAD_USERS, LOAD_S = 8, 20
-BURST = 64  # requests at once, to see batches form
-OWN = ("data", "run", "model-store", "server", "summary.json", "report.html", "load_*.csv")  # in OUT
 
 app = typer.Typer()
 
@@ -55,176 +40,23 @@ def demo(
     The figures are in OUT/summary.json, the pictures in OUT/report.html.
     """
     from cli.demo_report import write_report
+    from cli.demo_steps import Demo
+    from model.files import write_json
 
     made = Demo(out, data or out / "data")
     training = ["--weights", weights, "--size", size, "--epochs", epochs, "--batch-size", BATCH]
-    training += [] if weights == "none" else ["--rate", LR]
+    training += [] if weights == "none" else ["--lr", LR]
     made.run(None if data else per_class, training)
     write_json(made.summary, out / "summary.json")
     write_report(made.summary, made.data, out)
     emit(made.summary, as_json, _table(made.summary, out))
 
 
-@dataclass
-class Demo:
-    """The steps, in folders under `out`; each adds to `summary`."""
-
-    out: Path
-    data: Path
-    summary: dict[str, Any] = field(default_factory=lambda: {"archives": [], "seconds": {}})
-
-    def __post_init__(self) -> None:
-        """Name the folders; nothing is written yet."""
-        self.run_folder = self.out / "run"
-        self.store = self.out / "model-store"
-        self.home = self.out / "server"
-
-    def run(self, per_class: int | None, training: list[Any]) -> None:
-        """Take every step; the server is stopped whatever happens.
-
-        Args:
-            per_class: photos to draw for each class; None to take what is in `data`.
-            training: options of `flyobj train`.
-        """
-        from serving.server import lifecycle
-
-        self._clear(drawn=bool(per_class))
-        if per_class:
-            with self._step("draw photos"):
-                self._flyobj("data", "synthesize", self.data, "--per-class", per_class)
-        with self._step("train"):
-            self._flyobj("train", self.data, "--out", self.run_folder, *training)
-        with self._step("evaluate"):
-            result = self._flyobj("evaluate", self.run_folder, "--data", self.data)
-            self.summary |= {"accuracy": result["accuracy"], "accuracy_95": result["accuracy_95"]}
-        with self._step("package 1.0"):
-            first = self._archive("1.0")
-        try:
-            with self._step("serve and deploy 1.0"):
-                self._serve(first)
-            with self._step("predict"):
-                self._predict()
-                self._form_batches()
-            with self._step("package, deploy, promote 2.0"):
-                self._roll_out(self._archive("2.0"))
-            with self._step(f"load for {LOAD_S} s"):
-                self._load()
-        finally:
-            with self._step("stop"):
-                lifecycle.stop(self.home)
-        self.summary["seconds"]["all"] = round(sum(self.summary["seconds"].values()), 1)
-
-    def _clear(self, drawn: bool) -> None:
-        """Remove what an earlier demo left, its server too, and nothing else.
-
-        Raises:
-            InputError: there is more in the folder than a demo makes.
-        """
-        from serving.server import lifecycle
-
-        self.out.mkdir(parents=True, exist_ok=True)
-        files = [path for path in self.out.iterdir() if not path.match("load_*.csv")]
-        if foreign := sorted({path.name for path in files} - set(OWN)):
-            raise InputError(
-                f"{str(self.out)!r} holds {foreign[0]!r}, which no demo made; --out takes a new folder "
-                "or that of an earlier demo"
-            )
-        lifecycle.stop(self.home)
-        for folder in (self.run_folder, self.store, self.home, *([self.data] if drawn else [])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _archive(self, version: str) -> Path:
-        options = ["--version", version, "--model-store", self.store]
-        made = self._flyobj("archive", self.run_folder, *options)
-        self.summary["archives"].append(made["archive"])
-        return Path(made["archive"])
-
-    def _serve(self, archive: Path) -> None:
-        """Start TorchServe on free ports and deploy the first version."""
-        from serving.server.ports import free_port
-
-        started, port = time.monotonic(), free_port()
-        options = ["--port", port, "--model-store", self.store, "--home", self.home]
-        self._flyobj("serve", "--detach", *options)
-        self.summary["server_up_s"] = round(time.monotonic() - started, 1)
-        started = time.monotonic()
-        self._flyobj("models", "deploy", archive, "--home", self.home)
-        self.summary |= {"port": port, "deploy_s": round(time.monotonic() - started, 1)}
-
-    def _predict(self) -> None:
-        """Classify one test photo of each class."""
-        from model.photo_files import find_photos, folders_in
-
-        test = self.data / "test"
-        photos = [find_photos(test / name)[0] for name in folders_in(test)]
-        self.summary["predictions"] = self._flyobj("predict", *photos, "--home", self.home)
-
-    def _form_batches(self) -> None:
-        """Send many requests at once and read from the server's metrics how they were batched."""
-        from serving.server import lifecycle
-        from serving.server.client import Client
-
-        photo = Path(self.summary["predictions"][0]["photo"]).read_bytes()
-        with Client(lifecycle.require(self.home)) as client, ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda _: client.predict(photo), range(BURST)))
-            sizes = client.batch_sizes()
-        if max(sizes) < 2:
-            raise FlyobjError(f"{BURST} requests at once formed no batch larger than 1: {sizes}")
-        self.summary["batch_sizes"] = {str(size): count for size, count in sizes.items()}
-
-    def _roll_out(self, archive: Path) -> None:
-        """Deploy the second version beside the first and make it the default."""
-        from serving.server import lifecycle
-
-        self._flyobj("models", "deploy", archive, "--home", self.home)
-        self._flyobj("models", "promote", "2.0", "--home", self.home, as_json=False)
-        versions = self._flyobj("models", "list", "--home", self.home)
-        self.summary["default_version"] = next(v["version"] for v in versions if v["default"])
-        self.summary["memory_mib"] = lifecycle.memory_mib(lifecycle.require(self.home))
-
-    def _load(self) -> None:
-        """Run Locust; a failed request makes it, and so the demo, fail."""
-        load = ["--users", LOAD_USERS, "--spawn-rate", LOAD_USERS, "--run-time", f"{LOAD_S}s"]
-        load += ["--csv", self.out / "load", "--only-summary"]
-        photos = ["--photos", self.data / "test"]
-        self._flyobj("loadtest", "--home", self.home, *photos, "--", *load, as_json=False)
-        with (self.out / "load_stats.csv").open(newline="") as file:
-            total = next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
-        self.summary["loadtest"] = {
-            "requests": int(total["Request Count"]),
-            "failures": int(total["Failure Count"]),
-            "rps": round(float(total["Requests/s"]), 1),
-            "p50_ms": float(total["50%"]),
-            "p99_ms": float(total["99%"]),
-            "users": LOAD_USERS,
-        }
-
-    def _flyobj(self, *arguments: Any, as_json: bool = True) -> Any:
-        """Call the command line; its progress stays visible, its result is returned."""
-        words = [str(a) for a in arguments]
-        rich.print(f"[bold]$ flyobj {rich.markup.escape(' '.join(words))}")
-        command = [sys.executable, "-P", "-m", "cli", *words, *(["--json"] if as_json else [])]
-        stdout = subprocess.PIPE if as_json else sys.stderr
-        ended = subprocess.run(command, stdout=stdout, text=True, check=False)
-        if ended.returncode != 0:
-            error = InputError if ended.returncode == 2 else FlyobjError
-            raise error(f"`flyobj {words[0]}` ended with exit code {ended.returncode} (see above)")
-        return json.loads(ended.stdout) if as_json else None
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        """Announce a step and note how long it took."""
-        rich.get_console().rule(f"[bold]{name}", align="left")
-        started = time.monotonic()
-        yield
-        self.summary["seconds"][name] = round(time.monotonic() - started, 1)
-
-
 def _table(summary: dict[str, Any], out: Path) -> Table:
     """What was done, on one screen."""
     table = Table(show_header=False, title="flying-objects demo", title_justify="left")
     (low, high), load, memory = summary["accuracy_95"], summary["loadtest"], summary["memory_mib"]
-    answers = [f"{Path(p['photo']).parent.name} → {p['predicted']}" for p in summary["predictions"]]
+    answers = [f"{p['truth']} → {p['predicted']}" for p in summary["predictions"]]
     sizes = ", ".join(f"{count} of {size}" for size, count in summary["batch_sizes"].items())
     java = sum(size for name, size in memory.items() if name.startswith("java"))
     rows = {
@@ -233,7 +65,7 @@ def _table(summary: dict[str, Any], out: Path) -> Table:
         "archives": "\n".join(summary["archives"]),
         "default version": summary["default_version"],
         "server up, 1.0 ready": f"{summary['server_up_s']} s, {summary['deploy_s']} s more",
-        f"batches of {BURST} at once": f"{sizes} requests",
+        "batches that formed": f"{sizes} requests",
         "load": f"{load['requests']} requests by {load['users']} users, {load['failures']} failed",
         "": f"{load['rps']}/s, p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms",
         "memory": f"Java {java:.0f} MiB, all {sum(memory.values()):.0f} MiB with two versions",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.files import read_json
-from model.photo_files import find_photos, folders_in
+from model.photo_files import find_photos, folders_in, spread
 from report.charts import BLUE, Chart, Figure, whole_ticks
 from report.html import write_html
 from report.pictures import thumbnail
@@ -32,9 +32,8 @@ def write_report(summary: dict[str, Any], data: Path, out: Path) -> None:
     """Write `out/report.html`."""
     evaluation = read_json(out / "run" / "evaluation" / "evaluation.json")
     answered = [
-        ShownPhoto(path.parent.name, p["predicted"], thumbnail(path, _SIDE), p["confidence"])
+        ShownPhoto(p["truth"], p["predicted"], thumbnail(Path(p["photo"]), _SIDE), p["confidence"])
         for p in summary["predictions"]
-        for path in [Path(p["photo"])]
     ]
     charts = [
         Chart("training", "loss and accuracy by epoch", curves(read_history(out / "run"))),
@@ -42,22 +41,22 @@ def write_report(summary: dict[str, Any], data: Path, out: Path) -> None:
         Chart("load", "rate and time to answer", _load(out / "load_stats_history.csv")),
     ]
     values = {"summary": summary, "evaluation": evaluation, "answered": answered}
-    values["tested"] = _tested(evaluation, data)
+    values |= {"tested": _tested(evaluation, data), "shown_of_each": SHOWN}
     write_html(out / "report.html", "cli/demo_report.html.j2", charts, **values)
 
 
-def _tested(evaluation: dict[str, Any], data: Path) -> list[ShownPhoto]:
-    """Take photos at even distances from each class, and what the evaluation says of them.
+def _tested(evaluation: dict[str, Any], data: Path) -> dict[str, list[ShownPhoto]]:
+    """Take some photos of each class, evenly spread, and what the evaluation says of them.
 
     It lists its mistakes by their files; all other photos were answered rightly.
     """
     mistakes = {m["file"]: m["predicted"] for m in evaluation["mistakes"]}
-    shown = []
+    shown = {}
     for truth in folders_in(data / "test"):
-        paths = find_photos(data / "test" / truth)
-        for path in paths[:: max(1, len(paths) // SHOWN)][:SHOWN]:
-            predicted = mistakes.get(path.relative_to(data).as_posix(), truth)
-            shown.append(ShownPhoto(truth, predicted, thumbnail(path, _SIDE)))
+        chosen = spread(find_photos(data / "test" / truth), SHOWN)
+        answers = [mistakes.get(path.relative_to(data).as_posix(), truth) for path in chosen]
+        sources = [thumbnail(path, _SIDE) for path in chosen]
+        shown[truth] = [ShownPhoto(truth, *said) for said in zip(answers, sources, strict=True)]
     return shown
 
 
