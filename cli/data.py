@@ -47,9 +47,9 @@ def prepare(
 ) -> None:
     """Clean, prune and split a pile of photos; writes a manifest, a report and an ImageFolder."""
     from training.data.prepare import pipeline
-    from training.data.prepare.settings import Settings
+    from training.data.prepare.settings import PrepareSettings
 
-    settings = Settings(
+    settings = PrepareSettings(
         *(min_side, near, keep_near, not no_prune, clusters, prune_share, group_regex, test_share, seed)
     )
     if shard is None:

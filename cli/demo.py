@@ -45,7 +45,7 @@ def demo(
 
     made = Demo(out, data or out / "data")
     training = ["--weights", weights, "--size", size, "--epochs", epochs, "--batch-size", BATCH]
-    training += [] if weights == "none" else ["--rate", LR]
+    training += [] if weights == "none" else ["--lr", LR]
     made.run(None if data else per_class, training)
     write_json(made.summary, out / "summary.json")
     write_report(made.summary, made.data, out)

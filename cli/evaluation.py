@@ -100,19 +100,19 @@ def calibrate(
     """Fit the temperature on validation photos; with --reject-rate, the threshold of "unknown"."""
     from training.calibrate import recalibrate
 
-    fitted = recalibrate(run, data, reject_rate)
-    how = f" ({fitted.note})" if fitted.note else ""
+    fit = recalibrate(run, data, reject_rate)
+    how = f" ({fit.note})" if fit.note else ""
     lines = [
-        f"temperature {fitted.temperature:.3f}{how}; calibration error on {fitted.photos} validation "
-        f"photos {fitted.ece_before:.3f} before, {fitted.ece:.3f} now"
+        f"temperature {fit.temperature:.3f}{how}; calibration error on {fit.photos} validation "
+        f"photos {fit.ece_before:.3f} before, {fit.ece:.3f} now"
     ]
-    if fitted.reject_below is not None:
+    if fit.reject_below is not None:
         lines.append(
-            f'"unknown" below a confidence of {fitted.reject_below:.3f}, '
-            f"{fitted.rejected} of the validation photos"
+            f'"unknown" below a confidence of {fit.reject_below:.3f}, '
+            f"{fit.rejected} of the validation photos"
         )
     lines.append("archives made before stay as they are; package and evaluate the run again")
-    emit(asdict(fitted), as_json, *lines)
+    emit(asdict(fit), as_json, *lines)
 
 
 def _title(target: str) -> str:
@@ -140,7 +140,7 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
     lines = [f"calibration error {result.reliability.ece:.3f}{before}"]
     if result.unknown:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
-    if s := result.strangers:
+    if s := result.out_of_distribution:
         lines.append(
             f'{s.unknown} of {s.photos} photos of no known class are answered "unknown"; confidence '
             f"tells them apart with an AUROC of {s.auroc:.3f}"

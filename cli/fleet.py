@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, emit
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, connect, emit
 from serving.names import DEFAULT_HOME, DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ def diff(
     """Show what `apply` would change on the server, or on each of several."""
     from serving.fleet.apply import differences
     from serving.rollout.reconcile import diff
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if server or servers:
         _show_fleet(differences(_members(server, servers, model_store, drained=False)), as_json)
         return
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         _show(diff(client), as_json, "the server is as deployment.json says")
 
 
@@ -71,13 +69,11 @@ def apply(
     from serving.fleet import apply as fleet
     from serving.fleet.balancer import Balancer
     from serving.rollout import reconcile
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if not server and not servers:
         if proxy:
             raise InputError("--proxy is for several servers; name them with --server or --servers")
-        with Client(lifecycle.require(home)) as client:
+        with connect(home) as client:
             changes = reconcile.apply(client, timeout, wait)
         _show(changes, as_json, "nothing to do: the server is as deployment.json says")
         return

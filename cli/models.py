@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli import fleet
-from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, emit
+from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
 from cli.s3 import as_file
 from serving.names import DEFAULT_HOME
 
@@ -29,11 +29,9 @@ Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos ar
 @app.command("list")
 def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions, their workers, and which one is the default."""
-    from serving.server import lifecycle
-    from serving.server.client import Client
     from serving.server.versions import list_versions
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         versions = [asdict(v) for v in list_versions(client)]
     emit(versions, as_json, version_table(versions))
 
@@ -42,11 +40,9 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Show a version: workers, batching, archive, what its model says of itself."""
     from model.errors import InputError
-    from serving.server import lifecycle
-    from serving.server.client import Client
     from serving.server.versions import find_version
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         found = find_version(client, version)
         if found is None:
             raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
@@ -74,10 +70,8 @@ def deploy(
     One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
     from serving.rollout.operations import deploy
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         path = as_file(archive, Path(client.server.model_store))
         version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
@@ -105,15 +99,13 @@ def promote(
     from model.errors import InputError
     from serving.rollout import shadow
     from serving.rollout.operations import promote
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     conditions = if_agree is not None or max_p99_ratio is not None
     if conditions != bool(photos or data):
         raise InputError(
             "--if-agree and --max-p99-ratio need --photos or --data, and the other way round"
         )
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         if conditions and client.default_version() != version:
             comparison = _compare(client, version, None, photos, data, None)
             shadow.require(comparison, if_agree, max_p99_ratio)
@@ -138,10 +130,8 @@ def shadow(
 ) -> None:
     """Send the same photos to two versions: where do they differ, and which one is slower?"""
     from serving.rollout import shadow
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         comparison = _compare(client, version, against, photos, data, limit)
     if page:
         shadow.write_page(comparison, page)
@@ -152,10 +142,8 @@ def shadow(
 def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
     """Make the version the default again that was it before the last `promote`."""
     from serving.rollout.operations import rollback
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         version = rollback(client, wait)
     emit({"default": version}, as_json, f"version {version} is the default again")
 
@@ -171,10 +159,8 @@ def scale(
 ) -> None:
     """Give a version more or fewer workers; none is taken away while it has a request."""
     from serving.rollout.operations import scale
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         found = scale(client, version, workers, timeout, wait)
     emit(asdict(found), as_json, f"version {version} has {found.ready} workers")
 
@@ -189,10 +175,8 @@ def retire(
 ) -> None:
     """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
     from serving.rollout.operations import retire
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         retire(client, version, timeout, wait)
     emit({"retired": version}, as_json, f"version {version} is gone; its archive stays in the store")
 

@@ -1,11 +1,16 @@
 """What the commands share: options, and how results are printed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from serving.server.client import Client
 
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
@@ -20,6 +25,14 @@ Timeout = Annotated[
 out = Console(highlight=False)
 
 
+def connect(home: Path) -> "Client":
+    """Connect to the server that runs with this home; raises `InputError` if none does."""
+    from serving.server.client import Client
+    from serving.server.lifecycle import require
+
+    return Client(require(home))
+
+
 def emit(document: Any, as_json: bool, *human: Any) -> None:
     """Print `document` as JSON, or the parts meant for people."""
     if as_json:
@@ -30,3 +43,16 @@ def emit(document: Any, as_json: bool, *human: Any) -> None:
         return
     for part in human:
         out.print(part, soft_wrap=isinstance(part, str))
+
+
+def renaming(options: Mapping[str, str]) -> type[TyperCommand]:
+    """Make the class of a command that still takes options under their old names; help has the new."""
+
+    class Command(TyperCommand):
+        def parse_args(self, context: Any, args: list[str]) -> list[str]:
+            split = [(word, *word.partition("=")) for word in args]
+            return super().parse_args(
+                context, [options[n] + sep + v if n in options else word for word, n, sep, v in split]
+            )
+
+    return Command

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit, out
+from cli.options import Home, Json, Store, connect, emit, out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -186,13 +186,11 @@ def predict(
 ) -> None:
     """Classify photos with the running server."""
     from model.errors import InputError, PhotoError
-    from serving.server import lifecycle
-    from serving.server.client import Client
 
     if missing := [str(photo) for photo in photos if not photo.is_file()]:
         raise InputError(f"no such file: {', '.join(missing)}; give image files")
     answers: list[dict[str, Any]] = []
-    with Client(lifecycle.require(home)) as client:
+    with connect(home) as client:
         for photo in photos:
             try:
                 answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})

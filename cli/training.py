@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.options import Json, emit
+from cli.options import Json, emit, renaming
 from model.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-_RECIPE, _LOOK, _MACHINES = "Recipe", "Looking and going on", "Machines"
+_RECIPE, _LOOK, _MACHINES = "Recipe", "Looking and resuming", "Machines"
 
 
-@app.command()
+@app.command(cls=renaming({"--rate": "--lr"}))
 def train(
     context: typer.Context,
     data: Annotated[
@@ -29,14 +29,14 @@ def train(
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
     ] = None,
     target: Annotated[
-        float, typer.Option(help="Validation accuracy at which no more blocks are opened.")
+        float, typer.Option(help="Validation accuracy at which no more blocks are made trainable.")
     ] = 0.93,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
     size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 96 to 320.")] = 224,
     epochs: Annotated[
-        int, typer.Option(help="Passes over the photos at the most, all stages together.")
+        int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
     batch_size: Annotated[int, typer.Option(help="Photos a step, all processes together.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes that load photos; 0 for none.")] = 2,
@@ -45,13 +45,15 @@ def train(
         str | None,
         typer.Option(help=r"Files in whose names it finds the same validate together: '^(.+)_f\d+'."),
     ] = None,
-    rate: Annotated[
+    lr: Annotated[
         float | None,
         typer.Option(help="Highest learning rate, instead of range tests.", rich_help_panel=_RECIPE),
     ] = None,
     layer_decay: Annotated[
         float,
-        typer.Option(help="Rate of a block over that of the one above it.", rich_help_panel=_RECIPE),
+        typer.Option(
+            help="Learning rate of a block over that of the one above it.", rich_help_panel=_RECIPE
+        ),
     ] = 1.0,
     patience: Annotated[
         int,
@@ -77,7 +79,7 @@ def train(
     ] = "auto",
     resume: Annotated[
         Path | None,
-        typer.Option(help="Run folder to go on with; takes --rate and Machines.", rich_help_panel=_LOOK),
+        typer.Option(help="Run folder to continue; takes --lr and Machines.", rich_help_panel=_LOOK),
     ] = None,
     lr_find_only: Annotated[
         bool,
@@ -101,25 +103,25 @@ def train(
     """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
 
     Before each stage a range test finds its learning rate. Writes a run folder. Stopped with Ctrl-C or
-    killed, a run goes on with --resume RUN, to the same result.
+    killed, a run continues with --resume RUN, to the same result.
     """
     from training import run
-    from training.fit.settings import Settings
+    from training.fit.settings import TrainSettings
 
     if resume is not None:
-        changes = _given(context, "rate", "workers", "devices", "nodes")
+        changes = _explicit_options(context, "lr", "workers", "devices", "nodes")
         _show(run.resume(resume, changes), as_json)
         return
     if data is None or out_ is None:
         raise InputError("train needs DATA and --out RUN, or --resume RUN")
-    settings = Settings(
+    settings = TrainSettings(
         weights=weights,
         size=size,
         epochs=epochs,
         batch_size=batch_size,
         workers=workers,
         seed=seed,
-        rate=rate,
+        lr=lr,
         target=target,
         patience=patience,
         layer_decay=layer_decay,
@@ -135,12 +137,12 @@ def train(
     )
     if not lr_find_only:
         _show(run.train(data, out_, settings), as_json)
-    elif (rates := run.find_rates(data, out_, settings)) is not None:
-        rows = ", ".join(f"{name} {value:.1e}" for name, value in rates.items())
-        emit({"run": str(out_), "rates": rates}, as_json, f"{rows}; see {out_}/logs/range_test-*.png")
+    elif (found := run.find_lrs(data, out_, settings)) is not None:
+        rows = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+        emit({"run": str(out_), "lrs": found}, as_json, f"{rows}; see {out_}/logs/range_test-*.png")
 
 
-def _given(context: typer.Context, *allowed: str) -> dict[str, Any]:
+def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
     """Collect the options given beside --resume; the others were decided when the run began."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {
@@ -150,7 +152,7 @@ def _given(context: typer.Context, *allowed: str) -> dict[str, Any]:
     }
     if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
         raise InputError(
-            f"--resume goes on with the run's own settings; {wrong} can't be changed, only "
+            f"--resume continues with the run's own settings; {wrong} can't be changed, only "
             f"{sorted(allowed)}; start a new run for that"
         )
     return {name: value for name, value in given.items() if name in allowed}
@@ -159,10 +161,10 @@ def _given(context: typer.Context, *allowed: str) -> dict[str, Any]:
 def _show(report: "Report | None", as_json: bool) -> None:
     if report is None:  # not the first of several processes
         return
-    table = Table("stage", "open blocks", "rate", "epochs", "val accuracy", "photos/s", "seconds")
+    table = Table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
     for r in report.stages:
-        figures = (f"{r.rate:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
-        row = (r.stage.name, f"{r.stage.open_blocks}", *figures)
+        figures = (f"{r.lr:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
+        row = (r.stage.name, f"{r.stage.trainable_blocks}", *figures)
         table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
     line = f"{report.stopped_because}; next: flyobj evaluate {report.run} --data DATA"
     document = {

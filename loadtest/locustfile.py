@@ -27,11 +27,12 @@ from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
 from model.errors import InputError
+from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-DEFAULT_HOST = "http://127.0.0.1:8080"
+DEFAULT_HOST = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_RUN_TIME_S = 60
 DEFAULT_USERS = 16  # at the height of a shape
 KINDS = ("predict", "form", "several", "version", "explain", "bad")  # and "mix" for all of them
@@ -53,10 +54,8 @@ def add_options(parser: Any) -> None:
     photos = "Folder of CLASS/ photos; without it, drawn ones of 320 to 1920 px"
     group.add_argument("--photos", default="", help=photos)
     keys = "TorchServe's tokens; '' for a server that needs none"
-    group.add_argument("--key-file", default="runs/server/key_file.json", help=keys)
-    group.add_argument(
-        "--model-name", default="flying_objects", help="As it was given to flyobj archive"
-    )
+    group.add_argument("--key-file", default=f"{DEFAULT_HOME}/key_file.json", help=keys)
+    group.add_argument("--model-name", default=DEFAULT_MODEL, help="As it was given to flyobj archive")
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
     shape = "How the users come and go, in shares of --users and --run-time"
     group.add_argument("--shape", choices=tuple(SHAPES), help=shape)

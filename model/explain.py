@@ -23,7 +23,7 @@ def grad_cam(network: "Network", photos: Tensor) -> Tensor:
         maps = network.features(photos)  # (N, 1280, h, w)
     with torch.enable_grad():
         maps = maps.requires_grad_()
-        scores = network.head[:-1](maps.mean(dim=(2, 3)))  # (N, classes), without the log-softmax
+        scores = network.scores(maps)  # (N, classes)
         (gradient,) = torch.autograd.grad(scores.max(dim=1).values.sum(), maps)
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # (N, 1280, 1, 1)
     heat = (weights * maps.detach()).sum(dim=1).relu()  # (N, h, w)

@@ -40,8 +40,25 @@ class Network(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Answer log-probabilities."""
-        maps = self.features(photos)  # (N, 1280, S/32, S/32)
-        return cast(Tensor, self.head(maps.mean(dim=(2, 3))))  # (N, 1280) -> (N, classes)
+        return self.classify(self.features(photos))
+
+    def classify(self, maps: Tensor) -> Tensor:
+        """(N, 1280, S/32, S/32) of the last feature block -> (N, classes) log-probabilities."""
+        return cast(Tensor, self.head(self.pool(maps)))
+
+    def scores(self, maps: Tensor) -> Tensor:
+        """As `classify`, but before the softmax."""
+        return cast(Tensor, self.head[:-1](self.pool(maps)))
+
+    @staticmethod
+    def pool(maps: Tensor) -> Tensor:
+        """(N, 1280, S/32, S/32) -> (N, 1280)."""
+        return maps.mean(dim=(2, 3))
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes are told apart."""
+        return cast(nn.Linear, self.head[-2]).out_features
 
 
 def _start_as_identity(features: nn.Module) -> None:

@@ -8,16 +8,18 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
@@ -80,6 +82,51 @@ class Chart:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as a file, on white."""
     _save(figure, path, format="png", dpi=130)
+
+
+def panels(
+    size: tuple[float, float], lines: int = 1, columns: int = 1, shown: int | None = None, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `size`, inches, with its panels line by line; `shown` leaves the last ones empty."""
+    figure = Figure(size, layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False, **options).flat)
+    for axes in grid[shown:] if shown else ():
+        axes.set_visible(False)
+    return figure, grid[:shown]
+
+
+def stack_bars(
+    axes: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], colours: Sequence[str]
+) -> list[BarContainer]:
+    """Lay bars of each part after one another, a line for each name from the top."""
+    bars, left = [], np.zeros(len(names))
+    for (label, lengths), colour in zip(parts.items(), colours, strict=True):
+        bars.append(axes.barh(range(len(names)), lengths, 0.7, left, color=colour, label=label))
+        left += lengths
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    legend_above(axes)
+    return bars
+
+
+def legend_above(axes: Axes) -> None:
+    """Put the legend on one line, right of the title."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, borderpad=0.2)
+
+
+def mark(
+    axes: Axes, side: Literal["x", "y"], value: float, text: str, colour: str = SOFT, ha: str = "left"
+) -> None:
+    """Draw a dashed line across the axes at a value, with its label."""
+    style: dict[str, Any] = {"color": colour, "ha": ha, "va": "bottom", "fontsize": 8.5}
+    if side == "x":
+        axes.axvline(value, color=colour, lw=1.4, ls=DASHED, zorder=1)
+        axes.text(value, 1.01, text, transform=axes.get_xaxis_transform(), **style)
+    else:
+        axes.axhline(value, color=colour, lw=1.4, ls=DASHED, zorder=1)
+        axes.text(0.01, value, text, transform=axes.get_yaxis_transform(), **style)
 
 
 def percent_ticks(*axes: Axis) -> None:

@@ -210,7 +210,7 @@ def run(
     """A training run of one epoch in each stage. Read only: copy it to change it."""
     out = tmp_path_factory.mktemp("run") / "run"
     options = {"--out": out, "--weights": weights_file, "--size": SIZE, "--epochs": 2}
-    options |= {"--workers": 0, "--batch-size": 8, "--rate": 0.003}
+    options |= {"--workers": 0, "--batch-size": 8, "--lr": 0.003}
     flyobj("train", dataset, *(word for pair in options.items() for word in pair))
     return out
 

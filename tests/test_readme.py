@@ -1,5 +1,6 @@
 """What README.md and docs/ tell people to type exists."""
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -100,6 +101,12 @@ def test_every_make_target_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {"demo", "test", "lint", "help"} <= targets
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", read(page), re.M)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_that_is_run_exists(page: str) -> None:
+    modules = set(re.findall(r"python -m ((?:benchmarks|cli)[\w.]*)", read(page)))
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

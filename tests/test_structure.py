@@ -67,9 +67,25 @@ def test_directions(room: str, own: set[str], never: set[str]) -> None:
 
 @pytest.mark.parametrize(("package", "only"), [("matplotlib", "charts.py"), ("jinja2", "html.py")])
 def test_what_people_look_at_is_made_by_one_kit(package: str, only: str) -> None:
-    rewritten = {ROOT / "loadtest" / "tune" / "page.py", ROOT / "cli" / "demo_report.py"}
     using = {path for room in ROOMS for path in files_of(room) if package in imports(path)}
-    assert using - rewritten == {ROOT / "report" / only}
+    assert using == {ROOT / "report" / only}
+
+
+@pytest.mark.parametrize(
+    ("wing", "below"),
+    [
+        ("archive", set()),
+        ("server", set()),
+        ("rollout", {"archive", "server"}),
+        ("fleet", {"archive", "server", "rollout"}),
+        ("page", {"archive", "server", "rollout"}),
+    ],
+)
+def test_directions_inside_serving(wing: str, below: set[str]) -> None:
+    wings = {"archive", "server", "rollout", "fleet", "page"}
+    for path in files_of(f"serving/{wing}"):
+        found = {name.split(".")[1] for name in modules(path) if name.startswith("serving.")}
+        assert not found & (wings - below - {wing}), path.relative_to(ROOT)
 
 
 def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
@@ -78,7 +94,7 @@ def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
 
 
 # no PyTorch, no sockets
-PURE = {"model.errors", "model.formats", "model.photo_files"}
+PURE = {"model.errors", "model.formats", "model.photo_files", "serving.names"}
 
 
 @pytest.mark.parametrize("entry", ["loadtest/locustfile.py", "loadtest/capacity/open_loop.py"])

@@ -1,7 +1,7 @@
 """What a network's confidence is worth: the temperature and the threshold of "unknown".
 
 Both are fitted on validation photos, which the weights weren't, and written into the bundle; the golden
-answers are then given anew, so that they are those of the calibrated model.
+answers are then given again, so that they are those of the calibrated model.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _BATCH = 32
 
 
 @dataclass(frozen=True)
-class Fitted:
+class CalibrationFit:
     """What was fitted. The errors are expected calibration errors on `photos` photos."""
 
     temperature: float
@@ -47,21 +47,23 @@ class Fitted:
         return Calibration(self.temperature, self.reject_below)
 
 
-def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None = None) -> Fitted:
+def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None = None) -> CalibrationFit:
     """Calibrate the bundle in the folder `bundle` as `fit_calibration` says.
 
     It is replaced by one with another calibration and its own golden answers; figures of an evaluation
     are dropped, as they were of another model.
     """
     before = read_bundle(bundle)
-    fitted = fit_calibration(before, photos, reject_rate)
-    made = replace(before.spec, calibration=fitted.calibration)
+    fit = fit_calibration(before, photos, reject_rate)
+    made = replace(before.spec, calibration=fit.calibration)
     if made != before.spec:
-        write_bundle(_answered(replace(before, spec=made)), bundle, replace=True)
-    return fitted
+        write_bundle(_answer_golden(replace(before, spec=made)), bundle, replace=True)
+    return fit
 
 
-def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float | None = None) -> Fitted:
+def fit_calibration(
+    bundle: Bundle, photos: Sequence[Photo], reject_rate: float | None = None
+) -> CalibrationFit:
     """Fit temperature and threshold of a bundle, which stays as it is.
 
     Args:
@@ -85,7 +87,7 @@ def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float 
     probabilities = Calibration(temperature).probabilities(scores).astype(np.float64)
     best = probabilities.max(axis=1)
     below = None if reject_rate is None else threshold(best, reject_rate)
-    return Fitted(
+    return CalibrationFit(
         temperature,
         below,
         len(photos),
@@ -96,7 +98,7 @@ def fit_calibration(bundle: Bundle, photos: Sequence[Photo], reject_rate: float 
     )
 
 
-def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Fitted:
+def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> CalibrationFit:
     """Calibrate a run's bundle on the validation photos that `run.json` lists.
 
     Args:
@@ -173,21 +175,21 @@ def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
     batches = [photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH)]
     return np.concatenate(
         [
-            predictor.scores([_prepared(predictor, photo.path) for photo in batch])
+            predictor.scores([_prepare_photo(predictor, photo.path) for photo in batch])
             for batch in track(batches, "calibrating")
         ]
     )
 
 
-def _prepared(predictor: Predictor, path: Path) -> RGB:
+def _prepare_photo(predictor: Predictor, path: Path) -> RGB:
     try:
         return predictor.prepare(path.read_bytes())
     except (PhotoError, OSError) as error:
         raise InputError(f"validation photo {str(path)!r} can't be read: {error}") from error
 
 
-def _answered(bundle: Bundle) -> Bundle:
-    """Give the golden answers anew."""
+def _answer_golden(bundle: Bundle) -> Bundle:
+    """Give the golden answers again."""
     predictor = Predictor(bundle)
 
     def answer(golden: Golden) -> Golden:

@@ -31,11 +31,11 @@ from model.preprocessing import Preprocessing
 from training.calibrate import fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
-from training.fit.distributed import gather, is_first, launch, on_their_own
+from training.fit.distributed import end_together, gather, is_first, launch
 from training.fit.plan import Plan, make_plan, read_plan, write_plan
-from training.fit.schedule import StageResult, ending, kept, stages_of
-from training.fit.settings import Settings
-from training.fit.trainer import Training
+from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
+from training.fit.settings import TrainSettings
+from training.fit.trainer import Trainer
 
 GOLDEN_PER_CLASS = 2
 FAILED = "failed.json"
@@ -51,7 +51,7 @@ class Report:
     stopped_because: str
 
 
-def train(data: Path, out: Path, settings: Settings) -> Report | None:
+def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
     """Train on `data/train` and write the run to the folder `out`, which must not exist yet.
 
     With several processes, those but the first answer None. They are started by running the command
@@ -69,11 +69,11 @@ def train(data: Path, out: Path, settings: Settings) -> Report | None:
 
 
 def resume(run: Path, changes: dict[str, Any]) -> Report | None:
-    """Go on where the last finished epoch of `run` has left, to the same end as without a stop.
+    """Continue where the last finished epoch of `run` has left, to the same end as without a stop.
 
     Args:
         run: folder of `train`.
-        changes: settings to change: "rate", and "devices", "nodes" or "workers".
+        changes: settings to change: "lr", and "devices", "nodes" or "workers".
     """
     plan = read_plan(run)
     if (run / "bundle").exists():
@@ -82,64 +82,64 @@ def resume(run: Path, changes: dict[str, Any]) -> Report | None:
     return _run(replace(plan, settings=settings), settings, run, new=False)
 
 
-def find_rates(data: Path, out: Path, settings: Settings) -> dict[str, float] | None:
+def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float] | None:
     """Run and draw the range test of each stage, each from the weights given, into `out`/logs."""
     if is_first():
         _check_new(out)
     plan = make_plan(data, settings) if is_first() else None
     fabric, plan = launch(settings, plan)
     found = {}
-    with _explained(fabric, out), checkpoint.disk_full_explained(out):
+    with _explain_interruption(fabric, out), checkpoint.explain_full_disk(out):
         for number, stage in enumerate(stages_of(plan.settings)):
-            training = Training(fabric, plan, out)
-            fitting = training.fitting(stage, number)
-            found[stage.name] = training.find_rate(fitting, stage)
+            trainer = Trainer(fabric, plan, out)
+            loop = trainer.stage_loop(stage, number)
+            found[stage.name] = trainer.find_lr(loop, stage)
     return found if fabric.is_global_zero else None
 
 
 def _check_new(out: Path) -> None:
     if os.path.lexists(out):
         raise InputError(
-            f"run folder {str(out)!r} exists already; give another or remove it, or go on with "
+            f"run folder {str(out)!r} exists already; give another or remove it, or continue with "
             f"`flyobj train --resume {out}`"
         )
 
 
-def _run(plan: Plan | None, settings: Settings, run: Path, new: bool) -> Report | None:
+def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Report | None:
     fabric, plan = launch(settings, plan)
-    with _explained(fabric, run), checkpoint.disk_full_explained(run):
+    with _explain_interruption(fabric, run), checkpoint.explain_full_disk(run):
         progress = None if new or not is_first() else checkpoint.load(run, plan.classes)
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=not new)
-            write_plan(plan, run)  # again when going on: a setting may have changed
+            write_plan(plan, run)  # again when resuming: a setting may have changed
             (run / FAILED).unlink(missing_ok=True)
-        training = Training(fabric, plan, run, fabric.broadcast(progress))
+        trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
         try:
-            results = training.finish()
+            results = trainer.finish()
         except FlyobjError as error:
             if fabric.is_global_zero:
-                write_json({"error": str(error), **training.where()}, run / FAILED)
+                write_json({"error": str(error), **trainer.where()}, run / FAILED)
             raise
-        name = results[kept(results)].stage.name
-        report = Report(run, results, name, ending(results, plan.settings))
-        training.tracker.say(f"ended: {report.stopped_because}")
-        training.tracker.close()
-        unreadable = gather(fabric, training.unreadable.found)
+        name = results[best_stage_index(results)].stage.name
+        report = Report(run, results, name, end_reason(results, plan.settings))
+        trainer.tracker.say(f"ended: {report.stopped_because}")
+        trainer.tracker.close()
+        unreadable = gather(fabric, trainer.unreadable.found)
         if fabric.is_global_zero:
-            _write(report, plan, training.network, unreadable)
+            _write_run(report, plan, trainer.network, unreadable)
     return report if fabric.is_global_zero else None
 
 
 @contextlib.contextmanager
-def _explained(fabric: Fabric, run: Path) -> Iterator[None]:
-    """Say after Ctrl-C how to go on; end the other processes with this one."""
+def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to continue; end the other processes with this one."""
     try:
-        with on_their_own(fabric):
+        with end_together(fabric):
             yield
     except KeyboardInterrupt as error:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loaders' processes may be ending too
         raise Interrupted(
-            f"training was interrupted; what finished epochs have reached is kept, go on with "
+            f"training was interrupted; what finished epochs have reached is kept, continue with "
             f"`flyobj train --resume {run}`"
         ) from error
     except RuntimeError as error:
@@ -147,12 +147,12 @@ def _explained(fabric: Fabric, run: Path) -> Iterator[None]:
             raise
         raise FlyobjError(
             f"a process that loads photos was ended from outside, for want of memory perhaps "
-            f"({str(error).splitlines()[0]}); go on with `flyobj train --resume {run}` and fewer "
+            f"({str(error).splitlines()[0]}); continue with `flyobj train --resume {run}` and fewer "
             "--workers"
         ) from error
 
 
-def _write(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
+def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
         "data": str(plan.data),
@@ -177,15 +177,15 @@ def _write(report: Report, plan: Plan, network: Network, unreadable: dict[Path, 
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
     bundle = Bundle(spec, network.cpu(), ())
-    fitted = fit_calibration(bundle, held)
-    document["calibration"] = asdict(fitted)
+    fit = fit_calibration(bundle, held)
+    document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
-    bundle = replace(bundle, spec=replace(spec, calibration=fitted.calibration))
-    write_bundle(replace(bundle, golden=_golden(bundle, held)), report.run / "bundle")
+    bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
+    write_bundle(replace(bundle, golden=_answer_golden(bundle, held)), report.run / "bundle")
     (report.run / checkpoint.LAST).unlink(missing_ok=True)
 
 
-def _golden(bundle: Bundle, held: Sequence[Photo]) -> tuple[Golden, ...]:
+def _answer_golden(bundle: Bundle, held: Sequence[Photo]) -> tuple[Golden, ...]:
     """Answer the first photos of each class."""
     predictor, classes = Predictor(bundle), bundle.spec.classes
     chosen = [

@@ -29,7 +29,7 @@ from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.small_run import add_run, small_run
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
-from report.charts import Figure, save_png
+from report import charts as kit
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
@@ -129,10 +129,10 @@ def numbers(series: Sequence[dict[str, Any]]) -> list[float]:
 def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
     """Draw every panel; returns how many points each query has, by panel and legend."""
     found = panels()
-    figure = Figure((13, 2.3 * len(found) / 2), layout="constrained")
-    axes = figure.subplots(math.ceil(len(found) / 2), 2)
+    lines = math.ceil(len(found) / 2)
+    figure, grid = kit.panels((13, 2.3 * lines), lines, 2, len(found))
     points: dict[str, int] = {}
-    for axis, panel in zip(axes.flat, found, strict=False):
+    for axis, panel in zip(grid, found, strict=True):
         axis.set_title(f"{panel['title']} ({panel['fieldConfig']['defaults']['unit']})", fontsize=9)
         for legend, expression in expressions(panel).items():
             series = metrics.over(expression, seconds)
@@ -152,7 +152,7 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
         axis.grid()
         axis.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_png(figure, path)
+    kit.save_png(figure, path)
     return points
 
 

@@ -20,9 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.archives import as_version, crash_on_load, other_answers
 from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
+from benchmarks.reliability.corpus import encode
 from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
 from benchmarks.reliability.small_run import add_run, small_run
 from loadtest.capacity.generator import Generator, LoadResult
@@ -44,7 +47,6 @@ from serving.server.versions import list_versions
 
 CALM_S = 10  # before and after an overload
 _TIMEOUT_S = 60.0
-_PHOTO_SIDE = 1600  # for overload: decoding takes long enough for few clients to be too many
 
 
 class Survival(Events):
@@ -191,7 +193,7 @@ def overload(client: Client, photo: bytes, rate: float, seconds: float) -> LoadR
     """Send `rate` requests a second to the default version, whatever becomes of those before."""
     endpoint, arrivals = endpoint_of(client), poisson(rate, seconds, seed=1)
     with Generator(endpoint.port, endpoint.path, [photo], [], _TIMEOUT_S) as generator:
-        return generator.send(arrivals, client.tokens.get("inference"), len(arrivals))
+        return generator.send(arrivals, client.tokens.get("inference"), None)
 
 
 def _percentiles_ms(load: LoadResult, status: int) -> dict[str, float]:
@@ -212,17 +214,9 @@ def wait_ready_again(client: Client) -> None:
 
 
 def large_photo() -> bytes:
-    """Draw a photo that takes a while to decode."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    side = _PHOTO_SIDE // 64
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((_PHOTO_SIDE, _PHOTO_SIDE)).save(stream, "JPEG", quality=75)
-    return stream.getvalue()
+    """Draw a photo that is quick to send and slow to decode, so that few clients are too many."""
+    image = Image.effect_noise((25, 25), 100).convert("RGB").resize((1600, 1600))
+    return encode(image, "JPEG", quality=75)
 
 
 def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:

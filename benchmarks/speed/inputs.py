@@ -66,7 +66,7 @@ def random_run(folder: Path) -> Path:
         network(batch)
         network.eval()
         last = cast(torch.nn.Linear, network.head[-2])
-        features = network.head[:-2](network.features(batch).mean(dim=(2, 3)))
+        features = network.head[:-2](network.pool(network.features(batch)))
         last.weight *= _CONTRAST
         last.bias.copy_(-(features @ last.weight.T).mean(dim=0))  # no class is everybody's favourite
     spec = ModelSpec(CLASSES, preprocessing, "drawn photos", "benchmark", "now")

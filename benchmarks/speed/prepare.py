@@ -21,9 +21,7 @@ The last line on standard output is one JSON document.
     python -m benchmarks.speed.prepare --rows 1000000
 """
 
-import argparse
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -37,25 +35,24 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.program import console, parser_of, run
 from model.errors import PhotoError
 from model.image import decode_photo
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.near import near_pairs
 from training.data.prepare.scan import in_parallel, scan
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.walk import FoundFile, walk
 from training.data.synthetic import defects
 
 LONGER_SIDE = 360  # of derived photos, pixels
-console = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, metavar="N", help="measure the decisions on N made-up rows")
     parser.add_argument("--derive", type=int, metavar="N", help="measure on N photos made from SOURCE's")
@@ -64,16 +61,16 @@ def main() -> None:
     args = parser.parse_args()
     if (args.source is None) == (args.rows is None):
         parser.error("give either SOURCE or --rows N")
-    if args.rows:
-        print(json.dumps(decide(args.rows)))
-        return
-    with tempfile.TemporaryDirectory() as room:
-        source = args.source
-        if args.derive:
-            source = Path(room, "derived")
-            derive(args.source, source, args.derive, args.workers)
-        result = measure(source, Path(room, "out"), args.turns, args.workers)
-    print(json.dumps(result))
+
+    def look() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as room:
+            source = args.source
+            if args.derive:
+                source = Path(room, "derived")
+                derive(args.source, source, args.derive, args.workers)
+            return measure(source, Path(room, "out"), args.turns, args.workers)
+
+    run(look if args.rows is None else lambda: decide(args.rows))
 
 
 def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]:
@@ -81,7 +78,7 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
     from training.data.prepare.pipeline import prepare  # not above: every worker imports this module
 
     planted = source / defects.NAME
-    settings = Settings(prune=not planted.is_file())
+    settings = PrepareSettings(prune=not planted.is_file())
     files = [found for found in walk(source).files if not found.problem]
     steps: dict[str, Callable[[], object]] = {
         "floor": lambda: list(in_parallel(partial(touch, source), files, workers)),
@@ -130,7 +127,7 @@ def decide(count: int) -> dict[str, Any]:
     from training.data.prepare.prune import prune
     from training.data.split import split
 
-    rng, settings = np.random.default_rng(0), Settings()
+    rng, settings = np.random.default_rng(0), PrepareSettings()
     base = _peak_mib()
     rows = [_row(number, rng) for number in range(count)]
     for number in range(9, count, 10):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed.inputs import MAIN_WIDTH
-from report.charts import AMBER, BLUE, GREY, Figure, save_png
+from report.charts import AMBER, BLUE, GREY, panels, save_png, scale_log
 
 MAIN_CLIENTS = 32
 MAIN = f"{MAIN_WIDTH} px, {MAIN_CLIENTS} clients"
@@ -62,8 +62,7 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
     rows = {name: cell for name, cell in rows.items() if "per_s" in cell}
     if not rows:
         return
-    figure = Figure((11, 0.4 * len(rows) + 1.4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    figure, axes = panels((11, 0.4 * len(rows) + 1.4), 1, 2, sharey=True)
     colours = [_colour(name) for name in rows]
     for panel, (key, title) in zip(
         axes, (("cpu_ms", "CPU-ms an answer (less is better)"), ("per_s", "answers/s")), strict=True
@@ -74,8 +73,8 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
         panel.set_title(f"{title}, {MAIN}")
         panel.margins(x=0.15)
         if key == "cpu_ms":
-            panel.set_xscale("log")  # the manuals' servers cost ten times ours, or a hundred times
-            panel.set_xlim(left=1)
+            panel.set_xlim(1, 1.3 * max(values))
+            scale_log(panel, "x")  # the manuals' servers cost ten times ours, or a hundred times
     axes[0].invert_yaxis()
     save_png(figure, path)
 

@@ -36,7 +36,7 @@ from model.errors import FlyobjError, InputError
 from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from report.charts import Figure, save_png
+from report.charts import panels, save_png, stack_bars
 from serving.server.process_tree import cpu_s
 
 BATCH, CLIENTS = 8, 32
@@ -167,14 +167,9 @@ def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any
 def draw_picture(document: dict[str, Any], path: Path) -> None:
     """Stack the stages, one bar a width."""
     rows = document["widths"]
-    figure = Figure((9, 0.7 * len(rows) + 1.8), layout="constrained")
-    axes = figure.subplots()
-    labels, left = [f"{width} px" for width in rows], np.zeros(len(rows))
-    for stage in (*STAGES, *REST):
-        values = np.array([row.get(stage, 0.0) for row in rows.values()])
-        axes.barh(labels, values, left=left, label=stage)
-        left += values
-    axes.invert_yaxis()
+    figure, (axes,) = panels((9, 0.7 * len(rows) + 1.8))
+    parts = {stage: [row.get(stage, 0.0) for row in rows.values()] for stage in (*STAGES, *REST)}
+    stack_bars(axes, [f"{width} px" for width in rows], parts, [f"C{i}" for i in range(len(parts))])
     axes.set_xlabel("CPU-ms an answer")
     axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     save_png(figure, path)

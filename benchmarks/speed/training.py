@@ -17,7 +17,6 @@ its loaders is sampled once a second. The last line on standard output is one JS
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import threading
@@ -31,33 +30,32 @@ from typing import Any, cast
 import psutil
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.program import console, parser_of, run
 from model.network import Network, load_pretrained
 from model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from serving.server.process_tree import pss_mib
 from training.data.photos import Photo
-from training.fit.checkpoint import Running
+from training.fit.checkpoint import StageProgress
 from training.fit.distributed import launch
 from training.fit.loaders import Batch, Batches
 from training.fit.plan import Plan, make_plan
 from training.fit.schedule import LADDER, Stage, stages_of
-from training.fit.settings import Settings
-from training.fit.stage import Fitting
-from training.fit.trainer import Training
+from training.fit.settings import TrainSettings
+from training.fit.stage import StageLoop
+from training.fit.trainer import Trainer
 
-RATE = 1e-3
-PLAIN_RATE, MOMENTUM = 0.01, 0.9
+LR = 1e-3
+PLAIN_LR, MOMENTUM = 0.01, 0.9
 MAX_PLAIN_EPOCHS = 20
-console = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--size", type=int, default=128)
@@ -67,8 +65,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of each kind in a turn")
     parser.add_argument("--group-regex")
     parser.add_argument("--accuracy", type=float, help="also run both to this validation accuracy")
-    a = parser.parse_args()
-    settings = Settings(
+    arguments = parser.parse_args()
+    run(lambda: measure(arguments))
+
+
+def measure(a: argparse.Namespace) -> dict[str, Any]:
+    """Let the three train."""
+    settings = TrainSettings(
         *(a.weights, a.size),
         workers=a.workers,
         precision=a.precision,
@@ -84,24 +87,24 @@ def main() -> None:
         result["run"] = whole_run(result["stages"])
     if a.accuracy:
         result["seconds_to_accuracy"] = to_accuracy(plan, a.accuracy)
-    print(json.dumps(result))
+    return result
 
 
-def rates(plan: Plan, name: str, open_blocks: int, turns: int) -> dict[str, float]:
+def rates(plan: Plan, name: str, trainable_blocks: int, turns: int) -> dict[str, float]:
     """Let the three take turns and give the median photos/s, and the medians of the turns' ratios."""
     with tempfile.TemporaryDirectory() as room:
         fabric, plan = launch(plan.settings, plan)
-        training = Training(fabric, plan, Path(room))
-        stage = Stage(name, 1, plan.settings.size, open_blocks)
-        fitting = training.fitting(stage, 0)
-        held = InMemory(fitting._train)
+        trainer = Trainer(fabric, plan, Path(room))
+        stage = Stage(name, 1, plan.settings.size, trainable_blocks)
+        loop = trainer.stage_loop(stage, 0)
+        held = InMemory(loop._train)
         found: dict[str, list[float]] = {"train": [], "memory": [], "plain": []}
         plain = Plain(plan)
         for turn in range(turns + 1):
-            round_ = {"train": _epoch(fitting)}
-            from_disk, fitting._train = fitting._train, cast(Batches, held)
-            round_["memory"] = _epoch(fitting)
-            fitting._train = from_disk
+            round_ = {"train": _epoch(loop)}
+            from_disk, loop._train = loop._train, cast(Batches, held)
+            round_["memory"] = _epoch(loop)
+            loop._train = from_disk
             round_["plain"] = plain.epoch()[0]
             if turn:  # the first warms up
                 for kind, value in round_.items():
@@ -132,8 +135,8 @@ def to_accuracy(plan: Plan, accuracy: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as room:
         started = time.perf_counter()
         fabric, plan = launch(plan.settings, plan)
-        training = Training(fabric, plan, Path(room))
-        reached = _schedule(training, plan, accuracy)
+        trainer = Trainer(fabric, plan, Path(room))
+        reached = _schedule(trainer, plan, accuracy)
         ours = time.perf_counter() - started
     started = time.perf_counter()
     plain, best, epochs = Plain(plan), 0.0, 0
@@ -152,24 +155,24 @@ def to_accuracy(plan: Plan, accuracy: float) -> dict[str, float]:
     }
 
 
-def _schedule(training: Training, plan: Plan, accuracy: float) -> float:
+def _schedule(trainer: Trainer, plan: Plan, accuracy: float) -> float:
     """Go through the stages until an epoch reaches the accuracy; range tests included."""
     best = 0.0
     for number, stage in enumerate(stages_of(plan.settings)):
-        fitting = training.fitting(stage, number)
-        running = Running("", training.find_rate(fitting, stage), "range test")
-        while len(running.epochs) < stage.epochs:
-            running = fitting.epoch(running)
-            best = max(best, running.epochs[-1]["val_accuracy"])
-            console.print(f"{stage.name} {len(running.epochs)}: {best:.3f}")
+        loop = trainer.stage_loop(stage, number)
+        progress = StageProgress("", trainer.find_lr(loop, stage), "range test")
+        while len(progress.epochs) < stage.epochs:
+            progress = loop.epoch(progress)
+            best = max(best, progress.epochs[-1]["val_accuracy"])
+            console.print(f"{stage.name} {len(progress.epochs)}: {best:.3f}")
             if best >= accuracy:
                 return best
     return best
 
 
-def _epoch(fitting: Fitting) -> float:
+def _epoch(loop: StageLoop) -> float:
     started = time.perf_counter()
-    _, photos = fitting._train_epoch(RATE, 0)
+    _, photos = loop._train_epoch(LR, 0)
     return photos / (time.perf_counter() - started)
 
 
@@ -231,7 +234,7 @@ class Plain:
         self._network = Network(len(plan.classes))
         load_pretrained(self._network, settings.weights)
         self._optimizer = torch.optim.SGD(
-            self._network.parameters(), PLAIN_RATE, MOMENTUM, weight_decay=1e-4
+            self._network.parameters(), PLAIN_LR, MOMENTUM, weight_decay=1e-4
         )
 
     def epoch(self) -> tuple[float, int]:

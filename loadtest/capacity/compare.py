@@ -53,13 +53,13 @@ class CapacityComparison:
 
 
 def by_rate(capacity: Capacity) -> dict[float, Probe]:
-    """Choose a probe for each rate: a long one before a short one, then one that held."""
+    """Choose a probe for each rate, in order: a long one before a short one, then one that held."""
     chosen: dict[float, Probe] = {}
     for probe in capacity.probes:
         known = chosen.get(probe.rate)
         if known is None or _rank(probe) > _rank(known):
             chosen[probe.rate] = probe
-    return chosen
+    return dict(sorted(chosen.items()))
 
 
 def _rank(probe: Probe) -> tuple[bool, bool]:
@@ -89,7 +89,7 @@ def compare(before: Capacity, after: Capacity) -> CapacityComparison:
         worse=ratio is not None and ratio < 1 - KNEE_NOISE and not after.knee.at_least,
         differences=[
             _difference(rate, probe, known[rate])
-            for rate, probe in sorted(by_rate(before).items())
+            for rate, probe in by_rate(before).items()
             if rate in known and probe.figures.verdict is Verdict.HELD
         ],
         conditions={

@@ -83,13 +83,13 @@ class Generator:
         self._process.communicate()
         self._errors.close()
 
-    def send(self, arrivals: Sequence[float], token: str, max_failed: int) -> LoadResult:
+    def send(self, arrivals: Sequence[float], token: str, max_failed: int | None) -> LoadResult:
         """Send a request at each of `arrivals` (s) and wait for the answers.
 
         Args:
             arrivals: the schedule, ascending.
             token: the server's inference token.
-            max_failed: failures after which it breaks off.
+            max_failed: failures after which it breaks off; None to send all, whatever becomes of them.
 
         Raises:
             GeneratorFailed: it ended, or took far longer than its schedule.

@@ -26,6 +26,7 @@ from loadtest.answers import what_is_wrong
 from loadtest.tokens import authorization
 
 MAX_WAITING = 800  # requests under way; the client looks after its sockets with select(), to 1024
+_HOLD_S = 0.01
 _AHEAD_S = 0.05  # from an order to its time 0
 
 
@@ -49,7 +50,8 @@ class OpenLoop:
     def load(self, order: dict[str, Any]) -> dict[str, Any]:
         """Send a photo at each of `arrivals`, s from the start, and wait until all are answered.
 
-        It breaks off when MAX_WAITING requests are under way or more than `max_failed` have failed.
+        It breaks off when MAX_WAITING requests are under way or more than `max_failed` have failed. If
+        that is None it doesn't: the next ones are sent when there is room.
 
         Returns:
             `start`, the monotonic clock's time 0; for each arrival that was sent its `lag_s` behind the
@@ -57,14 +59,17 @@ class OpenLoop:
             any, with the HTTP `status`; `cpu`, cores that this process used while it sent.
         """
         arrivals: Sequence[float] = order["arrivals"]
+        limit: int | None = order["max_failed"]
         load = Load(self, order, time.monotonic() + _AHEAD_S)
         gc.collect()
         gc.disable()  # a collection would make some sends late
         begun, cpu_s, sent = time.monotonic(), time.process_time(), []
         for number, arrival in enumerate(arrivals):
             gevent.sleep(max(0.0, load.start + arrival - time.monotonic()))  # lets others run if late
-            if len(load.waiting) >= MAX_WAITING or load.failed > order["max_failed"]:
+            if limit is not None and (len(load.waiting) >= MAX_WAITING or load.failed > limit):
                 break
+            while len(load.waiting) >= MAX_WAITING:
+                gevent.sleep(_HOLD_S)
             load.waiting.add(number)
             sent.append(gevent.spawn(load.ask, number))
         cpu = (time.process_time() - cpu_s) / (time.monotonic() - begun)

@@ -86,27 +86,23 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     recent = [line for line in _read_log(proxy) if line["time"] >= since]
     canary = _summarize([line for line in recent if line["canary"]])
     others = _summarize([line for line in recent if not line["canary"]])
+    return canary, others, _why_switch_back(canary, others, limits)
+
+
+def _why_switch_back(canary: Side, others: Side, limits: CanaryLimits) -> str | None:
     if canary.answers < limits.least:
-        return canary, others, None
+        return None
     if canary.error_rate > limits.error_rate:
         return (
-            canary,
-            others,
-            (
-                f"{canary.failed} of the canary's {canary.answers} answers failed, "
-                f"{limits.error_rate:g} of them may"
-            ),
+            f"{canary.failed} of the canary's {canary.answers} answers failed, "
+            f"{limits.error_rate:g} of them may"
         )
     if others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
         return (
-            canary,
-            others,
-            (
-                f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
-                f"{limits.p99_ratio:g} times that is allowed"
-            ),
+            f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
+            f"{limits.p99_ratio:g} times that is allowed"
         )
-    return canary, others, None
+    return None
 
 
 def _write_split(proxy: Path, version: str, percent: float) -> bool:

@@ -70,7 +70,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         """Close the connections."""
-        self._connection.__exit__()
+        self._connection.close()
 
     @property
     def model(self) -> str:
@@ -146,8 +146,7 @@ class Client:
     def register(self, archive: str) -> None:
         """Register `archive` of the model store and return at once; its workers start after that."""
         query = {"url": archive, "model_name": self.model, "synchronous": "false"}
-        management = self.server.management
-        _require_success(self._send("POST", management, "/models", "management", params=query))
+        self._call("POST", self.server.management, "/models", "management", params=query)
 
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
@@ -163,7 +162,7 @@ class Client:
 
     def batch_sizes(self) -> dict[int, int]:
         """Count the batches that were formed since the server's start, by their size."""
-        response = _require_success(self._send("GET", self.server.metrics, "/metrics", "management"))
+        response = self._call("GET", self.server.metrics, "/metrics", "management")
         sizes: dict[int, int] = {}
         for line in response.text.splitlines():
             if found := re.match(r'flyobj_batches\{.*batch_size="(\d+)".*\} ([\d.eE+]+)', line):
@@ -173,7 +172,7 @@ class Client:
 
     def software(self) -> str:
         """Name the server's version of TorchServe."""
-        response = _require_success(self._send("OPTIONS", self.server.inference, "/", "inference"))
+        response = self._call("OPTIONS", self.server.inference, "/", "inference")
         try:
             return str(response.json()["info"]["version"])
         except (ValueError, KeyError, TypeError) as error:
@@ -193,17 +192,18 @@ class Client:
     def _manage(self, method: str, which: str, **query: Any) -> httpx.Response:
         """Call the management API for the model, or what `which` names of it."""
         path = f"/models/{self.model}{which}"
-        return _require_success(
-            self._send(method, self.server.management, path, "management", params=query)
-        )
+        return self._call(method, self.server.management, path, "management", params=query)
+
+    def _call(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
+        return _require_success(self._send(method, base, path, kind, **more))
 
     def _send(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
         try:
             token = self.tokens.get(kind)
-            response = self._connection.send(method, base + path, token, **more)
+            response = self._connection.call(method, base + path, token, **more)
             if is_refused(response):
                 token = self.tokens.replacement(token, kind)
-                response = self._connection.send(method, base + path, token, **more)
+                response = self._connection.call(method, base + path, token, **more)
         except NoAnswer as error:
             raise NoAnswer(f"{error}; see {self.logs}", error.timed_out) from error
         return response

@@ -20,30 +20,22 @@ class NoAnswer(FlyobjError):
         self.timed_out = timed_out
 
 
-class Connection:
+class Connection(httpx.Client):
     """Kept-alive connections for any number of threads; close it, or use it in a `with`."""
 
     def __init__(
         self, timeout_s: float, transport: httpx.BaseTransport | None = None, proxy: str | None = None
     ) -> None:
         """Wait `timeout_s` for an answer; `transport` stands in for the network in tests."""
-        self._http = httpx.Client(timeout=timeout_s, transport=transport, proxy=proxy, trust_env=False)
+        super().__init__(timeout=timeout_s, transport=transport, proxy=proxy, trust_env=False)
 
-    def __enter__(self) -> "Connection":
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def send(self, method: str, url: str, token: str | None = None, **more: Any) -> httpx.Response:
-        """Send a request with httpx's other arguments; raises `NoAnswer`, but not for a status."""
+    def call(self, method: str, url: str, token: str | None = None, **more: Any) -> httpx.Response:
+        """Make a request with httpx's other arguments; raises `NoAnswer`, but not for a status."""
         try:
-            return self._http.request(method, url, headers=authorization(token), **more)
+            return self.request(method, url, headers=authorization(token), **more)
         except httpx.TransportError as error:
-            host = httpx.URL(url).copy_with(path="/", query=None)
-            message = f"the server at {str(host)[:-1]} doesn't answer ({type(error).__name__})"
+            host = str(httpx.URL(url).copy_with(path="/", query=None)).rstrip("/")
+            message = f"the server at {host} doesn't answer ({type(error).__name__})"
             raise NoAnswer(message, isinstance(error, httpx.TimeoutException)) from error
 
 

@@ -64,7 +64,7 @@ class RemoteModel:
 
     def _ask(self, photo: bytes, explain: bool, token: str | None) -> dict[str, Any]:
         url = self._url.replace("/predictions/", "/explanations/", 1) if explain else self._url
-        response = self._connection.send("POST", url, token, content=photo)
+        response = self._connection.call("POST", url, token, content=photo)
         try:
             document = response.json()
         except json.JSONDecodeError:

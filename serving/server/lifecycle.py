@@ -256,7 +256,7 @@ def _wait_until_listening(server: Server) -> None:
         while server.process() and time.monotonic() < until:
             try:
                 for url in urls:
-                    connection.send("GET", url)
+                    connection.call("GET", url)
                 if server.key_file is None or server.key_file.is_file():
                     return
             except NoAnswer:

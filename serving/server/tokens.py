@@ -52,7 +52,7 @@ class Tokens:
     def renew(self, kind: Kind) -> None:
         """Let TorchServe replace a token; the one before is no longer accepted."""
         key = self._read()["API"]["key"]
-        self._connection.send("GET", f"{self._management}/token", key, params={"type": kind})
+        self._connection.call("GET", f"{self._management}/token", key, params={"type": kind})
 
     def replacement(self, refused: str, kind: Kind) -> str:
         """Wait a moment for the token that takes the place of a refused one."""

@@ -39,7 +39,9 @@ def test_train_on_wrong_data(
         ((), "train needs DATA and --out RUN, or --resume RUN"),
         (("photos",), "train needs DATA and --out RUN"),
         (("--resume", "no"), "'no' has no settings.json; give the run folder"),
-        (("--resume", "r", "--size", 96, "--rate", 0.1), "['size'] can't be changed, only ['devices', "),
+        (("--resume", "r", "--size", 96, "--lr", 0.1), "['size'] can't be changed, only ['devices', "),
+        (("--resume", "r", "--size", 96, "--rate=0.1"), "['size'] can't be changed, only ['devices', "),
+        (("photos", "--out", "r", "--rate", 2), "lr 2.0 must be between 0 and 1"),  # the old spelling
         (("photos", "--resume", "r"), "['data'] can't be changed"),
         (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
     ],
@@ -54,7 +56,7 @@ def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, 
     options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--batch-size", 8)
     command = ("train", dataset, "--out", tmp_path / "run", *options, "--lr-find-only", "--json")
     found = json.loads(inside(*command).stdout)
-    assert list(found["rates"]) == ["whole"]
+    assert list(found["lrs"]) == ["whole"]
     assert (tmp_path / "run" / "logs" / "range_test-whole.png").is_file()
     shown = inside("data", "preview", dataset, "--out", tmp_path / "p.png", "--size", 32, "--json")
     assert json.loads(shown.stdout) == {"picture": str(tmp_path / "p.png"), "photos": 8}
@@ -96,7 +98,7 @@ def test_evaluate_elsewhere(
         (("--split", "nothing"), "nothing': no such folder"),
         (("--group-regex", "("), "is no regular expression"),
         (("--group-regex", "clip"), "finds nothing in any file name"),
-        (("--unknown", "nowhere"), "has no readable photo"),
+        (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
         (("--against", "nowhere"), "is nothing to evaluate"),
         (("--out", __file__), "is a file; name a folder"),
     ],

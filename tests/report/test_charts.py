@@ -11,13 +11,17 @@ from report.charts import (
     BLUE,
     INK,
     PAPER,
+    SOFT,
     Axes,
     Chart,
     Figure,
+    mark,
+    panels,
     percent_ticks,
     save_png,
     scale_log,
     short,
+    stack_bars,
     whole_ticks,
 )
 
@@ -70,6 +74,34 @@ def test_a_picture_is_on_white(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (520, 390)
         assert min(picture.convert("RGB").getpixel((0, 0))) >= 254  # type: ignore[arg-type]
+
+
+def test_panels_come_line_by_line_and_the_last_may_be_empty() -> None:
+    figure, shown = panels((6, 4), 2, 3, 4, sharex=True)
+    assert figure.get_size_inches().tolist() == [6, 4]
+    assert [axes.get_subplotspec().colspan.start for axes in shown] == [0, 1, 2, 0]
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
+    assert len(panels((1, 1))[1]) == 1
+
+
+def test_bars_follow_one_another_from_the_top() -> None:
+    _, (axes,) = panels((4, 2))
+    parts = {"train": [3, 1], "test": [2, 0]}
+    first, second = stack_bars(axes, ["a", "b"], parts, (BLUE, INK))
+    assert [(bar.get_x(), bar.get_width()) for bar in first] == [(0, 3), (0, 1)]
+    assert [(bar.get_x(), bar.get_width()) for bar in second] == [(3, 2), (1, 0)]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.yaxis_inverted()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "test"]
+
+
+def test_a_mark_stands_at_its_value() -> None:
+    _, axes = figure()
+    mark(axes, "x", 5, "knee", BLUE)
+    mark(axes, "y", 0.5, "limit")
+    upright, level = axes.lines[-2:]
+    assert (upright.get_xdata(), level.get_ydata()) == ([5, 5], [0.5, 0.5])
+    assert [(t.get_text(), t.get_color()) for t in axes.texts] == [("knee", BLUE), ("limit", SOFT)]
 
 
 def test_ticks() -> None:

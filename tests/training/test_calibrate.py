@@ -74,11 +74,11 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "fit_temperature", lambda *_: (2.0, ""))  # four photos are too few
     before = read_bundle(run_copy / "bundle")
     (run_copy / "bundle" / "metrics.json").write_text("{}")
-    fitted = recalibrate(run_copy, None, reject_rate=0.25)
+    fit = recalibrate(run_copy, None, reject_rate=0.25)
     after = read_bundle(run_copy / "bundle")
-    assert after.spec.calibration == Calibration(fitted.temperature, fitted.reject_below)
-    assert (fitted.photos, fitted.rejected, fitted.note) == (4, 1, "")
-    assert fitted.temperature == 2
+    assert after.spec.calibration == Calibration(fit.temperature, fit.reject_below)
+    assert (fit.photos, fit.rejected, fit.note) == (4, 1, "")
+    assert fit.temperature == 2
     Predictor(after).check(after.golden)
     np.testing.assert_array_equal(answers(after).argmax(1), answers(before).argmax(1))
     for name, value in before.network.state_dict().items():
@@ -87,7 +87,7 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
     assert sorted(p.name for p in run_copy.glob("bundle*")) == ["bundle"]
     build_archive(run_copy, "1.0", tmp_path / "store")
     assert recalibrate(run_copy, None, None).reject_below is None  # off unless asked for
-    assert read_bundle(run_copy / "bundle").spec.calibration == Calibration(fitted.temperature)
+    assert read_bundle(run_copy / "bundle").spec.calibration == Calibration(fit.temperature)
 
 
 def without_files(document: dict[str, object]) -> None:

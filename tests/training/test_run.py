@@ -21,12 +21,12 @@ from model.files import read_json, write_json
 from training.data.photos import read_split
 from training.fit import checkpoint
 from training.fit.plan import Plan
-from training.fit.settings import Settings
-from training.fit.stage import Fitting
-from training.run import find_rates, resume, train
+from training.fit.settings import TrainSettings
+from training.fit.stage import StageLoop
+from training.run import find_lrs, resume, train
 
 MakeData = Callable[..., Path]
-TINY = Settings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")
+TINY = TrainSettings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -48,7 +48,7 @@ def figures(run: Path) -> list[dict[str, Any]]:
 def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match="run' exists already; give another or remove it"):
-        train(tmp_path / "data", tmp_path / "run", Settings())
+        train(tmp_path / "data", tmp_path / "run", TrainSettings())
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -64,7 +64,7 @@ def test_what_would_fail_later_fails_at_once(
 ) -> None:
     data = photo_folder(train={"a": 3, "b": 3}, test=test)
     with pytest.raises(InputError, match=message):
-        train(data, tmp_path / "run", Settings(weights, 32))
+        train(data, tmp_path / "run", TrainSettings(weights, 32))
     assert not (tmp_path / "run").exists()
 
 
@@ -72,7 +72,7 @@ def test_weights_of_wrong_shapes_are_refused(photo_folder: MakeData, tmp_path: P
     data = photo_folder(train={"a": 3, "b": 3})
     torch.save({"features.0.0.weight": torch.zeros(3)}, tmp_path / "w.pt")
     with pytest.raises(InputError, match="don't fit torchvision's mobilenet_v2"):
-        train(data, tmp_path / "run", Settings(str(tmp_path / "w.pt"), 32))
+        train(data, tmp_path / "run", TrainSettings(str(tmp_path / "w.pt"), 32))
     assert not (tmp_path / "run").exists()
 
 
@@ -81,7 +81,11 @@ def test_bf16_needs_a_processor_for_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(InputError, match=r"'bf16' needs a processor with .* give --precision 32"):
-        train(photo_folder(train={"a": 3, "b": 3}), tmp_path / "run", Settings("none", precision="bf16"))
+        train(
+            photo_folder(train={"a": 3, "b": 3}),
+            tmp_path / "run",
+            TrainSettings("none", precision="bf16"),
+        )
 
 
 def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None:
@@ -99,7 +103,7 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert names in (["head"], ["head", "whole"])  # the first may meet the target
     assert report["kept"] in names
     assert "target" in report["stopped_because"]
-    assert [(s["rate"], s["rate_from"]) for s in report["stages"]] == [(0.003, "given")] * len(names)
+    assert [(s["lr"], s["lr_from"]) for s in report["stages"]] == [(0.003, "given")] * len(names)
     logs = run / "logs"
     assert "train_loss" in (logs / "csv" / "head" / "metrics.csv").read_text()
     assert list((logs / "tensorboard" / "head").glob("events*"))
@@ -111,7 +115,7 @@ def test_skipped_files_are_in_the_report(photo_folder: MakeData, tmp_path: Path)
     data = photo_folder(train={"a": 3, "b": 2})
     bad = data / "train" / "a" / "2.jpg"
     bad.write_text("words")
-    train(data, tmp_path / "run", Settings("none", 32, 1, 2, 0))
+    train(data, tmp_path / "run", TrainSettings("none", 32, 1, 2, 0))
     report = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [s["file"] for s in report["skipped"]] == [str(bad)]
     assert "is no photo" in report["skipped"][0]["reason"]
@@ -123,7 +127,7 @@ def test_uneven_classes_weight_the_loss(photo_folder: MakeData, tmp_path: Path) 
     plans = [
         Plan(
             data,
-            Settings(class_weights=how),
+            TrainSettings(class_weights=how),
             ("a", "b"),
             "",
             read_split(data, "train").photos,
@@ -140,7 +144,7 @@ def test_uneven_classes_weight_the_loss(photo_folder: MakeData, tmp_path: Path) 
 
 def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tmp_path: Path) -> None:
     data = photo_folder(train={"a": 4, "b": 4})
-    found = find_rates(data, tmp_path / "run", TINY)
+    found = find_lrs(data, tmp_path / "run", TINY)
     assert found is not None
     assert list(found) == ["half-size", "whole"]
     assert all(1e-7 < rate < 1 for rate in found.values())
@@ -163,18 +167,18 @@ def whole_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let the n-th epoch of a run end in an exception."""
-    epoch = Fitting.epoch
+    epoch = StageLoop.epoch
 
     def arrange(n: int, error: BaseException) -> None:
         count = iter(range(1, 1000))
 
-        def stopping(self: Fitting, running: Any) -> Any:
-            done = epoch(self, running)  # so the random numbers are used up
+        def stopping(self: StageLoop, progress: Any) -> Any:
+            done = epoch(self, progress)  # so the random numbers are used up
             if next(count) == n:
                 raise error
             return done
 
-        monkeypatch.setattr(Fitting, "epoch", stopping)
+        monkeypatch.setattr(StageLoop, "epoch", stopping)
 
     yield arrange
     monkeypatch.undo()
@@ -202,22 +206,49 @@ def test_a_stopped_run_goes_on_to_the_same_end(
         resume(stopped, {})
 
 
+OLD_NAMES = {
+    **{"lr": "rate", "lr_from": "rate_from", "trainable_blocks": "open_blocks"},
+    **{"lr_scale": "share", "current": "running"},
+}
+
+
+def with_old_names(document: Any) -> Any:
+    """Name things as earlier versions did."""
+    if isinstance(document, list):
+        return [with_old_names(value) for value in document]
+    if not isinstance(document, dict):
+        return document
+    own = {"lr"} if "betas" in document else set()  # an optimizer's
+    return {k if k in own else OLD_NAMES.get(k, k): with_old_names(v) for k, v in document.items()}
+
+
+@pytest.mark.parametrize("old", [False, True])
 def test_pretrained_runs_go_on_with_what_their_range_tests_found(
-    photo_folder: MakeData, weights_file: Path, tmp_path: Path, stop_after: Callable[..., None]
+    photo_folder: MakeData,
+    weights_file: Path,
+    tmp_path: Path,
+    stop_after: Callable[..., None],
+    old: bool,
 ) -> None:
     """With the weights' average, mixing and uneven classes, all of which have state or are random."""
     data = photo_folder(train={"a": 8, "b": 3})
     recipe = {"ema": 0.9, "mix": "cutmix", "layer_decay": 0.8, "label_smoothing": 0.1, "target": 1.0}
-    settings = Settings(str(weights_file), 32, 3, 4, 0, logger="csv", **recipe)  # type: ignore[arg-type]
+    settings = TrainSettings(str(weights_file), 32, 3, 4, 0, logger="csv", **recipe)  # type: ignore[arg-type]
     train(data, tmp_path / "whole", settings)
     stop_after(2, KeyboardInterrupt())
     with pytest.raises(Interrupted):
         train(data, tmp_path / "stopped", settings)
     stop_after(99, KeyboardInterrupt())
+    if old:  # an earlier version's
+        last, plan = tmp_path / "stopped" / checkpoint.LAST, tmp_path / "stopped" / "settings.json"
+        document = with_old_names(torch.load(last, weights_only=True))
+        assert document["running"]["optimizer"]["param_groups"][1]["share"] == 0.8
+        torch.save(document, last)
+        write_json(with_old_names(read_json(plan)), plan)
     resume(tmp_path / "stopped", {})
     assert same(tmp_path / "whole", tmp_path / "stopped")
     assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
-    assert {s["rate_from"] for s in figures(tmp_path / "stopped")} == {"range test"}
+    assert {s["lr_from"] for s in figures(tmp_path / "stopped")} == {"range test"}
 
 
 def test_the_seed_decides_the_run_and_the_workers_do_not(
@@ -225,7 +256,7 @@ def test_the_seed_decides_the_run_and_the_workers_do_not(
 ) -> None:
     data, whole = whole_run
     for name, changes in (("again", {"workers": 1}), ("other", {"seed": 4})):
-        train(data, tmp_path / name, Settings(**{**TINY.__dict__, **changes}))
+        train(data, tmp_path / name, TrainSettings(**{**TINY.__dict__, **changes}))
     assert same(whole, tmp_path / "again")
     assert not same(whole, tmp_path / "other")
 
@@ -248,14 +279,14 @@ def test_a_killed_run_loses_no_more_than_its_epoch(
     assert process.wait() == -signal.SIGKILL
     kept = checkpoint.load(killed, read_split(data, "train").classes)
     assert kept is not None
-    done = sum(r.epochs for r in kept.results) + (len(kept.running.epochs) if kept.running else 0)
+    done = sum(r.epochs for r in kept.results) + (len(kept.current.epochs) if kept.current else 0)
     assert done >= 1  # the second's row is written before its checkpoint
     assert (killed / "checkpoints" / "last.ckpt").exists()
     flyobj("train", "--resume", killed)
     assert same(whole, killed)
 
 
-def test_a_loss_that_is_no_number_can_be_gone_on_from_with_a_lower_rate(
+def test_a_loss_that_is_no_number_can_be_resumed_with_a_lower_learning_rate(
     whole_run: tuple[Path, Path], tmp_path: Path, stop_after: Callable[..., None]
 ) -> None:
     data, _ = whole_run
@@ -266,10 +297,10 @@ def test_a_loss_that_is_no_number_can_be_gone_on_from_with_a_lower_rate(
     failed = read_json(run / "failed.json")
     assert (failed["error"], failed["stage"]) == ("the loss became nan", "half-size")
     stop_after(99, KeyboardInterrupt())
-    resume(run, {"rate": 1e-4})
+    resume(run, {"lr": 1e-4})
     assert not (run / "failed.json").exists()
     stages = read_json(run / "run.json")["stages"]
-    assert [(s["rate"], s["rate_from"]) for s in stages] == [(1e-4, "given")] * 2
+    assert [(s["lr"], s["lr_from"]) for s in stages] == [(1e-4, "given")] * 2
     assert stages[0]["epochs"] == 3
 
 
@@ -286,7 +317,7 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
     last.write_text("words")
     with pytest.raises(InputError, match=r"last\.ckpt' is no checkpoint of `flyobj train`"):
         resume(whole, {})
-    checkpoint.save(checkpoint.Progress(("bee", "wasp"), {}), whole)
+    checkpoint.save(checkpoint.RunProgress(("bee", "wasp"), {}), whole)
     with pytest.raises(InputError, match=r"classes \['bee', 'wasp'\], the run's are \['a', 'b'\]"):
         resume(whole, {})
     shutil.rmtree(data / "train" / "b")
@@ -301,7 +332,7 @@ def test_a_photo_that_turns_unreadable_is_in_the_report(
     photo_folder: MakeData, tmp_path: Path, stop_after: Callable[..., None]
 ) -> None:
     data = photo_folder(train={"a": 60, "b": 60})
-    settings = Settings("none", 32, 1, 16, 0, logger="csv")
+    settings = TrainSettings("none", 32, 1, 16, 0, logger="csv")
     stop_after(1, KeyboardInterrupt())
     with pytest.raises(Interrupted):
         train(data, tmp_path / "run", settings)

@@ -19,7 +19,7 @@ from model.photo_files import SPLITS, find_files, folders_in
 from report.progress import track
 from training.data.manifest import NAME, Reason, read_manifest
 from training.data.prepare.folder import target
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 from training.data.split import choose
 
 
@@ -90,7 +90,7 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
     """
     paths = [photo.path.relative_to(data).as_posix() for photo in photos]
     if group_regex is not None:
-        finder = Settings(group_regex=group_regex)
+        finder = PrepareSettings(group_regex=group_regex)
         found = [finder.group_of(photo.path.name) for photo in photos]
         if not any(found):
             raise InputError(
@@ -140,7 +140,7 @@ def hold_out(
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must hold one photo folder a class "
+            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos a class "
             f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
         )
     classes = tuple(folders_in(folder))

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from training.data.manifest import Reason, Row
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 Counts = npt.NDArray[np.int64]  # photos, (classes,) or (units, classes)
 
@@ -31,7 +31,7 @@ class Leak:
     group: str = ""
 
 
-def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: Settings) -> None:
+def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: PrepareSettings) -> None:
     """Give each kept row a split."""
     kept = [row for row in rows if row.kept]
     units = _units(rows, near)

@@ -36,8 +36,8 @@ class Flip:
 class Agreement:
     """How far two targets are apart over the same photos.
 
-    They agree if no probability differs by more than the tolerance that packaging and serving hold
-    golden photos to, `model.golden.TOLERANCE`; a flip among level classes is then none.
+    They agree if no probability differs by more than the tolerance that packaging and serving allow
+    golden photos, `model.golden.TOLERANCE`; a flip among level classes is then none.
     """
 
     target: str
@@ -99,7 +99,7 @@ def require_classes(one: Target, other: Target) -> None:
 
 
 def require_agreement(target: str, agreement: Sequence[Agreement]) -> None:
-    """Raise a `FlyobjError` if one of the targets answered otherwise than `target`."""
+    """Raise a `FlyobjError` if one of the targets answered differently from `target`."""
     if apart := [other for other in agreement if not other.agrees]:
         raise FlyobjError(
             f"{target} and {', '.join(other.target for other in apart)} answer differently: "

@@ -28,7 +28,7 @@ def render_card(
     counts = ", ".join(f"{n} {part} photos" for part, n in run.get("photos", {}).items())
     text = render(
         "training/evaluation/card.md.j2",
-        plain=_plain,
+        plain=_escape,
         name=name,
         e=result,
         spec=spec,
@@ -36,7 +36,7 @@ def render_card(
         start=_start(run.get("settings", {}).get("weights")),
         counts=f"{counts}; validation is held out of the training split" if counts else "",
         weak=[(c, row) for c, row in rows if row.photos and _weakest(row) < WEAK],
-        confused=_confused(result),
+        confused=_frequent_confusions(result),
     )
     header = yaml.safe_dump(_header(name, data, result, licence), sort_keys=False, allow_unicode=True)
     return f"---\n{header}---\n\n{text}"
@@ -71,7 +71,7 @@ def _header(name: str, data: str, result: Evaluation, licence: str) -> dict[str,
     }
 
 
-def _plain(text: str) -> str:
+def _escape(text: str) -> str:
     """Keep what a name holds from being read as Markdown or HTML."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
@@ -87,7 +87,7 @@ def _weakest(row: ClassScores) -> float:
     return min(row.precision, row.recall)
 
 
-def _confused(result: Evaluation) -> list[tuple[str, str, int]]:
+def _frequent_confusions(result: Evaluation) -> list[tuple[str, str, int]]:
     """The pairs of classes that are mixed up most: truth, answer, photos."""
     names = list(result.per_class)
     counts = np.array(result.confusion)

@@ -1,7 +1,7 @@
 """Evaluate a target on a split of labelled photos: every answer, the figures, and the mistakes.
 
-All figures but `unknown` and `strangers` are of the best class; those two count what is answered
-"unknown".
+All figures but `unknown` and `out_of_distribution` are of the best class; those two count what is
+answered "unknown".
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Strangers:
+class OutOfDistribution:
     """What became of photos of no known class.
 
     `auroc` is how well confidence alone tells them from the split's photos, whatever the threshold: 0.5
@@ -77,7 +77,7 @@ class Evaluation:
     uncalibrated: Reliability | None  # as it would be without temperature; None if there is none
     calibration: Calibration | None  # None where the target doesn't tell
     unknown: int  # photos of the split that are answered "unknown"
-    strangers: Strangers | None
+    out_of_distribution: OutOfDistribution | None
     agreement: tuple[Agreement, ...]
     mistakes: tuple[Mistake, ...]  # the most confident first
 
@@ -86,7 +86,11 @@ class Evaluation:
         document = asdict(self)
         for name in ("mistakes", "agreement", "target"):
             document.pop(name)
-        for name, inner in (("reliability", "bins"), ("uncalibrated", "bins"), ("strangers", "folder")):
+        for name, inner in (
+            ("reliability", "bins"),
+            ("uncalibrated", "bins"),
+            ("out_of_distribution", "folder"),
+        ):
             if document[name]:
                 document[name].pop(inner)
         return document
@@ -97,7 +101,7 @@ def evaluate(
     data: Path,
     split: str = "test",
     group_regex: str | None = None,
-    strangers: Path | None = None,
+    out_of_distribution: Path | None = None,
     against: Sequence[Target] = (),
 ) -> Evaluation:
     """Evaluate `target` on `data/split`.
@@ -107,7 +111,7 @@ def evaluate(
         data: folder of the split's CLASS/ photos.
         split: which folder of it.
         group_regex: finds in a file's name what photos of one group share.
-        strangers: folder of photos of no known class.
+        out_of_distribution: folder of photos of no known class.
         against: further targets that are asked the same photos; `agreement` says how far they are off.
 
     Raises:
@@ -115,7 +119,7 @@ def evaluate(
     """
     for other in against:
         require_classes(target, other)
-    foreign = _strange_photos(strangers) if strangers else None
+    foreign = _list_foreign(out_of_distribution) if out_of_distribution else None
     read = read_split(data, split)
     truth = _labels(target, read, data / split)
     groups = group(read.photos, data, group_regex)
@@ -130,17 +134,12 @@ def evaluate(
         photos=len(paths),
         skipped=len(read.skipped),
         intervals_over=groups.how,
-        accuracy=scores.accuracy,
-        accuracy_95=scores.accuracy_95,
-        macro_f1=scores.macro_f1,
-        macro_f1_95=scores.macro_f1_95,
-        per_class=dict(zip(target.classes, scores.per_class, strict=True)),
-        confusion=scores.confusion,
+        **{**vars(scores), "per_class": dict(zip(target.classes, scores.per_class, strict=True))},
         reliability=reliability(answers.probabilities, truth),
-        uncalibrated=_uncalibrated(target, answers.probabilities, truth),
+        uncalibrated=_reliability_before(target, answers.probabilities, truth),
         calibration=target.spec.calibration if target.spec else None,
         unknown=int(answers.unknown.sum()),
-        strangers=_strangers(target, foreign, strangers, answers) if foreign and strangers else None,
+        out_of_distribution=foreign and _ask_foreign(target, *foreign, answers),
         agreement=tuple(
             compare(target, answers, other, ask(other, paths, f"asking {other.description}"), files)
             for other in against
@@ -172,7 +171,7 @@ def _mistakes(
     )
 
 
-def _uncalibrated(target: Target, probabilities: Floats, truth: Ints) -> Reliability | None:
+def _reliability_before(target: Target, probabilities: Floats, truth: Ints) -> Reliability | None:
     """Undo the temperature: p is proportional to q ** (1 / T), so q to p ** T."""
     temperature = target.spec.calibration.temperature if target.spec else 1.0
     if temperature == 1:
@@ -181,7 +180,7 @@ def _uncalibrated(target: Target, probabilities: Floats, truth: Ints) -> Reliabi
     return reliability(powers / powers.sum(axis=1, keepdims=True), truth)
 
 
-def _strange_photos(folder: Path) -> tuple[list[Path], int]:
+def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     """List the readable photos anywhere under `folder`, and count the other files."""
     found, photos = find_files(folder), []
     for name in track(found.files, "checking the unknown"):
@@ -195,15 +194,16 @@ def _strange_photos(folder: Path) -> tuple[list[Path], int]:
             f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "
             "photos that belong to none of the classes"
         )
-    return photos, len(found.files) + len(found.skipped) - len(photos)
+    return folder, photos, len(found.files) + len(found.skipped) - len(photos)
 
 
-def _strangers(
-    target: Target, foreign: tuple[list[Path], int], folder: Path, known: Answers
-) -> Strangers:
-    photos, skipped = foreign
+def _ask_foreign(
+    target: Target, folder: Path, photos: list[Path], skipped: int, known: Answers
+) -> OutOfDistribution:
     answers = ask(target, photos, "asking the unknown")
     own, theirs = known.probabilities.max(axis=1), answers.probabilities.max(axis=1)
     auroc = roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))
     rejected = int(answers.unknown.sum())
-    return Strangers(str(folder), len(photos), skipped, rejected, float(theirs.mean()), float(auroc))
+    return OutOfDistribution(
+        str(folder), len(photos), skipped, rejected, float(theirs.mean()), float(auroc)
+    )

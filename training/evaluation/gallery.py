@@ -1,16 +1,15 @@
 """The mistakes to look at: each photo, and beside it where the network looked."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
 
 from model.image import RGB, decode_photo
-from report.charts import Figure
+from report.charts import Figure, panels
 from report.pictures import jpeg_url, scale_to_fit
 from training.evaluation.answers import BATCH
 from training.evaluation.evaluate import Mistake
@@ -46,7 +45,7 @@ def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) ->
             photo = scale_to_fit(decode_photo(content), _SIDE)
             overlay = reply.get("explanation", {}).get("overlay_png")
             # The network's square, in the photo's own proportions again.
-            heat = _stretched(base64.b64decode(overlay), photo.shape) if overlay else None
+            heat = _stretch(base64.b64decode(overlay), photo) if overlay else None
             found.append(Picture(mistake, photo, heat))
     return found
 
@@ -56,15 +55,13 @@ def draw_mistakes(pictures: Sequence[Picture]) -> Figure:
     shown = pictures[:DRAWN]
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure = Figure((3.6 * columns, 2.25 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False).flat
-    for axes, picture in zip(grid, shown, strict=False):
+    figure, grid = panels((3.6 * columns, 2.25 * lines), lines, columns, len(shown))
+    for axes, picture in zip(grid, shown, strict=True):
         parts = [p for p in (picture.photo, picture.heat) if p is not None]
         axes.imshow(np.concatenate([_square(part) for part in parts], axis=1)[:, :-_GAP])
         wrong = f"{picture.mistake.truth}, taken for {picture.mistake.predicted}"
         title = f"{wrong}\n{picture.mistake.confidence:.1%}".replace("$", r"\$")
         axes.set_title(title, fontsize=8.5, pad=4)
-    for axes in figure.axes:
         axes.axis("off")
     return figure
 
@@ -78,6 +75,5 @@ def _square(pixels: RGB) -> RGB:
     return canvas
 
 
-def _stretched(png: bytes, shape: tuple[int, ...]) -> RGB:
-    height, width = shape[:2]
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB").resize((width, height)), np.uint8)
+def _stretch(png: bytes, photo: RGB) -> RGB:
+    return np.asarray(cv2.resize(decode_photo(png), photo.shape[1::-1]), np.uint8)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from model.files import read_json
+from training.fit.old_names import with_new_names
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage as `run.json` has it. `range_test` holds (rate, loss) pairs."""
+    """One stage as `run.json` has it. `range_test` holds (learning rate, loss) pairs."""
 
     name: str
-    facts: dict[str, Any]  # what came of it: rate, val_accuracy, best_epoch, seconds, why, ...
+    facts: dict[str, Any]  # what came of it: lr, val_accuracy, best_epoch, seconds, why, ...
     epochs: tuple[dict[str, float], ...]  # columns of the CSV log
     range_test: tuple[tuple[float, float], ...]
 
@@ -45,7 +46,7 @@ class History:
 
     @property
     def group_regex(self) -> str | None:
-        """What told the groups of photos when the validation split was made."""
+        """What found the groups of photos when the validation split was made."""
         value = self.run.get("settings", {}).get("group_regex")
         return value if isinstance(value, str) else None
 
@@ -55,7 +56,7 @@ def read_history(run: Path) -> History:
     path = run / "run.json"
     if not path.is_file():
         return History()
-    document = read_json(path)
+    document = with_new_names(read_json(path))
     if not isinstance(document.get("stages"), list):
         return History()
     return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
@@ -64,7 +65,7 @@ def read_history(run: Path) -> History:
 def _stage(entry: dict[str, Any], logs: Path) -> StageRow:
     stage = entry.get("stage", {})
     name = str(stage.get("name", ""))
-    curve = [(r["rate"], r["loss"]) for r in _rows(logs / f"range_test-{name}.csv") if len(r) >= 2]
+    curve = [(r["lr"], r["loss"]) for r in _rows(logs / f"range_test-{name}.csv") if len(r) >= 2]
     return StageRow(
         name,
         {**stage, **{key: value for key, value in entry.items() if key != "stage"}},
@@ -89,7 +90,9 @@ def _rows(path: Path) -> list[dict[str, float]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            {name: float(cell) for name, cell in row.items() if name and _is_number(cell)}
+            with_new_names(
+                {name: float(cell) for name, cell in row.items() if name and _is_number(cell)}
+            )
             for row in csv.DictReader(file)
         ]
 

@@ -85,7 +85,7 @@ def score(truth: Ints, predicted: Ints, groups: Ints, n_classes: int, seed: int 
         return value, _interval(spread[name][at], value, groups)
 
     def scores_of(label: int) -> ClassScores:
-        groups = _concerned(tally, label)
+        groups = _count_groups(tally, label)
         return ClassScores(
             int((truth == label).sum()),
             *share("precision", groups["precision"], label),
@@ -176,7 +176,7 @@ def _resample(tally: Floats, seed: int) -> dict[str, Floats]:
     return {name: np.concatenate([part[name] for part in parts]).T for name in parts[0]}
 
 
-def _concerned(tally: Floats, label: int) -> dict[str, int]:
+def _count_groups(tally: Floats, label: int) -> dict[str, int]:
     """Count the groups that each share of a class is taken over."""
     _, actual, answered = (tally[:, i, label] > 0 for i in range(3))
     counts = (answered, actual, actual | answered, np.ones(len(tally), bool))

@@ -1,7 +1,6 @@
 """The page that shows an evaluation: one HTML file with everything in it, light or dark."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from model.bundle import ModelSpec
@@ -11,33 +10,18 @@ from training.evaluation.evaluate import Evaluation
 from training.evaluation.gallery import Picture
 from training.evaluation.history import History
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of stages."""
-
-    title: str
-    key: str
-    form: Callable[[Any], str]
-    kind: str = "n"  # CSS class: a number, a word, or a text that needs room
-
-    def show(self, facts: dict[str, Any]) -> str:
-        """The cell of a stage."""
-        value = facts.get(self.key)
-        return "" if value is None else self.form(value)
-
-
-COLUMNS = (
-    Column("why", "why", str, "text"),
-    Column("blocks open", "open_blocks", str),
-    Column("pixels", "size", str),
-    Column("rate", "rate", lambda v: f"{v:.2g}"),
-    Column("chosen by", "rate_from", str, "word"),
-    Column("epochs", "epochs", str),
-    Column("best epoch", "best_epoch", lambda v: str(v + 1)),
-    Column("validation accuracy", "val_accuracy", lambda v: f"{v:.3f}"),
-    Column("photos/s", "photos_per_s", lambda v: f"{v:.0f}"),
-    Column("time", "seconds", lambda v: f"{v:.0f} s"),
+# The table of stages: title, key, form, and CSS class: a number, a word, or a text that needs room.
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
+    ("why", "why", str, "text"),
+    ("trainable blocks", "trainable_blocks", str, "n"),
+    ("pixels", "size", str, "n"),
+    ("learning rate", "lr", "{:.2g}".format, "n"),
+    ("chosen by", "lr_from", str, "word"),
+    ("epochs", "epochs", str, "n"),
+    ("best epoch", "best_epoch", lambda v: str(v + 1), "n"),
+    ("validation accuracy", "val_accuracy", "{:.3f}".format, "n"),
+    ("photos/s", "photos_per_s", "{:.0f}".format, "n"),
+    ("time", "seconds", "{:.0f} s".format, "n"),
 )
 
 
@@ -50,7 +34,7 @@ def render_report(
     gallery: Sequence[Picture],
 ) -> str:
     """Return the page."""
-    used = [c for c in COLUMNS if any(s.facts.get(c.key) is not None for s in history.stages)]
+    used = [c for c in COLUMNS if any(s.facts.get(c[1]) is not None for s in history.stages)]
     return render(
         "training/evaluation/report.html.j2",
         charts,

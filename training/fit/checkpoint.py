@@ -1,4 +1,4 @@
-"""`checkpoints/last.ckpt`: all that going on needs, as it stood when the last epoch ended.
+"""`checkpoints/last.ckpt`: all that resuming needs, as it stood when the last epoch ended.
 
 It is written beside its place and renamed, so a run that is killed has the one before or the new one. It
 holds tensors, numbers, strings, lists and dictionaries only, and is read with `weights_only=True`.
@@ -17,22 +17,22 @@ from torch import Tensor
 
 from model.errors import FlyobjError, InputError
 from model.files import write_bytes
-from training.fit.schedule import Stage, StageResult
+from training.fit.old_names import with_new_names
+from training.fit.schedule import Epoch, Stage, StageResult
 
 LAST = Path("checkpoints", "last.ckpt")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 State = dict[str, Tensor]
-Epoch = dict[str, float]  # a row of metrics.csv
 
 
 @dataclass
-class Running:
+class StageProgress:
     """A stage in progress.
 
     Attributes:
         why: the reason for running it.
-        rate: the highest learning rate, and in `rate_from` how it was chosen.
+        lr: the highest learning rate, and in `lr_from` how it was chosen.
         epochs: a row of figures for each epoch that is done.
         best: the network at its best epoch.
         optimizer: its state.
@@ -41,8 +41,8 @@ class Running:
     """
 
     why: str
-    rate: float
-    rate_from: str
+    lr: float
+    lr_from: str
     epochs: list[Epoch] = field(default_factory=list)
     best: State = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
@@ -51,17 +51,17 @@ class Running:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run stands: stages that are done, the one in progress, the network and its best stage."""
 
     classes: tuple[str, ...]
     network: State
     results: list[StageResult] = field(default_factory=list)
     best: State = field(default_factory=dict)
-    running: Running | None = None
+    current: StageProgress | None = None
 
 
-def save(progress: Progress, run: Path) -> None:
+def save(progress: RunProgress, run: Path) -> None:
     """Write `last.ckpt` in one piece."""
     stream = io.BytesIO()
     torch.save(asdict(progress), stream)
@@ -69,7 +69,7 @@ def save(progress: Progress, run: Path) -> None:
     write_bytes(stream.getbuffer(), run / LAST)
 
 
-def load(run: Path, classes: tuple[str, ...]) -> Progress | None:
+def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
     """Read `last.ckpt`; None if no stage was ever begun.
 
     Raises:
@@ -79,10 +79,10 @@ def load(run: Path, classes: tuple[str, ...]) -> Progress | None:
     if not path.is_file():
         return None
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = with_new_names(torch.load(path, map_location="cpu", weights_only=True))
         results = [StageResult(**{**r, "stage": Stage(**r["stage"])}) for r in document["results"]]
-        running = document["running"] and Running(**document["running"])
-        progress = Progress(**{**document, "results": results, "running": running})
+        current = document["current"] and StageProgress(**document["current"])
+        progress = RunProgress(**{**document, "results": results, "current": current})
     except Exception as error:  # unpickling raises whatever the file leads it to
         raise InputError(
             f"{str(path)!r} is no checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
@@ -97,15 +97,15 @@ def load(run: Path, classes: tuple[str, ...]) -> Progress | None:
 
 
 @contextmanager
-def disk_full_explained(run: Path) -> Iterator[None]:
-    """Turn a full disk into an error that says how to go on."""
+def explain_full_disk(run: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says how to continue."""
     try:
         yield
     except (OSError, FlyobjError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError) or cause.errno not in _FULL:
             raise
-        go_on = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
+        how = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
         raise FlyobjError(
-            f"{str(run)!r} can't be written ({cause.strerror}); make room, then go on with {go_on}"
+            f"{str(run)!r} can't be written ({cause.strerror}); make room, then continue with {how}"
         ) from error

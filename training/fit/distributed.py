@@ -19,7 +19,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 
 from model.errors import FlyobjError
 from training.fit.plan import Plan
-from training.fit.settings import Settings
+from training.fit.settings import TrainSettings
 
 # What Lightning's own starter, torchrun and Slurm set.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -31,7 +31,7 @@ def is_first() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
-def launch(settings: Settings, plan: Plan | None) -> tuple[Fabric, Plan]:
+def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
     """Start the other processes, if there are to be any, and hand them the first one's plan."""
     keep_memory()
     several = settings.devices * settings.nodes > 1
@@ -71,7 +71,7 @@ def gather(fabric: Fabric, found: dict[Any, str]) -> dict[Any, str]:
 
 
 @contextmanager
-def on_their_own(fabric: Fabric) -> Iterator[None]:
+def end_together(fabric: Fabric) -> Iterator[None]:
     """End together: without the first process the others stop quietly, without them it says so."""
     if fabric.world_size == 1:
         yield
@@ -88,6 +88,6 @@ def on_their_own(fabric: Fabric) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not isinstance(error, FlyobjError):
             raise FlyobjError(
                 f"process {fabric.global_rank} lost the others ({str(error).splitlines()[0][:200]}); "
-                "go on with --resume"
+                "continue with --resume"
             ) from error
         raise

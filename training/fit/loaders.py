@@ -81,7 +81,7 @@ class Order(Sampler[list[Key]]):
         """Count the batches: as many in each process if they train, which waits for the others."""
         if self._shuffle and self._n > self._batch:
             return self._n // self._batch
-        return -(-len(self._own(np.arange(self._n))) // self._share)
+        return -(-len(self._own(np.arange(self._n))) // self._per_process)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield as `seed` has it."""
@@ -90,11 +90,11 @@ class Order(Sampler[list[Key]]):
         seeds = rng.integers(2**31, size=self._n)
         # A last batch of one photo would leave batch-norm nothing to average over.
         keys = self._own(np.stack([order, seeds], axis=1))
-        for start in range(0, len(self) * self._share, self._share):
-            yield [(int(index), int(seed)) for index, seed in keys[start : start + self._share]]
+        for start in range(0, len(self) * self._per_process, self._per_process):
+            yield [(int(index), int(seed)) for index, seed in keys[start : start + self._per_process]]
 
     @property
-    def _share(self) -> int:
+    def _per_process(self) -> int:
         return self._batch // self._world
 
     def _own(
@@ -145,6 +145,6 @@ class Unreadable:
                 f"{len(self.found)} of {self._photos} photos have turned unreadable since training "
                 f"began, {UNREADABLE_SHARE:.0%} are allowed; the last is {str(new[-1].path)!r}: "
                 f"{new[-1].reason}; "
-                "put the photos back and go on with --resume"
+                "put the photos back and continue with --resume"
             )
         return new

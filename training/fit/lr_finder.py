@@ -1,8 +1,8 @@
-"""Learning-rate range test: the rate rises from step to step, and the loss tells which one to take.
+"""Learning-rate range test: it rises from step to step, and the loss tells which one to take.
 
-Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take a rate below
-the one at which training gets worse again. On a curve of few steps it is a matter of chance where the
-loss was lowest, or fell most steeply; the highest rate at which it was still about as low isn't. A
+Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3: take one below
+that at which training gets worse again. On a curve of few steps it is a matter of chance where the
+loss was lowest, or fell most steeply; the highest at which it was still about as low isn't. A
 tenth of that one is taken (docs/experiments.md has the rules that were compared). Lightning's
 `Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
@@ -15,67 +15,67 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from model.errors import FlyobjError
-from report.charts import BLUE, DASHED, GREEN, GREY, PALE, Figure, save_png
+from report.charts import BLUE, DASHED, GREEN, GREY, PALE, panels, save_png
 from training.fit.loaders import Batch
 
 LOWEST, HIGHEST = 3e-5, 1.0
 STEPS = 36  # eight a decade
-FEWEST = 8  # steps from which a rate is told
+FEWEST = 8  # steps from which one is taken
 SMOOTHING = 0.8  # weight of the past in the moving average of the loss
 DIVERGED = 3.0  # times the lowest loss: the test ends
-STILL_LOW = 1.25  # times the lowest loss: the rate isn't too high
-BELOW = 10.0  # the rate taken is the highest of those divided by so much
+STILL_LOW = 1.25  # times the lowest loss: still not too high
+BELOW = 10.0  # what the highest of those is divided by
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The test's course: rates, the loss at each, the smoothed loss, and what is read from them."""
+    """The test's course: learning rates, the loss at each, smoothed, and what is read from them."""
 
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[float, ...]
     smooth: tuple[float, ...]
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the highest rate that isn't too high, to two digits."""
+        """A tenth of the highest learning rate that isn't too high, to two digits."""
         return float(f"{self.highest / BELOW:.1e}")
 
     @property
     def highest(self) -> float:
-        """The last rate at which the smoothed loss was at most a quarter above its lowest."""
+        """The last learning rate at which the smoothed loss was at most a quarter above its lowest."""
         low = STILL_LOW * min(self.smooth)
-        return max(rate for rate, loss in zip(self.rates, self.smooth, strict=True) if loss <= low)
+        return max(lr for lr, loss in zip(self.lrs, self.smooth, strict=True) if loss <= low)
 
 
 def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) -> Curve:
-    """Call `step` with a batch and a rising rate until the loss it returns diverges.
+    """Call `step` with a batch and a rising learning rate until the loss it returns diverges.
 
     Raises:
-        FlyobjError: it diverges before a rate can be told.
+        FlyobjError: it diverges before one can be chosen.
     """
-    rates: list[float] = []
+    lrs: list[float] = []
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
-    for number, batch in zip(range(STEPS), _again(batches), strict=False):
-        rate = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
-        loss = step(batch, rate)
+    for number, batch in zip(range(STEPS), _repeat(batches), strict=False):
+        lr = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
+        loss = step(batch, lr)
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         corrected = average / (1 - SMOOTHING ** (number + 1))  # as Adam corrects its averages
         if not math.isfinite(loss) or (number >= FEWEST and corrected > DIVERGED * min(smooth)):
             break
-        rates.append(rate)
+        lrs.append(lr)
         losses.append(loss)
         smooth.append(corrected)
-    if len(rates) < FEWEST:
+    if len(lrs) < FEWEST:
         raise FlyobjError(
-            f"the range test's loss diverged at rate {rate:g} already; check the weights, or give a "
-            "lower --rate yourself"
+            f"the range test's loss diverged at a learning rate of {lr:g} already; check the weights, "
+            "or give a lower --lr yourself"
         )
-    return Curve(tuple(rates), tuple(losses), tuple(smooth))
+    return Curve(tuple(lrs), tuple(losses), tuple(smooth))
 
 
-def _again(batches: Iterable[Batch]) -> Iterator[Batch]:
+def _repeat(batches: Iterable[Batch]) -> Iterator[Batch]:
     return chain.from_iterable(repeat(batches))
 
 
@@ -83,12 +83,11 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
     """Write `range_test-STAGE.csv` and the picture of it."""
     with (folder / f"range_test-{stage}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("rate", "loss", "smooth"))
-        writer.writerows(zip(curve.rates, curve.losses, curve.smooth, strict=True))
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color=PALE, label="each step")
-    axes.plot(curve.rates, curve.smooth, color=BLUE, label="smoothed")
+        writer.writerow(("lr", "loss", "smooth"))
+        writer.writerows(zip(curve.lrs, curve.losses, curve.smooth, strict=True))
+    figure, (axes,) = panels((6, 3.6))
+    axes.plot(curve.lrs, curve.losses, color=PALE, label="each step")
+    axes.plot(curve.lrs, curve.smooth, color=BLUE, label="smoothed")
     axes.axvline(curve.suggestion, color=GREEN, ls=DASHED, label=f"taken: {curve.suggestion:g}")
     axes.axvline(curve.highest, color=GREY, ls=":", label=f"worse after {curve.highest:.1e}")
     top = max(curve.smooth[0], min(curve.smooth)) * 1.6

@@ -1,6 +1,6 @@
 """What a run works on, decided before it begins and written down as `settings.json`.
 
-Going on later reads the same photos in the same split from there, and looks at nothing again.
+Resuming later reads the same photos in the same split from there, and looks at nothing again.
 """
 
 from collections import Counter
@@ -16,7 +16,8 @@ from model.files import read_json, write_json
 from model.network import Network, load_pretrained
 from model.photo_files import folders_in
 from training.data.photos import Photo, SkippedPhoto, groups_of, hold_out, read_split
-from training.fit.settings import Settings
+from training.fit.old_names import with_new_names
+from training.fit.settings import TrainSettings
 
 VAL_SHARE = 0.15
 IMBALANCED = 2.0  # largest class over the smallest, from which "auto" weights the loss
@@ -28,7 +29,7 @@ class Plan:
     """Photos and settings of a run; `groups` counts the groups that the split kept together."""
 
     data: Path
-    settings: Settings
+    settings: TrainSettings
     classes: tuple[str, ...]
     fingerprint: str
     train: tuple[Photo, ...]
@@ -57,7 +58,7 @@ class Plan:
         return [photo.path.relative_to(self.data / "train").as_posix() for photo in photos]
 
 
-def make_plan(data: Path, settings: Settings) -> Plan:
+def make_plan(data: Path, settings: TrainSettings) -> Plan:
     """Read and split `data/train`, and try what else could fail only after minutes.
 
     Raises:
@@ -100,7 +101,7 @@ def read_plan(run: Path) -> Plan:
         raise InputError(
             f"{str(run)!r} has no {FILE}; give the run folder of `flyobj train` to --resume"
         )
-    document = read_json(path)
+    document = with_new_names(read_json(path))
     try:
         data, classes = Path(document["data"]), tuple(document["classes"])
         photos = [_photos(data, classes, document[key]) for key in ("train_files", "validation_files")]
@@ -115,7 +116,7 @@ def read_plan(run: Path) -> Plan:
             f"{str(folder)!r} has lost the classes {sorted(set(classes) - found)} since the run "
             "began; put them back, or start a new run"
         )
-    return Plan(data, Settings.from_json(document["settings"], str(path)), classes, *rest)
+    return Plan(data, TrainSettings.from_json(document["settings"], str(path)), classes, *rest)
 
 
 def check_precision(precision: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from model.errors import InputError
 from model.image import RGB, decode_photo
 from model.preprocessing import Preprocessing
-from report.charts import Figure, save_png
+from report.charts import panels, save_png
 from report.progress import track
 from training.data.photos import Photo, Split, read_split
 from training.fit.transforms import before_crop, test_transform, train_transform
@@ -54,14 +54,13 @@ def _choose(split: Split, seed: int) -> list[Photo]:
 
 def _draw(rows: list[list[RGB]], names: list[str], out: Path) -> None:
     width, height = (SAMPLES + 1) * _CELL_INCHES + 1.2, len(rows) * _CELL_INCHES + 0.4
-    figure = Figure(figsize=(width, height), layout="constrained")
-    grid = figure.subplots(len(rows), SAMPLES + 1, squeeze=False)
-    for row, cells, name in zip(grid, rows, names, strict=True):
-        for axes, rgb in zip(row, cells, strict=True):
-            axes.imshow(rgb)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        row[0].set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
-    grid[0, 0].set_title("as evaluated", fontsize=8)
-    grid[0, 1].set_title("as trained on", fontsize=8, loc="left")
+    figure, grid = panels((width, height), len(rows), SAMPLES + 1)
+    for axes, rgb in zip(grid, (rgb for cells in rows for rgb in cells), strict=True):
+        axes.imshow(rgb)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, name in zip(grid[:: SAMPLES + 1], names, strict=True):
+        axes.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
+    grid[0].set_title("as evaluated", fontsize=8)
+    grid[1].set_title("as trained on", fontsize=8)
     save_png(figure, out)

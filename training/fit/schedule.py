@@ -1,4 +1,4 @@
-"""The strategy: which blocks are open in which stage, and when it ends.
+"""The strategy: which blocks are trainable in which stage, and when a stage and the run end.
 
 A new head is trained first, on features that stay as they are. Then more of the network is opened,
 from the top, because what is learned low down (edges, textures) serves any photos, and what is learned
@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.preprocessing import MIN_SIZE
-from training.fit.settings import Settings
+from training.fit.settings import TrainSettings
 
 BLOCKS = 19  # feature blocks of MobileNetV2
 HALF_SIZE = "half-size"
-SCRATCH_RATE = 3e-3
-SCRATCH_WHOLE_RATE = 1e-3  # at full size, of weights that are good already
+Epoch = dict[str, float]  # a row of metrics.csv
+SCRATCH_LR = 3e-3
+SCRATCH_WHOLE_LR = 1e-3  # at full size, of weights that are good already
 
-# Name, open blocks, share of the epochs. The borders are where the photo's maps halve in size or the
-# channels grow most: blocks 14 to 18 see 1/32 of the sides, 7 to 13 see 1/16.
+# Name, trainable blocks, share of the epochs. The borders are where the photo's maps halve in size or
+# the channels grow most: blocks 14 to 18 see 1/32 of the sides, 7 to 13 see 1/16.
 LADDER = (("head", 0, 1), ("top", 5, 1), ("upper", 12, 2), ("whole", BLOCKS, 8))
 
 
@@ -28,17 +29,17 @@ class Stage:
 
     Attributes:
         name: for logs, checkpoints and people.
-        epochs: passes over the training photos, at the most.
+        epochs: passes over the training photos, at most.
         size: side of the photos in pixels.
-        open_blocks: how many of the feature blocks learn, counted from the top; the head always does.
-        rate: highest learning rate; None to find one by a range test.
+        trainable_blocks: of the feature blocks, counted from the top; the head always is.
+        lr: highest learning rate; None to find one by a range test.
     """
 
     name: str
     epochs: int
     size: int
-    open_blocks: int = BLOCKS
-    rate: float | None = None
+    trainable_blocks: int = BLOCKS
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class StageResult:
 
     Attributes:
         why: the reason for running it.
-        rate: the highest learning rate, and in `rate_from` how it was chosen.
+        lr: the highest learning rate, and in `lr_from` how it was chosen.
         epochs: how many were run; `ended` says why no more.
         best_epoch: the one whose weights were kept, from 0.
         val_accuracy: of that epoch; so is `val_loss`.
@@ -57,8 +58,8 @@ class StageResult:
 
     stage: Stage
     why: str
-    rate: float
-    rate_from: str
+    lr: float
+    lr_from: str
     epochs: int
     ended: str
     best_epoch: int
@@ -68,29 +69,31 @@ class StageResult:
     photos_per_s: float
 
 
-def stages_of(settings: Settings) -> tuple[Stage, ...]:
+def stages_of(settings: TrainSettings) -> tuple[Stage, ...]:
     """List the stages; with pre-trained weights the later ones are run only if they are needed.
 
     From scratch there is nothing to keep frozen; three quarters of the epochs go over photos of half
     the size, at a quarter of the work (progressive resizing: Howard, fast.ai at DAWNBench, 2018).
     """
-    size, rate = settings.size, settings.rate
+    size, lr = settings.size, settings.lr
     if settings.weights == "none":
         first = settings.epochs * 3 // 4
-        whole = Stage("whole", settings.epochs - first, size, rate=rate or SCRATCH_WHOLE_RATE)
-        half = Stage(HALF_SIZE, first, max(MIN_SIZE, size // 2), rate=SCRATCH_RATE)
+        whole = Stage("whole", settings.epochs - first, size, lr=lr or SCRATCH_WHOLE_LR)
+        half = Stage(HALF_SIZE, first, max(MIN_SIZE, size // 2), lr=SCRATCH_LR)
         return (half, whole) if first else (whole,)
     rows = LADDER if settings.epochs >= 6 else (LADDER[0], LADDER[-1])
     shares = sum(share for _, _, share in rows)
     epochs = [max(1, settings.epochs * share // shares) for _, _, share in rows]
     epochs[-1] = max(1, settings.epochs - sum(epochs[:-1]))
     return tuple(
-        Stage(name, n, size, blocks, rate) for (name, blocks, _), n in zip(rows, epochs, strict=True)
+        Stage(name, n, size, blocks, lr) for (name, blocks, _), n in zip(rows, epochs, strict=True)
     )
 
 
-def reason(stages: Sequence[Stage], results: Sequence[StageResult], settings: Settings) -> str | None:
-    """Say why the next stage is run; None when it isn't (see `ending`)."""
+def next_stage_reason(
+    stages: Sequence[Stage], results: Sequence[StageResult], settings: TrainSettings
+) -> str | None:
+    """Say why the next stage is run; None when it isn't (see `end_reason`)."""
     if len(results) == len(stages):
         return None
     stage = stages[len(results)]
@@ -102,21 +105,39 @@ def reason(stages: Sequence[Stage], results: Sequence[StageResult], settings: Se
     best = max(r.val_accuracy for r in results)
     if best >= settings.target:
         return None
-    opened = "all blocks" if stage.open_blocks == BLOCKS else f"{stage.open_blocks} blocks from the top"
+    opened = (
+        "all blocks"
+        if stage.trainable_blocks == BLOCKS
+        else f"{stage.trainable_blocks} blocks from the top"
+    )
     return f"validation accuracy {best:.3f} is below the target {settings.target:g}: open {opened}"
 
 
-def ending(results: Sequence[StageResult], settings: Settings) -> str:
+def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     """Say why nothing more was run."""
-    best = results[kept(results)].val_accuracy
+    best = results[best_stage_index(results)].val_accuracy
     if settings.weights == "none":
         return f"all stages are done: validation accuracy {best:.3f}"
     met = "target met" if best >= settings.target else "everything is open, target not met"
     return f"{met}: validation accuracy {best:.3f}, target {settings.target:g}"
 
 
-def kept(results: Sequence[StageResult]) -> int:
+def best_stage_index(results: Sequence[StageResult]) -> int:
     """Number the stage whose weights are kept: the best of those at the last one's size."""
     size = results[-1].stage.size
     same = [i for i, result in enumerate(results) if result.stage.size == size]
     return max(same, key=lambda i: (results[i].val_accuracy, i))
+
+
+def best_epoch(epochs: list[Epoch]) -> int:
+    """Number the epoch of the highest accuracy; of several, that of the lowest loss."""
+    return max(range(len(epochs)), key=lambda i: (epochs[i]["val_accuracy"], -epochs[i]["val_loss"]))
+
+
+def has_stalled(epochs: list[Epoch], patience: int) -> bool:
+    """Tell whether neither loss nor accuracy has got better in the last `patience` epochs."""
+    if len(epochs) <= patience:
+        return False
+    before, last = epochs[:-patience], epochs[-patience:]
+    accuracy = max(e["val_accuracy"] for e in last) > max(e["val_accuracy"] for e in before)
+    return not accuracy and min(e["val_loss"] for e in last) >= min(e["val_loss"] for e in before)

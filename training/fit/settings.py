@@ -1,12 +1,13 @@
-"""What `flyobj train` can be told; checked when made. docs/training.md explains the defaults."""
+"""The options of `flyobj train`; checked when made. docs/training.md explains the defaults."""
 
 import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 from model.errors import InputError
+from model.files import exact_keys
 from model.preprocessing import Preprocessing
-from training.data.prepare.settings import Settings as GroupSettings
+from training.data.prepare.settings import PrepareSettings
 
 PRECISIONS = ("32", "bf16")
 MIXES = ("none", "mixup", "cutmix")
@@ -15,17 +16,17 @@ WEIGHTINGS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """One training run.
 
     Attributes:
         weights: "imagenet", "none", or the path of a state dict of torchvision's `mobilenet_v2`.
         size: side of the network's input, pixels.
-        epochs: passes over the photos at the most, all stages together.
+        epochs: passes over the photos at most, all stages together.
         batch_size: photos a step, all processes together.
         workers: processes that load photos, for each process that trains.
         seed: of every random choice.
-        rate: highest learning rate of every stage; None for a range test before each.
+        lr: highest learning rate of every stage; None for a range test before each.
         target: validation accuracy at which nothing more is opened.
         patience: epochs without a better loss or accuracy after which a stage ends.
         layer_decay: learning rate of a block over that of the block above it.
@@ -46,7 +47,7 @@ class Settings:
     batch_size: int = 32
     workers: int = 2
     seed: int = 0
-    rate: float | None = None
+    lr: float | None = None
     target: float = 0.93
     patience: int = 4
     layer_decay: float = 1.0
@@ -66,15 +67,15 @@ class Settings:
         for name, low in {**lowest, "patience": 1, "devices": 1, "nodes": 1}.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name} {getattr(self, name)} must be at least {low}")
-        if self.rate is not None and not 0 < self.rate < 1:
-            raise InputError(f"rate {self.rate} must be between 0 and 1")
+        if self.lr is not None and not 0 < self.lr < 1:
+            raise InputError(f"lr {self.lr} must be between 0 and 1")
         if not 0 < self.target <= 1:
             raise InputError(f"target {self.target} must be an accuracy above 0 and up to 1, say 0.93")
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)} must be from 0 to less than 1")
         if not (math.isfinite(self.layer_decay) and 0.3 <= self.layer_decay <= 1):
-            raise InputError(f"layer_decay {self.layer_decay} must be from 0.3 to 1, 1 for one rate")
+            raise InputError(f"layer_decay {self.layer_decay} must be from 0.3 to 1, the same for all")
         self._check_names()
         processes = self.devices * self.nodes
         if self.batch_size % processes or self.batch_size < 2 * processes:
@@ -83,7 +84,7 @@ class Settings:
                 "at least 2 for each, as batch-norm averages over them"
             )
         Preprocessing(self.size)
-        GroupSettings(group_regex=self.group_regex)
+        PrepareSettings(group_regex=self.group_regex)
 
     def _check_names(self) -> None:
         allowed = {"precision": PRECISIONS, "mix": MIXES, "logger": LOGGERS, "class_weights": WEIGHTINGS}
@@ -92,9 +93,6 @@ class Settings:
                 raise InputError(f"{name} {getattr(self, name)!r} must be one of {', '.join(names)}")
 
     @classmethod
-    def from_json(cls, document: Any, where: str) -> "Settings":
+    def from_json(cls, document: Any, where: str) -> "TrainSettings":
         """Take what `dataclasses.asdict` gave; `where` names it in errors."""
-        names = {f.name for f in fields(cls)}
-        if not isinstance(document, dict) or set(document) != names:
-            raise InputError(f"{where}: settings must have exactly the keys {sorted(names)}")
-        return cls(**document)
+        return cls(**exact_keys(document, [f.name for f in fields(cls)], f"{where}: settings"))

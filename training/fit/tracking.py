@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 from model.errors import missing_library
 from report import progress
-from training.fit.checkpoint import Epoch
-from training.fit.schedule import Stage
+from training.fit.schedule import Epoch, Stage
 
 Item = TypeVar("Item")
 
@@ -36,22 +35,22 @@ class Tracker:
         if not self._quiet:
             progress.say(line)
 
-    def epoch(self, stage: Stage, rate: float, epochs: list[Epoch]) -> None:
-        """Note the last of `epochs`, and say how long the stage will take at the most."""
+    def epoch(self, stage: Stage, lr: float, epochs: list[Epoch]) -> None:
+        """Note the last of `epochs`, and say how long the stage will take at most."""
         if self._quiet:
             return
         last = epochs[-1]
         left = (stage.epochs - len(epochs)) * sum(e["seconds"] for e in epochs) / len(epochs)
         self.say(
             f"{stage.name:<9} {len(epochs):>3}/{stage.epochs}  loss {last['train_loss']:.3f}  "
-            f"val accuracy {last['val_accuracy']:.3f}  rate {rate:.1e}  "
+            f"val accuracy {last['val_accuracy']:.3f}  lr {lr:.1e}  "
             f"{last['photos_per_s']:.0f} photos/s  {left:.0f} s left"
         )
         self._write_csv(stage, epochs)
         if self._logger == "tensorboard":
             self._write_events(stage, last)
         if self._wandb is not None:
-            self._wandb.log({"stage": stage.name, "rate": rate, **last}, step=self._total + len(epochs))
+            self._wandb.log({"stage": stage.name, "lr": lr, **last}, step=self._total + len(epochs))
 
     def stage_done(self, epochs: int) -> None:
         """Count on from here."""
@@ -93,7 +92,7 @@ class Tracker:
 
 
 def _wandb(run: Path, settings: Mapping[str, Any]) -> Any:
-    """Start a W&B run, or go on with the one of this folder; WANDB_MODE=offline is W&B's own."""
+    """Start a W&B run, or resume the one of this folder; WANDB_MODE=offline is W&B's own."""
     try:
         import wandb
     except ImportError as error:

@@ -68,7 +68,7 @@ def test_transform(preprocessing: Preprocessing) -> Transform:
 
 
 class Normalize(nn.Module):
-    """`Preprocessing.normalize` for a whole batch on any device; a test holds them equal to the bit."""
+    """`Preprocessing.normalize` for a batch on any device; a test checks that both agree to the bit."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         """Take the mean and deviation."""

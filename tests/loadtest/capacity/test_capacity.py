@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from loadtest.capacity import find
 from loadtest.capacity.compare import compare, require_no_regression
 from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.find import CapacitySettings, find_capacity
@@ -80,7 +81,7 @@ def test_a_real_search_has_tables_and_a_page(searched: Path) -> None:
     assert len((searched / "seconds.csv").read_text().splitlines()) == len(measured.seconds) + 1
     page = (searched / "report.html").read_text()
     assert page.count("<svg role=") == 4
-    assert not re.findall(r"(?:src|srcset|href)=.(?!data:)", page)  # nothing is fetched
+    assert not re.findall(r"(?:src|srcset|href)=.(?!data:|#)", page)  # nothing is fetched
     assert "time ran out" in page
 
 
@@ -89,13 +90,15 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert read_capacity(tmp_path) == made(400)
 
 
-def test_an_interrupted_search_keeps_what_it_has(server: Any, photos: Photos, tmp_path: Path) -> None:
-    def stop_at_the_second(step: Step) -> None:
-        if step.rate > 10:
-            raise KeyboardInterrupt
+def test_an_interrupted_search_keeps_what_it_has(
+    server: Any, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
 
+    monkeypatch.setattr(find, "say", interrupt)  # after the first probe
     with server.client() as client:
-        capacity = find_capacity(client.server, client, photos, SHORT, begins=stop_at_the_second)
+        capacity = find_capacity(client.server, client, photos, SHORT)
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
     assert "it was interrupted" in (tmp_path / "report.html").read_text()
@@ -104,17 +107,22 @@ def test_an_interrupted_search_keeps_what_it_has(server: Any, photos: Photos, tm
 
 
 def test_a_server_that_dies_leaves_what_was_measured(
-    new_home: Callable[[str], Any], archive_path: Path, photos: Photos, tmp_path: Path
+    new_home: Callable[[str], Any],
+    archive_path: Path,
+    photos: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = new_home("dying")
     home.start()
     with home.client() as client:
         deploy(client, archive_path, workers=1)
 
-        def kill(_: Probe) -> None:
+        def kill(_: str) -> None:
             psutil.Process(lifecycle.require(home.path).pid).kill()
 
-        capacity = find_capacity(client.server, client, photos, SHORT, ended=kill)
+        monkeypatch.setattr(find, "say", kill)  # after the first probe
+        capacity = find_capacity(client.server, client, photos, SHORT)
     assert capacity.ended is EndReason.SERVER_GONE
     assert [p.rate for p in capacity.probes] == [10]
     write_page(capacity, tmp_path / "report.html")
@@ -142,7 +150,7 @@ def test_settings_are_checked(change: dict[str, float], message: str) -> None:
 
 def test_a_wrong_token_is_said(server: Any, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.client() as client:
-        monkeypatch.setattr(client, "token", lambda _: "wrong")
+        monkeypatch.setattr(client.tokens, "get", lambda _: "wrong")
         with pytest.raises(InputError, match=r"isn't answered: .*[Tt]oken"):
             find_capacity(client.server, client, photos, SHORT)
 

@@ -88,8 +88,10 @@ def test_it_breaks_off_when_too_many_fail() -> None:
         pass  # nobody listens there any more
     with Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
         sent = generator.send([n / 100 for n in range(200)], "token", 20)
+        everything = generator.send([n / 1000 for n in range(200)], "token", None)
     assert set(sent.fault) == {"ConnectionRefusedError"}
     assert 20 < len(sent.fault) < 50
+    assert len(everything.fault) == 200
 
 
 def test_who_gets_no_answer_has_failed() -> None:

@@ -9,7 +9,7 @@ import pytest
 from model.errors import InputError
 from training.data.photos import Photo, groups_of, hold_out, read_split
 from training.data.prepare.pipeline import prepare
-from training.data.prepare.settings import Settings as PrepareSettings
+from training.data.prepare.settings import PrepareSettings
 
 MakeData = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.data.manifest import Reason, Row
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 from training.data.split import leaks, split
 
 
@@ -25,7 +25,7 @@ def rows_of(counts: dict[str, int], group_size: int = 1) -> list[Row]:
 
 def test_shares_hold_in_every_class() -> None:
     rows = rows_of({"a": 100, "b": 50, "c": 3})
-    split(rows, [], Settings(test_share=0.2))
+    split(rows, [], PrepareSettings(test_share=0.2))
     assert Counter((r.class_name, r.split) for r in rows) == {
         **{("a", "train"): 80, ("a", "test"): 20, ("b", "train"): 40, ("b", "test"): 10},
         **{("c", "train"): 2, ("c", "test"): 1},
@@ -35,7 +35,7 @@ def test_shares_hold_in_every_class() -> None:
 def test_decided_by_the_seed() -> None:
     def chosen(seed: int) -> list[str]:
         rows = rows_of({"a": 50, "b": 50})
-        split(rows, [], Settings(seed=seed))
+        split(rows, [], PrepareSettings(seed=seed))
         return [row.split for row in rows]
 
     assert chosen(1) == chosen(1)
@@ -47,7 +47,7 @@ def test_groups_and_near_duplicates_stay_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rows_of({"a": 200, "b": 120}, group_size=7)
     near = [(rows[i], rows[j]) for i, j in rng.integers(0, 320, (10, 2))]
-    split(rows, near, Settings(test_share=0.25, seed=seed))
+    split(rows, near, PrepareSettings(test_share=0.25, seed=seed))
     sides = defaultdict(set)
     for row in rows:
         sides[row.group].add(row.split)
@@ -62,14 +62,14 @@ def test_photos_joined_by_a_dropped_one_stay_together() -> None:
     for seed in range(10):
         rows = rows_of({"a": 10, "b": 10})
         rows[1].drop(Reason.NEAR, other="a/0")
-        split(rows, [(rows[0], rows[1]), (rows[1], rows[2])], Settings(test_share=0.5, seed=seed))
+        split(rows, [(rows[0], rows[1]), (rows[1], rows[2])], PrepareSettings(test_share=0.5, seed=seed))
         assert rows[0].split == rows[2].split
         assert rows[1].split == ""  # what is dropped is on no side
 
 
 def test_a_class_of_two_large_groups_is_on_both_sides() -> None:
     rows = rows_of({"a": 20, "b": 20}, group_size=10)
-    split(rows, [], Settings(test_share=0.1))
+    split(rows, [], PrepareSettings(test_share=0.1))
     assert Counter((r.class_name, r.split) for r in rows) == dict.fromkeys(
         [(c, s) for c in "ab" for s in ("train", "test")], 10
     )
@@ -77,7 +77,7 @@ def test_a_class_of_two_large_groups_is_on_both_sides() -> None:
 
 def test_a_class_of_one_group_stays_in_train() -> None:
     rows = rows_of({"a": 10}, group_size=10) + rows_of({"b": 10})
-    split(rows, [], Settings(test_share=0.2))
+    split(rows, [], PrepareSettings(test_share=0.2))
     assert {r.split for r in rows if r.class_name == "a"} == {"train"}
 
 

@@ -117,23 +117,27 @@ def test_strangers_and_photos_that_are_not_named(known: Any, jpeg: Any, tmp_path
         (folder / f"{number}.jpg").write_bytes(photo)
         rows[photo] = row
     (folder / "notes.txt").write_text("words")
-    found = evaluate(Oracle("ab", rows, below=0.59), data, strangers=folder.parent)
+    found = evaluate(Oracle("ab", rows, below=0.59), data, out_of_distribution=folder.parent)
     assert found.unknown == 1
-    assert found.strangers
-    assert (found.strangers.photos, found.strangers.skipped, found.strangers.unknown) == (3, 1, 2)
+    assert found.out_of_distribution
+    assert (
+        found.out_of_distribution.photos,
+        found.out_of_distribution.skipped,
+        found.out_of_distribution.unknown,
+    ) == (3, 1, 2)
     # Of 6 x 3 pairs the known photo is the more confident one in all but those with 0.95 (6) and
     # that of 0.55 with 0.58.
-    assert found.strangers.auroc == pytest.approx(11 / 18)
+    assert found.out_of_distribution.auroc == pytest.approx(11 / 18)
     assert found.accuracy == 5 / 6  # of the best class, named or not
     shipped = json.dumps(found.figures())  # with the model: no word of where things lie
     assert '"photos": 3' in shipped
     assert str(tmp_path) not in shipped
 
 
-def test_a_folder_of_strangers_without_photos(known: Any, tmp_path: Path) -> None:
+def test_a_folder_of_unknown_photos_without_any(known: Any, tmp_path: Path) -> None:
     (tmp_path / "no").mkdir()
     with pytest.raises(InputError, match="has no readable photo"):
-        evaluate(Oracle("ab", known[1]), known[0], strangers=tmp_path / "no")
+        evaluate(Oracle("ab", known[1]), known[0], out_of_distribution=tmp_path / "no")
 
 
 def test_a_photo_that_the_target_refuses_is_named(known: Any) -> None:

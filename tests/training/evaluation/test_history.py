@@ -21,9 +21,14 @@ def test_a_real_run(run: Path) -> None:
 
 
 def test_a_run_with_range_tests(tmp_path: Path) -> None:
-    """And a loss that left all bounds at its end."""
+    """With an earlier version's names, and a loss that left all bounds at its end."""
     stages = [
-        {"stage": {"name": "top"}, "rate": 1e-3, "why": "below target"},
+        {
+            "stage": {"name": "top", "open_blocks": 5},
+            "rate": 1e-3,
+            "rate_from": "given",
+            "why": "below target",
+        },
         {"stage": {"name": "all"}},
     ]
     document = {"stages": stages, "stopped_because": "everything is open", "settings": {"target": 0.9}}
@@ -33,6 +38,7 @@ def test_a_run_with_range_tests(tmp_path: Path) -> None:
     (tmp_path / "logs" / "range_test-top.csv").write_text(table)
     history = read_history(tmp_path)
     top, whole = history.stages
+    assert (top.facts["lr"], top.facts["lr_from"], top.facts["trainable_blocks"]) == (1e-3, "given", 5)
     assert top.range_test[:2] == ((1e-5, 1.5), (1e-3, 1.1))
     assert (whole.range_test, whole.epochs) == ((), ())
     assert (history.stopped_because, history.target) == ("everything is open", 0.9)

@@ -11,7 +11,7 @@ import torch
 from model.errors import InputError
 from model.image import decode_photo
 from model.preprocessing import Preprocessing
-from training.data.photos import Skipped, read_split
+from training.data.photos import SkippedPhoto, read_split
 from training.fit.loaders import Batches, Order, PhotoDataset, Unreadable, loader, seed_of
 from training.fit.transforms import Normalize, train_transform
 from training.fit.transforms import test_transform as eval_transform
@@ -104,7 +104,7 @@ def test_a_photo_that_turned_unreadable_is_named_and_skipped(photo_folder: MakeD
 
 def test_more_than_a_hundredth_unreadable_is_an_error() -> None:
     unreadable = Unreadable(200)
-    skipped = [Skipped(Path(f"{i}.jpg"), "cut short") for i in range(3)]
+    skipped = [SkippedPhoto(Path(f"{i}.jpg"), "cut short") for i in range(3)]
     assert unreadable.add(skipped[:2]) == skipped[:2]
     assert unreadable.add(skipped[:2]) == []  # known from an earlier epoch
     with pytest.raises(InputError, match=r"3 of 200 photos .* 1% are allowed; .*'2.jpg': cut short"):

@@ -1,4 +1,4 @@
-"""One stage: what it may change, the rate's course, when it ends, and what is kept."""
+"""One stage: what it may change, the learning rate's course, when it ends, and what is kept."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +13,17 @@ from model.errors import FlyobjError, InputError
 from model.network import Network
 from model.preprocessing import Preprocessing
 from training.data.photos import Photo
-from training.fit.checkpoint import Running
+from training.fit.checkpoint import StageProgress
 from training.fit.loaders import Batches, Order, PhotoDataset, Unreadable, loader
-from training.fit.schedule import BLOCKS, Stage
-from training.fit.settings import Settings
-from training.fit.stage import Fitting, Job, PartlyOpen, best_epoch, stuck
+from training.fit.schedule import BLOCKS, Stage, best_epoch, has_stalled
+from training.fit.settings import TrainSettings
+from training.fit.stage import LoopContext, PartiallyFrozen, StageLoop
 from training.fit.tracking import Tracker
 from training.fit.transforms import test_transform as eval_transform
 from training.fit.transforms import train_transform
 
 State = dict[str, Tensor]
-MakeFitting = Callable[..., Fitting]
+MakeLoop = Callable[..., StageLoop]
 
 
 def state_of(network: Network) -> State:
@@ -41,50 +41,52 @@ def photos(photo_folder: Callable[..., Path]) -> list[Photo]:
 
 
 @pytest.fixture
-def fitting(photos: list[Photo], tmp_path: Path) -> MakeFitting:
+def loop(photos: list[Photo], tmp_path: Path) -> MakeLoop:
     def batches(train: bool) -> Batches:
         transform = (train_transform if train else eval_transform)(Preprocessing(32))
         return loader(PhotoDataset(photos, transform), Order(8, 4, shuffle=train), 0)
 
-    def make(network: Network, stage: Stage, **settings: Any) -> Fitting:
+    def make(network: Network, stage: Stage, **settings: Any) -> StageLoop:
         fabric = Fabric(accelerator="cpu", devices=1)
         weights = settings.pop("weights", None)
-        job = Job(fabric, Settings(**settings), weights, Unreadable(100), Tracker(tmp_path, "csv", {}))
-        return Fitting(job, network, stage, 0, batches(True), batches(False))
+        context = LoopContext(
+            fabric, TrainSettings(**settings), weights, Unreadable(100), Tracker(tmp_path, "csv", {})
+        )
+        return StageLoop(context, network, stage, 0, batches(True), batches(False))
 
     return make
 
 
-def running(rate: float = 1e-2) -> Running:
-    return Running("", rate, "given")
+def begin(lr: float = 1e-2) -> StageProgress:
+    return StageProgress("", lr, "given")
 
 
 HEAD = {"head.1.weight", "head.1.bias", "head.4.weight", "head.4.bias"}
 
 
-def test_the_head_stage_leaves_features_and_their_statistics_alone(fitting: MakeFitting) -> None:
+def test_the_head_stage_leaves_features_and_their_statistics_alone(loop: MakeLoop) -> None:
     network = Network(2)
     before = state_of(network)
-    done = fitting(network, Stage("head", 1, 32, 0)).epoch(running())
+    done = loop(network, Stage("head", 1, 32, 0)).epoch(begin())
     assert changed(before, network.state_dict()) == HEAD
     assert 0 <= done.epochs[0]["val_accuracy"] <= 1
     assert changed(done.best, network.state_dict()) == set()
 
 
-def test_only_open_blocks_change_and_what_was_open_may_close_again(fitting: MakeFitting) -> None:
+def test_only_open_blocks_change_and_what_was_open_may_close_again(loop: MakeLoop) -> None:
     network = Network(2)
-    fitting(network, Stage("whole", 1, 32, BLOCKS)).epoch(running())
+    loop(network, Stage("whole", 1, 32, BLOCKS)).epoch(begin())
     before = state_of(network)
-    fitting(network, Stage("top", 1, 32, 5)).epoch(running())
+    loop(network, Stage("top", 1, 32, 5)).epoch(begin())
     opened = {n for n in before if n.startswith(tuple(f"features.{i}." for i in range(14, 19)))}
     assert changed(before, network.state_dict()) == opened | HEAD
 
 
-def test_the_whole_stage_changes_everything_after_a_head_stage_too(fitting: MakeFitting) -> None:
+def test_the_whole_stage_changes_everything_after_a_head_stage_too(loop: MakeLoop) -> None:
     network = Network(2)
-    fitting(network, Stage("head", 1, 32, 0)).epoch(running())
+    loop(network, Stage("head", 1, 32, 0)).epoch(begin())
     before = state_of(network)
-    fitting(network, Stage("whole", 1, 32, BLOCKS)).epoch(running())
+    loop(network, Stage("whole", 1, 32, BLOCKS)).epoch(begin())
     assert changed(before, network.state_dict()) == set(before)
 
 
@@ -92,7 +94,7 @@ def test_frozen_blocks_cost_no_gradients_and_answer_as_the_network_does() -> Non
     torch.manual_seed(0)
     network = Network(2, dropout=0.0)
     photos = torch.randn(2, 3, 64, 64)
-    opened = PartlyOpen(network, 5)
+    opened = PartiallyFrozen(network, 5)
     assert not opened.network.features[13].training
     assert opened.network.features[14].training
     opened.eval()
@@ -104,38 +106,38 @@ def test_frozen_blocks_cost_no_gradients_and_answer_as_the_network_does() -> Non
     ] == [*range(14, 19)]
 
 
-def test_lower_blocks_learn_more_slowly(fitting: MakeFitting) -> None:
+def test_lower_blocks_learn_more_slowly(loop: MakeLoop) -> None:
     network = Network(2)
-    opened = PartlyOpen(network, BLOCKS)
-    shares = [group["share"] for group in opened.groups(0.5)]
-    assert shares == [0.5**depth for depth in range(BLOCKS + 1)]
+    opened = PartiallyFrozen(network, BLOCKS)
+    scales = [group["lr_scale"] for group in opened.groups(0.5)]
+    assert scales == [0.5**depth for depth in range(BLOCKS + 1)]
     grouped = sum(len(group["params"]) for group in opened.groups(0.5))  # type: ignore[arg-type, misc]
     assert grouped == len(list(network.parameters()))
     before = state_of(network)
-    fitting(network, Stage("whole", 1, 32, BLOCKS), layer_decay=0.5).epoch(running(1e-3))
+    loop(network, Stage("whole", 1, 32, BLOCKS), layer_decay=0.5).epoch(begin(1e-3))
     moved = {n: (network.state_dict()[n] - before[n]).abs().mean() for n in before if "weight" in n}
     assert moved["head.4.weight"] > 100 * moved["features.2.conv.0.0.weight"]
 
 
-def test_the_range_test_leaves_nothing_behind(fitting: MakeFitting) -> None:
+def test_the_range_test_leaves_nothing_behind(loop: MakeLoop) -> None:
     """To the bit: weights, batch-norm statistics, random numbers, and so the training after it."""
     torch.manual_seed(0)
     one, other = Network(2), Network(2)
     other.load_state_dict(one.state_dict())
-    tested = fitting(one, Stage("whole", 1, 32, BLOCKS), ema=0.9)
+    tested = loop(one, Stage("whole", 1, 32, BLOCKS), ema=0.9)
     before, random = state_of(one), torch.get_rng_state()
-    curve = tested.find_rate()
-    assert max(curve.rates) > 1e-3
+    curve = tested.find_lr()
+    assert max(curve.lrs) > 1e-3
     assert changed(before, one.state_dict()) == set()
     assert torch.equal(torch.get_rng_state(), random)
-    left = [tested.epoch(running()), fitting(other, Stage("whole", 1, 32), ema=0.9).epoch(running())]
+    left = [tested.epoch(begin()), loop(other, Stage("whole", 1, 32), ema=0.9).epoch(begin())]
     assert changed(one.state_dict(), other.state_dict()) == set()
     assert changed(left[0].average, left[1].average) == set()
 
 
-def test_the_rate_rises_and_falls_to_nothing(fitting: MakeFitting) -> None:
-    made = fitting(Network(2), Stage("whole", 20, 32))
-    course = [made._share_of_peak(step) for step in range(40)]
+def test_the_rate_rises_and_falls_to_nothing(loop: MakeLoop) -> None:
+    made = loop(Network(2), Stage("whole", 20, 32))
+    course = [made._lr_scale(step) for step in range(40)]
     assert course[:4] == [0.2, 0.4, 0.6, 0.8]
     assert max(course) == course[4] == 1.0
     assert course[5:] == sorted(course[5:], reverse=True)
@@ -143,63 +145,63 @@ def test_the_rate_rises_and_falls_to_nothing(fitting: MakeFitting) -> None:
 
 
 @pytest.mark.parametrize("recipe", [{"mix": "mixup"}, {"mix": "cutmix"}, {"label_smoothing": 0.1}])
-def test_recipes_change_the_loss(fitting: MakeFitting, recipe: dict[str, Any]) -> None:
+def test_recipes_change_the_loss(loop: MakeLoop, recipe: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = Network(2)
     state = state_of(network)
-    plain = fitting(network, Stage("whole", 1, 32)).epoch(running())
+    plain = loop(network, Stage("whole", 1, 32)).epoch(begin())
     network.load_state_dict(state)
-    other = fitting(network, Stage("whole", 1, 32), **recipe).epoch(running())
+    other = loop(network, Stage("whole", 1, 32), **recipe).epoch(begin())
     assert plain.epochs[0]["train_loss"] != other.epochs[0]["train_loss"]
     assert 0 < other.epochs[0]["train_loss"] < 5
 
 
-def test_weights_make_a_class_count_more(fitting: MakeFitting) -> None:
+def test_weights_make_a_class_count_more(loop: MakeLoop) -> None:
     torch.manual_seed(0)
     network = Network(2)
     stage = Stage("whole", 4, 32)
-    made = fitting(network, stage, weights=(1.0, 0.0))  # the second is of no account
-    state = running()
+    made = loop(network, stage, weights=(1.0, 0.0))  # the second is of no account
+    state = begin()
     for _ in range(stage.epochs):
         state = made.epoch(state)
     assert state.epochs[-1]["train_loss"] < 0.5
     assert state.epochs[-1]["val_loss"] > 0.6
 
 
-def test_an_average_of_the_weights_is_what_is_kept(fitting: MakeFitting) -> None:
+def test_an_average_of_the_weights_is_what_is_kept(loop: MakeLoop) -> None:
     network = Network(2)
-    done = fitting(network, Stage("whole", 1, 32), ema=0.5).epoch(running())
+    done = loop(network, Stage("whole", 1, 32), ema=0.5).epoch(begin())
     assert changed(done.best, network.state_dict()) > HEAD
     assert {f"module.{name}" for name in done.best} < set(done.average)
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_rate(fitting: MakeFitting) -> None:
+def test_a_loss_that_is_no_number_stops_and_names_the_rate(loop: MakeLoop) -> None:
     network = Network(2)
     with torch.no_grad():
         network.head[4].bias.fill_(float("nan"))
     with pytest.raises(
-        FlyobjError, match=r"nan in stage 'top' at a highest rate of 0\.25; .* say 0\.08"
+        FlyobjError, match=r"nan in stage 'top' at a highest learning rate of 0\.25; .* say 0\.08"
     ):
-        fitting(network, Stage("top", 1, 32, 5)).epoch(running(0.25))
+        loop(network, Stage("top", 1, 32, 5)).epoch(begin(0.25))
 
 
 def test_photos_that_turn_unreadable_are_named_once(
-    fitting: MakeFitting, photos: list[Photo], capsys: pytest.CaptureFixture[str]
+    loop: MakeLoop, photos: list[Photo], capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos[2].path.write_text("words")
-    made = fitting(Network(2), Stage("head", 2, 32, 0))
-    state = made.epoch(running())
+    made = loop(Network(2), Stage("head", 2, 32, 0))
+    state = made.epoch(begin())
     assert len(made.epoch(state).epochs) == 2
     (line,) = capsys.readouterr().out.splitlines()
     assert f"skipped: {str(photos[2].path)!r} can't be read any more" in line
 
 
-def test_no_readable_photo_at_all_is_an_error(fitting: MakeFitting, photos: list[Photo]) -> None:
+def test_no_readable_photo_at_all_is_an_error(loop: MakeLoop, photos: list[Photo]) -> None:
     for photo in photos:
         photo.path.unlink()
-    made = fitting(Network(2), Stage("head", 1, 32, 0))
+    made = loop(Network(2), Stage("head", 1, 32, 0))
     with pytest.raises(InputError, match="of 100 photos have turned unreadable"):
-        made.epoch(running())
+        made.epoch(begin())
 
 
 def rows(*pairs: tuple[float, float]) -> list[dict[str, float]]:
@@ -211,7 +213,7 @@ def test_the_best_epoch_is_of_the_highest_accuracy_then_the_lowest_loss() -> Non
 
 
 def test_a_stage_is_stuck_when_neither_figure_gets_better() -> None:
-    assert not stuck(rows((0.5, 1.0), (0.5, 1.0)), 2)
-    assert stuck(rows((0.5, 1.0), (0.4, 1.1), (0.5, 1.0)), 2)
-    assert not stuck(rows((0.5, 1.0), (0.4, 1.1), (0.5, 0.9)), 2)
-    assert not stuck(rows((0.5, 1.0), (0.6, 1.1), (0.5, 1.2)), 2)
+    assert not has_stalled(rows((0.5, 1.0), (0.5, 1.0)), 2)
+    assert has_stalled(rows((0.5, 1.0), (0.4, 1.1), (0.5, 1.0)), 2)
+    assert not has_stalled(rows((0.5, 1.0), (0.4, 1.1), (0.5, 0.9)), 2)
+    assert not has_stalled(rows((0.5, 1.0), (0.6, 1.1), (0.5, 1.2)), 2)

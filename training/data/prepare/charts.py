@@ -4,25 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from report.charts import (
-    AMBER,
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PALE,
-    RED,
-    SOFT,
-    Axes,
-    Chart,
-    Figure,
-    scale_log,
-    short,
-)
+from report import charts as kit
+from report.charts import Axes, Chart, Figure
 from report.html import filesize
 from training.data.manifest import Row
 
-CLUSTERS = (BLUE, "#54b6c4", GREEN, AMBER, "#8e6cc0", GREY)
+CLUSTERS = (kit.BLUE, "#54b6c4", kit.GREEN, kit.AMBER, "#8e6cc0", kit.GREY)
 MAX_POINTS = 3000  # a panel; more would only cover each other
 PANELS = 4  # in a line
 
@@ -40,20 +27,15 @@ def charts_of(classes: dict[str, dict[str, int]], rows: Sequence[Row]) -> list[C
 
 def photos_per_class(classes: dict[str, dict[str, int]]) -> Figure:
     """Bars of the photos in train, in test, and dropped."""
-    figure = Figure((9, 0.7 + 0.42 * len(classes)), layout="constrained")
-    axes, left = figure.subplots(), np.zeros(len(classes))
+    figure, (axes,) = kit.panels((9, 0.7 + 0.42 * len(classes)))
+    parts = {part: [c[part] for c in classes.values()] for part in ("train", "test", "dropped")}
+    names = [kit.short(name) for name in classes]
     longest = max(sum(counts.values()) for counts in classes.values())
-    for part, colour in (("train", BLUE), ("test", PALE), ("dropped", RED)):
-        counts = np.array([c[part] for c in classes.values()])
-        bars = axes.barh(range(len(classes)), counts, left=left, color=colour, label=part, height=0.68)
+    bars = kit.stack_bars(axes, names, parts, (kit.BLUE, kit.PALE, kit.RED))
+    for bar, (part, counts) in zip(bars, parts.items(), strict=True):
         labels = [str(n) if n > 0.03 * longest else "" for n in counts]
-        axes.bar_label(bars, labels, label_type="center", color="black" if part == "test" else "white")
-        left += counts
-    axes.set_yticks(range(len(classes)), [short(name) for name in classes], color=INK)
-    axes.invert_yaxis()
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
+        colour = "black" if part == "test" else "white"
+        axes.bar_label(bar, labels, label_type="center", color=colour)
     return figure
 
 
@@ -68,7 +50,7 @@ def file_sizes(by_class: dict[str, list[Row]]) -> Figure:
         axes.hist(heights, edges, histtype="stepfilled", stacked=True, color=list(parts))
 
     figure = _panels(by_class, panel, "file size", "photos")
-    scale_log(figure.axes[0], "x", filesize, at_most=3)  # and so all others
+    kit.scale_log(figure.axes[0], "x", filesize, at_most=3)  # and so all others
     return figure
 
 
@@ -82,8 +64,8 @@ def sides(by_class: dict[str, list[Row]]) -> Figure:
             axes.scatter(across, up, s=9, alpha=0.5, linewidths=0, color=colour, rasterized=True)
 
     figure = _panels(by_class, panel, "width, pixels", "height, pixels")
-    scale_log(figure.axes[0], "x", at_most=3)
-    scale_log(figure.axes[0], "y", at_most=3)
+    kit.scale_log(figure.axes[0], "x", at_most=3)
+    kit.scale_log(figure.axes[0], "y", at_most=3)
     return figure
 
 
@@ -92,8 +74,8 @@ def _by_colour(rows: Sequence[Row], part: slice) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (not row.kept, row.cluster[part])):
         name = row.cluster[part]
-        colour = CLUSTERS[int(name[1:]) % len(CLUSTERS)] if name else BLUE
-        found.setdefault(colour if row.kept else RED, []).append(row)
+        colour = CLUSTERS[int(name[1:]) % len(CLUSTERS)] if name else kit.BLUE
+        found.setdefault(colour if row.kept else kit.RED, []).append(row)
     return found
 
 
@@ -102,13 +84,11 @@ def _panels(
 ) -> Figure:
     """One panel a class, all with the same axes."""
     lines, columns = -(-len(by_class) // PANELS), min(PANELS, len(by_class))
-    figure = Figure((9, 2.3 * lines + 0.4), dpi=130, layout="constrained")
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, (name, rows) in zip(grid.flat, by_class.items(), strict=False):
+    size, shared = (9, 2.3 * lines + 0.4), {"sharex": True, "sharey": True}
+    figure, grid = kit.panels(size, lines, columns, len(by_class), **shared)
+    for axes, (name, rows) in zip(grid, by_class.items(), strict=True):
         panel(axes, rows)
-        axes.set_title(short(name), pad=4)
-    for axes in grid.flat[len(by_class) :]:
-        axes.set_visible(False)
-    figure.supxlabel(across, fontsize=9, color=SOFT)
-    figure.supylabel(up, fontsize=9, color=SOFT)
+        axes.set_title(kit.short(name), pad=4)
+    figure.supxlabel(across, fontsize=9, color=kit.SOFT)
+    figure.supylabel(up, fontsize=9, color=kit.SOFT)
     return figure

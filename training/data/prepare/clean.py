@@ -1,7 +1,7 @@
 """Verdicts that need more than one file: too small, duplicates, near duplicates, two classes at once.
 
 Of copies the one in the test split stays (a given test set stays what it is), then the one with the most
-pixels, the most bytes, the first path. The same photo under two classes goes altogether.
+pixels, the most bytes, the first path. The same photo under two classes is dropped with all its copies.
 """
 
 from collections import defaultdict
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from training.data.manifest import Reason, Row
 from training.data.prepare.near import Pairs, near_pairs
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 
-def clean(rows: Sequence[Row], settings: Settings) -> list[tuple[Row, Row]]:
+def clean(rows: Sequence[Row], settings: PrepareSettings) -> list[tuple[Row, Row]]:
     """Drop what doesn't belong in, and return the pairs of near duplicates found on the way."""
     for row in rows:
         if row.kept and min(row.width, row.height) < settings.min_side:

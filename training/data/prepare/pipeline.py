@@ -20,9 +20,9 @@ from training.data.prepare.clean import clean
 from training.data.prepare.prune import prune
 from training.data.prepare.report import write_report
 from training.data.prepare.scan import scan
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import (
-    Scanned,
+    ScanResult,
     join_shards,
     parse_part,
     write_shard,
@@ -35,7 +35,7 @@ from training.data.split import leaks, split
 def prepare(
     source: Path,
     out: Path,
-    settings: Settings,
+    settings: PrepareSettings,
     *,
     copy: bool = False,
     force: bool = False,
@@ -55,7 +55,7 @@ def prepare(
 def prepare_shard(
     source: Path,
     out: Path,
-    settings: Settings,
+    settings: PrepareSettings,
     part: str,
     *,
     force: bool = False,
@@ -106,7 +106,7 @@ def report(out: Path) -> Path:
     return out / folders.REPORT
 
 
-def _look(source: Path, settings: Settings, part: str, workers: int | None) -> Scanned:
+def _look(source: Path, settings: PrepareSettings, part: str, workers: int | None) -> ScanResult:
     """Walk the source and look into the files of one part; a file's part is decided by its path."""
     index, count = parse_part(part)
     with progress("finding files"):
@@ -122,10 +122,10 @@ def _look(source: Path, settings: Settings, part: str, workers: int | None) -> S
     for row in rows:
         row.group = settings.group_of(row.name)
     facts = (tree.classes, tree.split_given, tree.unentered)
-    return Scanned(source.absolute(), settings, *facts, part, rows)
+    return ScanResult(source.absolute(), settings, *facts, part, rows)
 
 
-def _finish(seen: Scanned, room: Path, copy: bool) -> Summary:
+def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     """Decide over the rows and fill the folder `room`."""
     settings, rows = seen.settings, seen.rows
     with progress("comparing, clustering and splitting"):

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from training.data.manifest import Reason, Row
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 MIN_PHOTOS = 100  # a class with fewer isn't pruned: its clusters would be of single photos
 STARTS = 4  # of K-Means; the best is taken
@@ -35,7 +35,7 @@ class Cluster:
     kept: bool
 
 
-def prune(rows: Sequence[Row], settings: Settings) -> list[Cluster]:
+def prune(rows: Sequence[Row], settings: PrepareSettings) -> list[Cluster]:
     """Cluster the kept rows, class by class, and drop the photos of clusters under the share."""
     by_class: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -49,7 +49,7 @@ def prune(rows: Sequence[Row], settings: Settings) -> list[Cluster]:
     return clusters
 
 
-def _prune_class(name: str, rows: list[Row], settings: Settings) -> list[Cluster]:
+def _prune_class(name: str, rows: list[Row], settings: PrepareSettings) -> list[Cluster]:
     log_bytes = np.log10([[row.bytes] for row in rows])
     sides = np.array([[row.height, row.width] for row in rows], np.float64)
     by_bytes, size_centres = _cluster(log_bytes, settings)
@@ -70,7 +70,7 @@ def _prune_class(name: str, rows: list[Row], settings: Settings) -> list[Cluster
     return clusters
 
 
-def _cluster(values: Values, settings: Settings) -> tuple[npt.NDArray[np.intp], Values]:
+def _cluster(values: Values, settings: PrepareSettings) -> tuple[npt.NDArray[np.intp], Values]:
     """Number each row's cluster, (N,), and return the centres, (K, features), from small to large."""
     count = min(settings.clusters, len(np.unique(values, axis=0)))
     means = KMeans(count, n_init=STARTS, random_state=settings.seed)

@@ -35,7 +35,7 @@ MEANING = {
     Reason.TOO_SMALL: "A side is shorter than --min-side.",
     Reason.CONFLICT: "The same photo, or nearly the same, in two class folders. Someone has to look.",
     Reason.DUPLICATE: "The same bytes as another photo.",
-    Reason.NEAR: "The same picture as another photo, resized, compressed anew or brightened.",
+    Reason.NEAR: "The same picture as another photo, resized, recompressed or brightened.",
     Reason.PRUNED: "Of a size that is rare in its class; see the clusters.",
     Reason.EXTENSION: "Kept: the content counts, not the name.",
 }
@@ -87,7 +87,7 @@ def _samples(rows: Sequence[Row], name: str, seed: int) -> list[str]:
 
 
 def _instead(source: Path, row: Row) -> str:
-    """What is shown in place of a picture: the first bytes of a file that is none, as text."""
+    """What is shown in place of a picture: the first bytes of one that isn't a photo, as text."""
     if row.width:
         return "gone"
     if not row.sha256:

@@ -80,15 +80,15 @@ def scan_file(source: Path, found: FoundFile) -> Row:
     except OSError as error:
         row.drop(Reason.UNOPENED, error.strerror or str(error))
     except PhotoTooLarge as error:
-        row.drop(Reason.TOO_LARGE, _what(error))
+        row.drop(Reason.TOO_LARGE, _without_remedy(error))
     except UnsupportedFormat as error:
-        row.drop(Reason.UNSUPPORTED, _what(error))
+        row.drop(Reason.UNSUPPORTED, _without_remedy(error))
     except PhotoError as error:
-        row.drop(Reason.UNREADABLE, _what(error))
+        row.drop(Reason.UNREADABLE, _without_remedy(error))
     return row
 
 
-def _what(error: PhotoError) -> str:
+def _without_remedy(error: PhotoError) -> str:
     """What is wrong, without the remedy, which is for someone who sends a photo."""
     return str(error).partition(";")[0]
 

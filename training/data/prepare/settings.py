@@ -1,4 +1,4 @@
-"""What `flyobj data prepare` can be told that changes its manifest; checked when made."""
+"""The options of `flyobj data prepare` that change its manifest; checked when made."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from training.data.prepare.near import MAX_DISTANCE
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """The defaults are explained in docs/data.md.
 
     Raises:

@@ -10,15 +10,15 @@ from model.files import read_json, write_json
 from training.data import manifest
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.folder import SHARD
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScanResult:
     """The rows of `part` of a source: "2/4" is the second of four, "1/1" all of it."""
 
     source: Path  # absolute
-    settings: Settings
+    settings: PrepareSettings
     classes: tuple[str, ...]
     split_given: bool
     unentered: dict[str, str]
@@ -38,7 +38,7 @@ def parse_part(part: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def write_shard(seen: Scanned, folder: Path) -> None:
+def write_shard(seen: ScanResult, folder: Path) -> None:
     """Write the rows and what they are of."""
     write_manifest(seen.rows, folder / manifest.NAME)
     document = {
@@ -52,7 +52,7 @@ def write_shard(seen: Scanned, folder: Path) -> None:
     write_json(document, folder / SHARD)
 
 
-def join_shards(folders: Sequence[Path]) -> Scanned:
+def join_shards(folders: Sequence[Path]) -> ScanResult:
     """Read all N shards of a source, and put their rows together as one run would have them.
 
     Raises:
@@ -84,7 +84,7 @@ def _require_all(parts: Counter[str]) -> None:
         )
 
 
-def _read_shard(folder: Path) -> Scanned:
+def _read_shard(folder: Path) -> ScanResult:
     path = folder / SHARD
     if not path.is_file():
         raise InputError(
@@ -92,9 +92,9 @@ def _read_shard(folder: Path) -> Scanned:
         )
     document = read_json(path)
     try:
-        seen = Scanned(
+        seen = ScanResult(
             Path(document.pop("source")),
-            Settings(**document.pop("settings")),
+            PrepareSettings(**document.pop("settings")),
             tuple(document.pop("classes")),
             **document,
             rows=read_manifest(folder / manifest.NAME),

@@ -9,15 +9,15 @@ from typing import Any
 from model.photo_files import SPLITS
 from training.data.manifest import Reason
 from training.data.prepare.prune import Cluster
-from training.data.prepare.shard import Scanned
+from training.data.prepare.shard import ScanResult
 from training.data.split import Leak
 
 Summary = dict[str, Any]
 
-IMBALANCE = 3.0  # the largest class over the smallest, in train, from which on a warning is due
+IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
-def summarize(seen: Scanned, clusters: Sequence[Cluster], leaks: Sequence[Leak]) -> Summary:
+def summarize(seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Leak]) -> Summary:
     """Count everything. The same rows give the same summary: it holds no time of day."""
     rows = seen.rows
     kept = [row for row in rows if row.kept]

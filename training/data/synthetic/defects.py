@@ -1,7 +1,7 @@
 """Every kind of defect that `flyobj data prepare` looks for, mixed into drawn photos, and written down.
 
-`plant` adds files to a data set; `defects.csv` says which and of what kind. `score` holds a manifest
-against it. Names go on where the photos' end, so they tell nothing.
+`plant` adds files to a data set; `defects.csv` says which and of what kind. `score` compares a
+manifest with it. Names continue where the photos' end, so they tell nothing.
 """
 
 import csv
@@ -89,7 +89,7 @@ def read_defects(folder: Path) -> list[Defect]:
 
 
 def score(defects: Iterable[Defect], rows: Iterable[Row]) -> dict[Reason, Score]:
-    """Hold what a manifest reports against what was planted, kind by kind."""
+    """Compare what a manifest reports with what was planted, kind by kind."""
     planted: dict[Reason, set[frozenset[str]]] = {kind: set() for kind in KINDS}
     reported: dict[Reason, set[frozenset[str]]] = {kind: set() for kind in KINDS}
     for d in defects:
@@ -126,29 +126,29 @@ def _content(kind: Reason, number: int, donor: Path, rng: np.random.Generator) -
             cut = int(rng.uniform(0.3, 0.98) * len(whole))
             return (whole[:cut], whole[:-40], whole[:20] + rng.bytes(2000))[number % 3]
         case Reason.TOO_SMALL:
-            return _saved(Image.open(donor).resize((24, 18)))
+            return _encode(Image.open(donor).resize((24, 18)))
         case Reason.CONFLICT if number % 2:
             return _near(Image.open(donor), number, rng)
         case Reason.NEAR:
             return _near(Image.open(donor), number, rng)
         case Reason.EXTENSION:
-            return _saved(Image.open(donor), "PNG" if number % 2 else "WEBP")
+            return _encode(Image.open(donor), "PNG" if number % 2 else "WEBP")
         case _:  # the same bytes
             return whole
 
 
 def _near(photo: Image.Image, number: int, rng: np.random.Generator) -> bytes:
-    """What happens to a photo on its way through the net."""
+    """What happens to a photo on its way through the internet."""
     quality = int(rng.integers(45, 75))
     if number % 3 == 1:
         scale = rng.uniform(0.5, 0.9)
         photo = photo.resize((round(photo.width * scale), round(photo.height * scale)))
     elif number % 3 == 2:
         photo = ImageEnhance.Brightness(photo).enhance(rng.uniform(0.88, 1.12))
-    return _saved(photo, quality=quality)
+    return _encode(photo, quality=quality)
 
 
-def _saved(photo: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
+def _encode(photo: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
     stream = io.BytesIO()
     photo.save(stream, kind, **options)
     return stream.getvalue()

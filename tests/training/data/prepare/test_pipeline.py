@@ -11,7 +11,7 @@ from training.data.manifest import Reason, read_manifest
 from training.data.photos import read_split
 from training.data.prepare import folder as folders
 from training.data.prepare.pipeline import merge, prepare, prepare_shard, report
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 Photos = Callable[..., dict[str, bytes]]
 MakePile = Callable[[dict[str, bytes]], Path]
@@ -31,7 +31,7 @@ def test_training_reads_it_as_it_is(pile: MakePile, photos: Photos, tmp_path: Pa
     files = photos("a/", 10) | photos("b/", 6)
     source = pile({**files, "a/empty.jpg": b"", "b/again.jpg": files["b/2.jpg"]})
     before = state(source)
-    summary = prepare(source, tmp_path / "out", Settings(), workers=1)
+    summary = prepare(source, tmp_path / "out", PrepareSettings(), workers=1)
     assert state(source) == before
     assert (summary["files"], summary["kept"]) == (18, 16)
     assert summary["classes"] == {
@@ -48,10 +48,10 @@ def test_training_reads_it_as_it_is(pile: MakePile, photos: Photos, tmp_path: Pa
 def test_same_input_and_seed_same_bytes(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile(photos("a/", 50) | photos("b/", 40))
     for name, workers in (("one", 1), ("two", 2)):
-        prepare(source, tmp_path / name, Settings(), workers=workers)
+        prepare(source, tmp_path / name, PrepareSettings(), workers=workers)
     for name in ("manifest.csv", "summary.json", "report.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
-    prepare(source, tmp_path / "other", Settings(seed=1), workers=1)
+    prepare(source, tmp_path / "other", PrepareSettings(seed=1), workers=1)
     other = (tmp_path / "other" / "manifest.csv").read_bytes()
     assert other != (tmp_path / "one" / "manifest.csv").read_bytes()
 
@@ -59,7 +59,7 @@ def test_same_input_and_seed_same_bytes(pile: MakePile, photos: Photos, tmp_path
 def test_shards_merge_to_what_one_run_makes(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     files = photos("a/", 30) | photos("b/", 30)
     source = pile({**files, "a/copy.jpg": files["a/3.jpg"], "b/wrong.jpg": files["a/4.jpg"]})
-    settings = Settings(group_regex=r"^(\d)")
+    settings = PrepareSettings(group_regex=r"^(\d)")
     prepare(source, tmp_path / "whole", settings, workers=1)
     parts = [tmp_path / f"part{i}" for i in (1, 2, 3)]
     seen = [prepare_shard(source, p, settings, f"{i}/3", workers=1) for i, p in enumerate(parts, 1)]
@@ -75,9 +75,9 @@ def test_shards_merge_to_what_one_run_makes(pile: MakePile, photos: Photos, tmp_
 def test_shards_that_do_not_belong_together(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile(photos("a/", 5) | photos("b/", 5))
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
-    prepare_shard(source, one, Settings(), "1/2", workers=1)
-    prepare_shard(source, two, Settings(), "2/2", workers=1)
-    prepare_shard(source, other, Settings(seed=1), "2/2", workers=1)
+    prepare_shard(source, one, PrepareSettings(), "1/2", workers=1)
+    prepare_shard(source, two, PrepareSettings(), "2/2", workers=1)
+    prepare_shard(source, other, PrepareSettings(seed=1), "2/2", workers=1)
     for shards, message in (
         ([one], r"missing: \['2/2'\]"),
         ([one, two, two], r"given twice: \['2/2'\]"),
@@ -97,7 +97,7 @@ def test_shards_that_do_not_belong_together(pile: MakePile, photos: Photos, tmp_
 def test_shards_that_are_none(pile: MakePile, photos: Photos, tmp_path: Path, part: str) -> None:
     source = pile(photos("a/", 1) | photos("b/", 1))
     with pytest.raises(InputError, match=r"isn't I/N with I from 1 to N"):
-        prepare_shard(source, tmp_path / "out", Settings(), part)
+        prepare_shard(source, tmp_path / "out", PrepareSettings(), part)
     assert names(tmp_path) == ["source"]
 
 
@@ -108,7 +108,7 @@ def test_names_with_anything_in_them(pile: MakePile, photos: Photos, tmp_path: P
         for (path, c), n in zip(files.items(), NASTY * 2, strict=True)
     }
     source = pile({**named, "a/<i>.jpg": b"<script>alert(1)</script>"})
-    prepare(source, tmp_path / "out", Settings(), workers=1)
+    prepare(source, tmp_path / "out", PrepareSettings(), workers=1)
     rows = read_manifest(tmp_path / "out" / "manifest.csv")
     assert {row.path for row in rows if row.kept} == set(named)
     assert len(read_split(tmp_path / "out", "train").photos) == 2 * len(NASTY) - 2
@@ -125,7 +125,7 @@ def test_leaks_of_a_given_split_are_listed(pile: MakePile, photos: Photos, tmp_p
         | photos("test/b/y_", 2)
     )
     source = pile({**files, "train/a/v_1.jpg": files["test/a/z_1.jpg"]})
-    summary = prepare(source, tmp_path / "out", Settings(group_regex="^(.)_"), workers=1)
+    summary = prepare(source, tmp_path / "out", PrepareSettings(group_regex="^(.)_"), workers=1)
     assert summary["split"] == "given"
     assert [(k["kind"], k["open"], k["group"]) for k in summary["leaks"]] == [
         ("exact duplicate", False, ""),
@@ -139,21 +139,21 @@ def test_leaks_of_a_given_split_are_listed(pile: MakePile, photos: Photos, tmp_p
 def test_a_class_that_keeps_nothing(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile({**photos("a/", 3), "b/1.jpg": b"", "b/2.jpg": b"words"})
     with pytest.raises(InputError, match=r"class 'b' keeps no photo \(1 zero bytes, 1 not an image\)"):
-        prepare(source, tmp_path / "out", Settings(), workers=1)
+        prepare(source, tmp_path / "out", PrepareSettings(), workers=1)
     assert names(tmp_path) == ["source"]
 
 
 def test_a_group_that_fits_no_name(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile(photos("a/", 3) | photos("b/", 3))
     with pytest.raises(InputError, match=r"'clip' fits none of 6 file names, '0\.jpg' for one"):
-        prepare(source, tmp_path / "out", Settings(group_regex="clip"), workers=1)
+        prepare(source, tmp_path / "out", PrepareSettings(group_regex="clip"), workers=1)
 
 
 @pytest.mark.parametrize("out", ["source", "source/a/out", "."])
 def test_out_and_source_in_each_other(pile: MakePile, photos: Photos, tmp_path: Path, out: str) -> None:
     source = pile(photos("a/", 3) | photos("b/", 3))
     with pytest.raises(InputError, match="lie in each other"):
-        prepare(source, tmp_path / out, Settings())
+        prepare(source, tmp_path / out, PrepareSettings())
 
 
 def test_a_disk_that_is_full_half_way(
@@ -170,14 +170,14 @@ def test_a_disk_that_is_full_half_way(
 
     monkeypatch.setattr(folders.shutil, "copyfile", full)
     with pytest.raises(FlyobjError, match="No space left on device") as error:
-        prepare(source, tmp_path / "out", Settings(), copy=True, workers=1)
+        prepare(source, tmp_path / "out", PrepareSettings(), copy=True, workers=1)
     assert error.value.exit_code == 1
     assert names(tmp_path) == ["source"]
 
 
 def test_report_is_made_again_as_it_was(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile(photos("a/", 3) | photos("b/", 12))
-    summary = prepare(source, tmp_path / "out", Settings(), workers=1)
+    summary = prepare(source, tmp_path / "out", PrepareSettings(), workers=1)
     page = (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "out" / "report.html").unlink()
     assert report(tmp_path / "out").read_text() == page
@@ -199,12 +199,12 @@ def test_report_is_made_again_as_it_was(pile: MakePile, photos: Photos, tmp_path
 def test_report_shows_clusters_and_reasons(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     files = photos("a/", 100) | photos("b/", 20)
     (source := pile(files)).joinpath("a", "empty.jpg").touch()
-    summary = prepare(source, tmp_path / "out", Settings(prune_share=0.0), workers=1)
+    summary = prepare(source, tmp_path / "out", PrepareSettings(prune_share=0.0), workers=1)
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg role=") == 3
     assert f"{Reason.EMPTY} <span" in page
     assert {c["class_name"] for c in summary["clusters"]} == {"a"}
-    bare = prepare(source, tmp_path / "bare", Settings(prune=False), workers=1)
+    bare = prepare(source, tmp_path / "bare", PrepareSettings(prune=False), workers=1)
     assert bare["clusters"] == []
     assert "Pruning was left out" in (tmp_path / "bare" / "report.html").read_text()
 
@@ -224,4 +224,4 @@ def test_report_shows_clusters_and_reasons(pile: MakePile, photos: Photos, tmp_p
 )
 def test_settings_that_do_not_do(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Settings(**wrong)  # type: ignore[arg-type]
+        PrepareSettings(**wrong)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import numpy as np
 
 from training.data.manifest import Reason, Row
 from training.data.prepare.prune import prune
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 
 
 def rows_of(name: str, *parts: tuple[int, int, int, int]) -> list[Row]:
@@ -21,7 +21,7 @@ def rows_of(name: str, *parts: tuple[int, int, int, int]) -> list[Row]:
 
 def test_the_cluster_under_the_share_is_dropped() -> None:
     rows = rows_of("a", (98, 50_000, 300, 400), (2, 900, 300, 400))
-    clusters = prune(rows, Settings(clusters=2, prune_share=0.05))
+    clusters = prune(rows, PrepareSettings(clusters=2, prune_share=0.05))
     dropped = [row for row in rows if not row.kept]
     assert {row.path for row in dropped} == {"a/900-0", "a/900-1"}
     assert {row.reason for row in dropped} == {Reason.PRUNED}
@@ -34,7 +34,7 @@ def test_the_cluster_under_the_share_is_dropped() -> None:
 
 def test_sides_are_clustered_on_their_own() -> None:
     rows = rows_of("a", (97, 50_000, 300, 400), (3, 50_000, 60, 2000))
-    clusters = prune(rows, Settings(clusters=2, prune_share=0.05))
+    clusters = prune(rows, PrepareSettings(clusters=2, prune_share=0.05))
     assert [row.path for row in rows if not row.kept] == [f"a/50000-{i}" for i in range(3)]
     (dropped,) = (c for c in clusters if not c.kept)
     assert (dropped.kind, dropped.photos) == ("sides", 3)
@@ -44,24 +44,24 @@ def test_sides_are_clustered_on_their_own() -> None:
 
 def test_a_share_of_nothing_drops_nothing() -> None:
     rows = rows_of("a", (99, 50_000, 300, 400), (1, 900, 20, 20))
-    prune(rows, Settings(clusters=2, prune_share=0.0))
+    prune(rows, PrepareSettings(clusters=2, prune_share=0.0))
     assert all(row.kept for row in rows)
 
 
 def test_classes_are_pruned_apart_and_small_ones_not_at_all() -> None:
     rows = rows_of("a", (100, 50_000, 300, 400)) + rows_of("b", (90, 900, 30, 40), (5, 80_000, 900, 900))
-    clusters = prune(rows, Settings())
+    clusters = prune(rows, PrepareSettings())
     assert {c.class_name for c in clusters} == {"a"}
     assert all(row.kept and not row.cluster for row in rows if row.class_name == "b")
 
 
 def test_photos_all_alike_are_one_cluster() -> None:
     rows = [Row(str(i), "a", bytes=10, width=40, height=40) for i in range(100)]
-    clusters = prune(rows, Settings())
+    clusters = prune(rows, PrepareSettings())
     assert [(c.kind, c.number, c.photos) for c in clusters] == [("bytes", 0, 100), ("sides", 0, 100)]
 
 
 def test_the_same_seed_gives_the_same_clusters() -> None:
     first, second = (rows_of("a", (80, 9000, 90, 90), (40, 20_000, 150, 200)) for _ in range(2))
-    assert prune(first, Settings(seed=3)) == prune(second, Settings(seed=3))
+    assert prune(first, PrepareSettings(seed=3)) == prune(second, PrepareSettings(seed=3))
     assert first == second

@@ -8,7 +8,7 @@ import pytest
 from model.errors import InputError
 from training.data.manifest import Reason, Row, read_manifest
 from training.data.prepare.pipeline import prepare
-from training.data.prepare.settings import Settings
+from training.data.prepare.settings import PrepareSettings
 from training.data.synthetic.defects import KINDS, Defect, Score, plant, read_defects, score
 from training.data.synthetic.draw import synthesize
 
@@ -18,7 +18,7 @@ def test_each_kind_is_found(tmp_path: Path) -> None:
     planted = read_defects(tmp_path / "photos")
     assert counts["defects"] == len(planted) == 2 * len(KINDS)
     assert Counter(d.kind for d in planted) == dict.fromkeys(KINDS, 2)
-    prepare(tmp_path / "photos", tmp_path / "out", Settings(), workers=1)
+    prepare(tmp_path / "photos", tmp_path / "out", PrepareSettings(), workers=1)
     scores = score(planted, read_manifest(tmp_path / "out" / "manifest.csv"))
     assert {kind: (s.recall, s.precision) for kind, s in scores.items()} == dict.fromkeys(KINDS, (1, 1))
 
