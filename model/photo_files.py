@@ -107,7 +107,7 @@ def splits_in(folder: Path) -> list[str]:
 
 def _is_photo(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return format_of(file.read(_HEAD)) in FORMATS
     except OSError:
         return False

@@ -1,13 +1,13 @@
 """Photos, a trained run, an archive and a real TorchServe, each made once a session.
 
-Helpers are fixtures, so that a test file needs nothing but their names.
+Tests run in two processes. Files that take long to make and that nobody changes are made once for both
+(`once`); a server is each process's own. What a test needs beside Python is in its markers, which come
+from its fixtures (`MARKERS`): `pytest -m "not server"`.
 """
 
 import io
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,9 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
 
@@ -25,6 +23,7 @@ import boto3
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import nn
 from torchvision.models import mobilenet_v2
@@ -32,9 +31,8 @@ from torchvision.models import mobilenet_v2
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
-from serving.rollout.reconcile import reconcile
-from serving.server import lifecycle
-from serving.server.client import Client
+from tests.helpers.servers import Bucket, Home, MakeHome, free_ports, listens
+from tests.helpers.tools import find_tool
 from training.data.photos import read_split
 from training.data.synthetic.draw import synthesize
 from training.fit.transforms import Normalize
@@ -46,80 +44,65 @@ with warnings.catch_warnings(action="ignore", category=ResourceWarning):
 SIZE = 64
 
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
-MakeHome = Callable[[str], "Home"]
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+# A test that uses one of these fixtures, through others too, has the marker.
+MARKERS = {
+    "server": {"new_home", "free_port"},
+    "browser": {"chromium"},
+    "nginx": {"nginx"},
+    "prometheus": {"prometheus_tools"},
+    "s3": {"s3_server"},
+}
 
 
-class Home:
-    """A server's home, port and store; the server may be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "home"
-        self.store = folder / "store"
-        self.port = free_ports()
-
-    def start(self) -> lifecycle.Server:
-        """Start it on two cores, as many as it has workers then, however many this machine has."""
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, sorted(cores)[:2])
-        try:
-            return lifecycle.start(self.path, self.port, self.store)
-        finally:
-            os.sched_setaffinity(0, cores)
-
-    def stop(self) -> bool:
-        return lifecycle.stop(self.path)
-
-    def restart(self) -> None:
-        """Stop, start and bring back what was deployed, as `flyobj stop` and `flyobj serve` do."""
-        self.stop()
-        with Client(self.start()) as client:
-            reconcile(client)
-
-    def client(self) -> Client:
-        return Client(lifecycle.require(self.path))
-
-    def url(self, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.port}/predictions/flying_objects{path}"
-
-    def headers(self) -> dict[str, str]:
-        with self.client() as client:
-            return {"Authorization": f"Bearer {client.tokens.get('inference')}"}
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs."""
+    for item in items:
+        for marker, fixtures in MARKERS.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(marker)
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket on a server of our own, and a client to look into it."""
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """Make a folder once, whichever process needs it first: `once(name, make)` calls `make(folder)`."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
 
-    name: str
-    client: Any
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder = base / f"once-{name}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / ".made").exists():
+                folder.mkdir()
+                make(folder)
+                (folder / ".made").touch()
+        return folder
 
-    def url(self, key: str = "") -> str:
-        return f"s3://{self.name}/{key}"
-
-    def head(self, key: str) -> dict[str, Any]:
-        place = {"Bucket": self.name, "Key": key}
-        return dict(self.client.head_object(**place, ChecksumMode="ENABLED"))
-
-    def put(self, key: str, content: bytes, sha256: str) -> None:
-        self.client.put_object(Bucket=self.name, Key=key, Body=content, Metadata={"sha256": sha256})
-
-
-def free_ports(n: int = 5) -> int:
-    """Find `n` consecutive ports that nobody listens on; return the first."""
-    for first in random.SystemRandom().sample(range(20_000, 32_000, n), 100):
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + n):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError("no free ports")
+    return get
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+def _tool(name: str, package: str) -> str:
+    """Find a program that isn't ours to install, or skip the test."""
+    return find_tool(name) or pytest.skip(f"{name} isn't installed (Debian: {package})")
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """The stock nginx."""
+    return _tool("nginx", "nginx-light")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser without a window."""
+    return _tool("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def prometheus_tools() -> str:
+    """Prometheus, and promtool beside it."""
+    return _tool("promtool", "prometheus") and _tool("prometheus", "prometheus")
 
 
 @pytest.fixture(scope="session")
@@ -173,46 +156,50 @@ def photo_folder(tmp_path: Path, jpeg: Callable[..., bytes]) -> Callable[..., Pa
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(once: Once) -> Path:
     """Stand-in photos of four classes: 8 of each to train on, 2 to test on."""
-    out = tmp_path_factory.mktemp("dataset") / "photos"
-    synthesize(out, 10, seed=0, workers=1)
-    return out
+    return (
+        once("dataset", lambda folder: synthesize(folder / "photos", 10, seed=0, workers=1)) / "photos"
+    )
 
 
 @pytest.fixture(scope="session")
-def weights_file(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights_file(dataset: Path, once: Once) -> Path:
     """A state dict of torchvision's mobilenet_v2 whose features differ from photo to photo.
 
     The weights are random; without the batch-norm statistics of real photos such a network answers
     every photo alike, and no test could tell a right pixel from a wrong one.
     """
-    torch.manual_seed(0)
-    network = mobilenet_v2(weights=None)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None  # a plain average
-    transform = eval_transform(Preprocessing(SIZE))
-    photos = [transform(np.asarray(Image.open(p.path)), 0) for p in read_split(dataset, "train").photos]
-    batch = Normalize(Preprocessing(SIZE))(torch.from_numpy(np.stack(photos)))
-    with torch.no_grad():
-        for _ in range(2):
-            network(batch)
-    path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.pt"
-    torch.save(network.state_dict(), path)
-    return path
+
+    def make(folder: Path) -> None:
+        torch.manual_seed(0)
+        network = mobilenet_v2(weights=None)
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = None  # a plain average
+        transform = eval_transform(Preprocessing(SIZE))
+        photos = [
+            transform(np.asarray(Image.open(p.path)), 0) for p in read_split(dataset, "train").photos
+        ]
+        batch = Normalize(Preprocessing(SIZE))(torch.from_numpy(np.stack(photos)))
+        with torch.no_grad():
+            for _ in range(2):
+                network(batch)
+        torch.save(network.state_dict(), folder / "mobilenet_v2.pt")
+
+    return once("weights", make) / "mobilenet_v2.pt"
 
 
 @pytest.fixture(scope="session")
-def run(
-    dataset: Path, weights_file: Path, flyobj: FlyObj, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def run(dataset: Path, weights_file: Path, flyobj: FlyObj, once: Once) -> Path:
     """A training run of one epoch in each stage. Read only: copy it to change it."""
-    out = tmp_path_factory.mktemp("run") / "run"
-    options = {"--out": out, "--weights": weights_file, "--size": SIZE, "--epochs": 2}
-    options |= {"--workers": 0, "--batch-size": 8, "--lr": 0.003}
-    flyobj("train", dataset, *(word for pair in options.items() for word in pair))
-    return out
+
+    def make(folder: Path) -> None:
+        options = {"--out": folder / "run", "--weights": weights_file, "--size": SIZE, "--epochs": 2}
+        options |= {"--workers": 0, "--batch-size": 8, "--lr": 0.003}
+        flyobj("train", dataset, *(word for pair in options.items() for word in pair))
+
+    return once("run", make) / "run"
 
 
 @pytest.fixture
@@ -222,15 +209,17 @@ def run_copy(run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def archive_path(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive_path(run: Path, once: Once) -> Path:
     """The archive of the run as version 1.0, with the engine that answers exactly. Read only."""
-    return build_archive(run, "1.0", tmp_path_factory.mktemp("archives"), "torch")
+    folder = once("archive", lambda folder: build_archive(run, "1.0", folder, "torch"))
+    return folder / "flying_objects-1.0.mar"
 
 
 @pytest.fixture(scope="session")
-def openvino_archive(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def openvino_archive(run: Path, once: Once) -> Path:
     """The archive of the run as version 9.0, with OpenVINO's graph. Read only."""
-    return build_archive(run, "9.0", tmp_path_factory.mktemp("openvino"), "openvino")
+    folder = once("openvino", lambda folder: build_archive(run, "9.0", folder, "openvino"))
+    return folder / "flying_objects-9.0.mar"
 
 
 @pytest.fixture(scope="session")
@@ -317,7 +306,7 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
+def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """An empty bucket, reached as users do, by environment variables; child processes inherit them."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

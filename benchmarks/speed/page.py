@@ -18,6 +18,7 @@ from rich.progress import track
 from benchmarks.program import parser_of, run
 from model.errors import InputError
 from model.photo_files import find_photos, spread
+from serving.names import DEFAULT_HOME
 from serving.page.site import open_page
 from serving.server.client import Client
 from serving.server.latency import percentile
@@ -86,7 +87,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Read the options and measure."""
     parser = parser_of(__doc__)
-    parser.add_argument("--home", type=Path, default=Path("runs/server"), help="of the running server")
+    parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="of the running server")
     parser.add_argument("--photos", type=Path, required=True, help="folder, searched through")
     parser.add_argument("--limit", type=int, default=40, help="photos, evenly spread")
     parser.add_argument("--port", type=int, default=7861, help="of the page")

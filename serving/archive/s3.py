@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from model.errors import FlyobjError, InputError
-from report.progress import Advance, progress
+from report.progress import progress
 from serving.archive.build import read_archive, sha256
 from serving.archive.s3_client import CHANGED, MISSING, Place, code_of, connect
 
@@ -59,19 +59,15 @@ def push(path: Path, url: str, *, force: bool = False) -> PushResult:
     if not place.name:
         place = Place(place.bucket, place.key + path.name)
     place.require_archive()
-    size = path.stat().st_size
     # Only if nothing is there: S3 decides that, so two who push at once can't both win.
     condition = {} if force else {"IfNoneMatch": "*"}
-    with (
-        path.open("rb") as file,
-        connect(place, "write") as client,
-        progress(f"uploading {path.name}", size, "bytes") as advance,
-    ):
+    uploading = progress(f"uploading {path.name}")
+    with path.open("rb") as file, connect(place, "write") as client, uploading:
         try:
             client.put_object(
                 Bucket=place.bucket,
                 Key=place.key,
-                Body=_WatchedFile(file, advance),
+                Body=file,
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(archive.sha256)).decode(),
                 Metadata={_SHA256: archive.sha256, "version": archive.version},
@@ -207,23 +203,3 @@ def _look(client: Any, place: Place) -> _RemoteArchive:
             "written; push it (again, with --force)"
         )
     return _RemoteArchive(head["ContentLength"], head["ETag"], wanted)
-
-
-class _WatchedFile:
-    """A file that shows how far it was read; boto3 reads it, and seeks back to read it again."""
-
-    def __init__(self, file: IO[bytes], advance: Advance):
-        self._file, self._advance = file, advance
-
-    def read(self, n: int = -1) -> bytes:
-        data = self._file.read(n)
-        self._advance(len(data))
-        return data
-
-    def seek(self, *where: int) -> int:
-        before = self._file.tell()
-        self._advance(self._file.seek(*where) - before)
-        return self._file.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()

@@ -16,6 +16,7 @@ without tokens, and `upstream` is where the balancer reaches it, if that is not 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from model.files import exact_keys, read_json
 from serving.server.lifecycle import Server, require
 from serving.server.remote_server import RemoteServer, port_after
 
+_check_keys = partial(exact_keys, remedy="correct the file of servers")
 _FORMS = "give the home of a server that runs here, http://HOST:PORT or http://HOST:PORT=KEY_FILE"
 
 
@@ -56,31 +58,27 @@ def parse_servers(names: Sequence[str], store: Path, drained: bool) -> list[Flee
     members = []
     for name in names:
         url, _, key_file = name.partition("=")
-        if "://" in name:
-            members.append(
-                _remote_server(
-                    {"url": url} | ({"key_file": key_file} if key_file else {}), store, drained
-                )
-            )
-        else:
-            members.append(_local_server(Path(name), store))
+        entry = {"url": url, "key_file": key_file} if key_file else {"url": url}
+        members.append(
+            _remote_server(entry, store, drained) if "://" in name else _local_server(Path(name), store)
+        )
     return _require_distinct(members)
 
 
 def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
     """Read a file of servers; relative paths start at its folder. Errors as of `parse_servers`."""
-    document = exact_keys(read_json(path), ["servers"], repr(str(path)))
+    document = _check_keys(read_json(path), ["servers"], repr(str(path)))
     if not isinstance(document["servers"], list) or not document["servers"]:
         raise InputError(f"{str(path)!r}: 'servers' must be a list of at least one server")
     members = []
     for number, entry in enumerate(document["servers"], 1):
         where = f"{str(path)!r}, server {number}"
         if isinstance(entry, dict) and "home" in entry:
-            home = exact_keys(_require_texts(entry, where), ["home"], where)["home"]
+            home = _check_keys(_require_texts(entry, where), ["home"], where)["home"]
             members.append(_local_server(path.parent / home, store))
         else:
             optional = ["management", "key_file", "upstream"]
-            entry = exact_keys(_require_texts(entry, where), ["url", *optional], where, optional)
+            entry = _check_keys(_require_texts(entry, where), ["url", *optional], where, optional)
             if "key_file" in entry:
                 entry["key_file"] = str(path.parent / entry["key_file"])
             members.append(_remote_server(entry, store, drained))

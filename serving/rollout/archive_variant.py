@@ -34,14 +34,8 @@ def archive_to_register(
     Raises:
         InputError: a remote server can't be given another configuration.
     """
-    changes = {
-        key: value
-        for key, value in (
-            ("batchSize", deployed.batch_size),
-            ("maxBatchDelay", deployed.max_batch_delay_ms),
-        )
-        if value is not None
-    }
+    asked = {"batchSize": deployed.batch_size, "maxBatchDelay": deployed.max_batch_delay_ms}
+    changes = {key: value for key, value in asked.items() if value is not None}
     if not changes:
         return archive.path.name
     if isinstance(server, RemoteServer):

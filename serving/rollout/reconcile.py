@@ -96,10 +96,14 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
         found = there.get(name)
         if found is None:
             yield Change("register", name, "absent", wanted)
-        elif found.archive != deployed.archive:
+            continue
+        size, delay = found.batch_size, found.max_batch_delay_ms
+        if found.archive != deployed.archive:
             yield Change("restart", name, found.archive, deployed.archive)
-        elif _batching(found) != (asked := _batching_wanted(deployed, found)):
-            yield Change("restart", name, *map(_describe_batching, (_batching(found), asked)))
+        elif (now := _batching(size, delay)) != (
+            asked := _batching(deployed.batch_size or size, deployed.max_batch_delay_ms or delay)
+        ):
+            yield Change("restart", name, now, asked)
         elif found.workers == 0 or (deployed.workers and deployed.workers != found.workers):
             yield Change("scale", name, f"{found.workers} workers", wanted)
     default = next((v.version for v in there.values() if v.default), None)
@@ -110,18 +114,8 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
             yield Change("remove", name, f"{found.workers} workers", "absent")
 
 
-def _batching(found: Version) -> tuple[int, int]:
-    return found.batch_size, found.max_batch_delay_ms
-
-
-def _describe_batching(batching: tuple[int, int]) -> str:
-    return f"batches of {batching[0]} within {batching[1]} ms"
-
-
-def _batching_wanted(deployed: DeployedVersion, found: Version) -> tuple[int, int]:
-    """What the file asks for; what it leaves to the archive counts as being so."""
-    size, delay = deployed.batch_size, deployed.max_batch_delay_ms
-    return size or found.batch_size, delay or found.max_batch_delay_ms
+def _batching(size: int, delay_ms: int) -> str:
+    return f"batches of {size} within {delay_ms} ms"
 
 
 def _needs_archive(change: Change) -> bool:

@@ -24,6 +24,7 @@ from serving.archive.build import sha256
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server import lifecycle
 from serving.stock import ROOT
+from tests.helpers.tools import find_tool
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
+NGINX = find_tool("nginx")
+needs_nginx = pytest.mark.usefixtures("nginx")
 
 needs_hadolint = pytest.mark.skipif(
     not (BIN / "hadolint").exists(), reason="hadolint has no wheel for this machine"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -18,10 +17,7 @@ from model.errors import PhotoError
 if TYPE_CHECKING:
     from tests.conftest import Home
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None or shutil.which("promtool") is None,
-    reason="prometheus isn't installed (Debian: prometheus)",
-)
+needs_prometheus = pytest.mark.usefixtures("prometheus_tools")
 QUERIES = {f"{p['title']}: {legend}": e for p in panels() for legend, e in expressions(p).items()}
 ROOT = MONITORING.parents[1]
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -18,9 +17,10 @@ from model.errors import InputError
 from serving.fleet import canary
 from serving.names import DEFAULT_MODEL
 from serving.stock import stock_file
+from tests.helpers.tools import find_tool
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
+NGINX = find_tool("nginx")
+needs_nginx = pytest.mark.usefixtures("nginx")
 LIMITS = canary.CanaryLimits(error_rate=0.1, p99_ratio=2, window_s=3600, least=20)
 REQUESTS = 1000
 

@@ -5,7 +5,6 @@
 
 import json
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +30,7 @@ from serving.server.remote_server import RemoteServer
 if TYPE_CHECKING:
     from tests.conftest import Home
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed (Debian: nginx-light)")
+needs_nginx = pytest.mark.usefixtures("nginx")
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
     from tests.conftest import Home, MakeHome
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"
-)
 FLAGS = [
     "--no-sandbox",  # the tests may run as root
     "--use-fake-device-for-media-stream",  # a camera that films a clock
@@ -67,11 +63,11 @@ def page_of(home: Path, port: int, cwd: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
+def browser(chromium: str) -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
 
