@@ -208,12 +208,12 @@ def _compare(
     limit: int | None,
 ) -> "ShadowResult":
     from model.errors import InputError
-    from model.photo_files import find_photos, spread
+    from model.photo_files import find_photos
     from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = spread(find_photos(photos or Path(str(data)) / "test"), limit)
+    found = find_photos(photos or Path(str(data)) / "test", limit)
     return shadow.compare(client, version, against, found)
 
 

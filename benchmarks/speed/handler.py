@@ -35,7 +35,7 @@ from benchmarks.program import parser_of, run
 from handler.flyobj_handler import FlyingObjectsHandler
 from model.answers import as_probabilities
 from model.bundle import read_bundle
-from model.photo_files import find_photos, spread
+from model.photo_files import find_photos
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
 from serving.archive.layout import CONFIG, MANIFEST, unpack
@@ -109,7 +109,7 @@ def measure(ways: dict[str, Work], photos: Sequence[bytes], rounds: int, batch: 
 def compare_ways(archive: Path, photo_folder: Path, rounds: int, batch: int) -> dict[str, Any]:
     """Unpack the archive and answer its photos in all four ways."""
     torch.set_num_threads(1)
-    photos = [path.read_bytes() for path in spread(find_photos(photo_folder), 500)]
+    photos = [path.read_bytes() for path in find_photos(photo_folder, 500)]
     with tempfile.TemporaryDirectory() as name, Path("/dev/null").open("w") as nowhere:
         folder = Path(name)
         unpack(archive, folder)
