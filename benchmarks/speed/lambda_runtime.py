@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+from urllib3.filepost import encode_multipart_formdata
+
 HANDLER = "deploy.aws_lambda.function.handler"
 _API = "/2018-06-01/runtime"
 _TIMEOUT_S = 120
@@ -128,17 +130,12 @@ def http_event(body: bytes, content_type: str, version: str = "2.0") -> dict[str
 
 def form_event(photo: bytes, field: str = "file1", version: str = "2.0") -> dict[str, Any]:
     """Make the event of `curl -F file1=@photo.jpg`."""
-    boundary = "----------------------------of-a-photo"
-    part = f'Content-Disposition: form-data; name="{field}"; filename="photo.jpg"\r\n'
-    head = f"--{boundary}\r\n{part}Content-Type: image/jpeg\r\n\r\n".encode()
-    body = head + photo + f"\r\n--{boundary}--\r\n".encode()
-    return http_event(body, f"multipart/form-data; boundary={boundary}", version)
+    form = encode_multipart_formdata({field: ("photo.jpg", photo, "image/jpeg")})
+    return http_event(*form, version)
 
 
 class _Api(ThreadingHTTPServer):
     """The runtime API of one function."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
