@@ -91,8 +91,7 @@ def promote(
         typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
     ] = None,
     max_p99_ratio: Annotated[
-        float | None,
-        typer.Option(min=0, help="Only if its p99 is at most so many times the default's."),
+        float | None, typer.Option(min=0, help="Only if its p99 is at most so many times the default's.")
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,

@@ -104,8 +104,7 @@ def prometheus(folder: Path, targets: Sequence[str], port: int) -> Iterator[Prom
 
 def panels() -> list[dict[str, Any]]:
     """Read the dashboard's panels."""
-    document = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = document["panels"]
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     return found
 
 
@@ -137,15 +136,11 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
                 label = legend
                 for name, value in one["metric"].items():
                     label = label.replace(f"{{{{{name}}}}}", value)
+                times, values = zip(*one["values"], strict=True)
                 begin = time.time() - seconds
-                axis.plot(
-                    [t - begin for t, _ in one["values"]],
-                    [float(v) for _, v in one["values"]],
-                    label=label,
-                )
+                axis.plot([t - begin for t in times], [float(v) for v in values], label=label)
             points[f"{panel['title']}: {legend}"] = sum(len(one["values"]) for one in series)
-        axis.set_ylim(bottom=0)
-        axis.set_xlim(0, seconds)
+        axis.set(xlim=(0, seconds), ylim=(0, None))
         axis.grid()
         axis.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,16 +29,7 @@ def median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print the main load, one row a contender."""
-    columns = [
-        "contender",
-        "answers/s",
-        "p50 ms",
-        "p99 ms",
-        "CPU-ms",
-        "first 10 s",
-        "ready s",
-        "MiB",
-    ]
+    columns = ["contender", "answers/s", "p50 ms", "p99 ms", "CPU-ms", "first 10 s", "ready s", "MiB"]
     table = Table(*columns, "errors", title=MAIN, title_justify="left")
     for name, row in document["contenders"].items():
         if "failed" in row:

@@ -181,10 +181,7 @@ class Search:
 
 
 def find_capacity(
-    server: Server,
-    client: Client,
-    photos: Photos,
-    settings: CapacitySettings,
+    server: Server, client: Client, photos: Photos, settings: CapacitySettings
 ) -> Capacity:
     """Look for the knee of the server's default version.
 
