@@ -24,12 +24,12 @@ def lines_of(capacity: "Capacity") -> list[str]:
     ]
     if at.cpu_ms:
         lines.append(
-            f"{at.cpu_ms:.1f} CPU-ms an answer, {core_hours(at.cpu_ms):.1f} core-hours for a million"
+            f"{at.cpu_ms:.1f} CPU-ms per answer, {core_hours(at.cpu_ms):.1f} core-hours per million"
         )
     if knee.limited_by == "generator":
-        lines.append("[yellow]the load generator is the bottleneck[/], not the server: it sent too late")
+        lines.append("[yellow]the load generator is the bottleneck[/], not the server: it sent late")
     if knee.limited_by == "others":
-        lines.append("[yellow]other programs were in the way[/] each time that a higher rate was tried")
+        lines.append("[yellow]other programs interfered[/] each time a higher rate was tried")
     if not knee.confirmed:
         lines.append(f"[yellow]not confirmed by longer runs[/]: {capacity.ended}")
     return lines

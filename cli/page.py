@@ -25,5 +25,5 @@ def page(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         with progress("opening the page"):
             url = stack.enter_context(open_page(home, port))
-        emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+        emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C stops it")
         threading.Event().wait()

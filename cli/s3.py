@@ -15,7 +15,7 @@ app = typer.Typer()
 def push(
     archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`.")],
     place: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX/, or s3://BUCKET/KEY.mar.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over another archive there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another archive there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put an archive into S3, with its hash; `flyobj models deploy` takes it from there."""

@@ -29,7 +29,7 @@ def train(
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
     ] = None,
     target: Annotated[
-        float, typer.Option(help="Validation accuracy at which no more blocks are made trainable.")
+        float, typer.Option(help="Validation accuracy at which no more blocks are unfrozen.")
     ] = 0.93,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
@@ -38,12 +38,12 @@ def train(
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
-    batch_size: Annotated[int, typer.Option(help="Photos a step, all processes together.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Photos per step, all processes together.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes that load photos; 0 for none.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it finds the same validate together: '^(.+)_f\d+'."),
+        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
     ] = None,
     lr: Annotated[
         float | None,
@@ -57,7 +57,7 @@ def train(
     ] = 1.0,
     patience: Annotated[
         int,
-        typer.Option(help="Epochs without getting better that end a stage.", rich_help_panel=_RECIPE),
+        typer.Option(help="Epochs without improvement that end a stage.", rich_help_panel=_RECIPE),
     ] = 4,
     label_smoothing: Annotated[
         float,
@@ -68,18 +68,18 @@ def train(
     ] = "none",
     ema: Annotated[
         float,
-        typer.Option(help="Keep the weights' moving average, decay a step.", rich_help_panel=_RECIPE),
+        typer.Option(help="Decay per step of the weights' moving average.", rich_help_panel=_RECIPE),
     ] = 0.0,
     class_weights: Annotated[
         str,
         typer.Option(
-            help="Weight the loss against imbalance: on, off, or auto (classes 2 to 1 and worse).",
+            help="Weight the loss against imbalance: on, off, or auto (from 2 to 1).",
             rich_help_panel=_RECIPE,
         ),
     ] = "auto",
     resume: Annotated[
         Path | None,
-        typer.Option(help="Run folder to continue; takes --lr and Machines.", rich_help_panel=_LOOK),
+        typer.Option(help="Run to resume; only --lr and Machines can change.", rich_help_panel=_LOOK),
     ] = None,
     lr_find_only: Annotated[
         bool,
@@ -90,7 +90,7 @@ def train(
         typer.Option(help="tensorboard, csv or wandb; CSV is always written.", rich_help_panel=_LOOK),
     ] = "tensorboard",
     precision: Annotated[
-        str, typer.Option(help="32, or bf16 where it is built in.", rich_help_panel=_MACHINES)
+        str, typer.Option(help="32, or bf16 where the hardware has it.", rich_help_panel=_MACHINES)
     ] = "32",
     devices: Annotated[
         int, typer.Option(help="Processes, or GPUs, that train.", rich_help_panel=_MACHINES)

@@ -54,7 +54,7 @@ def test_answers_that_differ_end_with_1(
     path.write_text(json.dumps(document))
     result = flyobj("evaluate", run_copy, "--data", dataset, "--against", archive_path, code=1)
     assert "answer differently: probabilities are up to" in result.stderr
-    assert "other answers than archive" in result.stdout
+    assert "answers differ from archive" in result.stdout
     assert (run_copy / "evaluation" / "report.html").is_file()
 
 
@@ -79,8 +79,8 @@ def test_an_archive_refuses_one_photo_alone(archive_path: Path, photos: list[byt
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "is nothing to evaluate; give a run folder"),
-        (".", "is nothing to evaluate"),
+        ("nowhere", "can't be evaluated; give a run folder"),
+        (".", "can't be evaluated"),
         ("ftp://127.0.0.1", "is no inference address; give http://HOST:PORT"),
         ("http://127.0.0.1:port", "is no inference address"),
         ("http://127.0.0.1/models/x", "is no inference address"),

@@ -99,7 +99,7 @@ def test_evaluate_elsewhere(
         (("--group-regex", "("), "is no regular expression"),
         (("--group-regex", "clip"), "finds nothing in any file name"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
-        (("--against", "nowhere"), "is nothing to evaluate"),
+        (("--against", "nowhere"), "can't be evaluated"),
         (("--out", __file__), "is a file; name a folder"),
     ],
 )
