@@ -55,13 +55,13 @@ def add_options(group: Any) -> None:
         "--max-failures",
         type=_share,
         metavar="SHARE",
-        help="Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it any does that",
+        help="Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it, if any fails",
     )
     group.add_argument(
         "--min-rate",
         type=_above_zero,
         metavar="N",
-        help="Exit code 1 if there are fewer right answers a second",
+        help="Exit code 1 if there are fewer correct answers a second",
     )
 
 
@@ -84,7 +84,7 @@ def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
     if limits == Thresholds():
         return []
     if not figures.requests:
-        return ["no request was made, so nothing can be said of the thresholds"]
+        return ["no request was made, so the thresholds can't be checked"]
     found = []
     for name in ("p50", "p95", "p99"):
         value, limit = getattr(figures, f"{name}_ms"), getattr(limits, f"{name}_ms")
@@ -97,7 +97,7 @@ def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
             f"--max-failures {limits.failures:g}"
         )
     if limits.rate is not None and figures.rate < limits.rate:
-        found.append(f"rate {figures.rate:.1f} right answers/s is under --min-rate {limits.rate:g}")
+        found.append(f"rate {figures.rate:.1f} correct answers/s is under --min-rate {limits.rate:g}")
     return found
 
 

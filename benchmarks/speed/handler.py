@@ -1,7 +1,7 @@
 """What the handler's checks and metrics cost: its time for a photo with and without them.
 
 Each round answers the same batches in four ways, one after the other in random order, so that a busy
-machine slows all alike. CPU time counts, wall time is given beside it.
+machine slows all alike. CPU time counts, wall time is given as well.
 
     bare      decode with simplejpeg, resize, network, answer: no header, limits, EXIF, errors
     checked   the handler without metrics

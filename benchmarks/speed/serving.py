@@ -8,7 +8,7 @@ workers answer batches in a loop, the limit of what any server can reach.
 Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
 the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
 load in rounds of alternating order; of the manuals' only the main load, once. What holds on a machine
-with neighbours is CPU-milliseconds an answer of all the server's processes; rates and latencies suffer
+with neighbours is CPU-milliseconds per answer of all the server's processes; rates and latencies suffer
 from neighbours and from the clients, which share the cores. Every answer is checked. The last line on
 standard output is one JSON document, which is also OUT/serving.json.
 

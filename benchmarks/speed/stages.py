@@ -2,8 +2,8 @@
 
 The handler answers batches in this process from what TorchServe's worker receives, with a clock around
 each stage; a real server then answers the same photos under load, and its processes' CPU time says what
-the rest costs: the worker's own protocol, and Java. All figures are CPU-milliseconds an answer, so that
-neighbours don't count. Pillow's time for decoding and resizing the same photos is given beside them.
+the rest costs: the worker's own protocol, and Java. All figures are CPU-milliseconds per answer, so that
+neighbours don't count. Pillow's time for decoding and resizing the same photos is given as well.
 The last line on standard output is one JSON document.
 
     python -m benchmarks.speed.stages [--run RUN] [--widths 320 640 1024 1920] [--seconds 10]

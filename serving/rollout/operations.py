@@ -104,7 +104,7 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
             deployment = deployment.with_rollback()
         elif client.default_version() == deployment.default:
             raise InputError(
-                f"no default from before {deployment.default!r} is known; `flyobj models promote` "
+                f"no default before {deployment.default!r} is known; `flyobj models promote` "
                 f"makes one of {list(deployment.versions)} the default"
             )
         _make_default(client, deployment)  # without a previous one: ends what was interrupted
@@ -184,8 +184,8 @@ def remove(client: Client, version: str, timeout_s: float) -> None:
         left = until - time.monotonic()
         if left < 0:
             raise WorkersBusy(
-                f"version {version} is asked all the time by clients that name it; move them first, or "
-                f"give a longer --timeout than {timeout_s:g} s; it stays"
+                f"version {version} is never idle, as clients name it; move them first, or give a "
+                f"--timeout longer than {timeout_s:g} s; it stays"
             )
         if found.waiting or not _scale_to_none(client, version, left):
             time.sleep(_RETRY_S)

@@ -177,7 +177,7 @@ class Client:
             return str(response.json()["info"]["version"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.server.inference} is no TorchServe; give another address"
+                f"{self.server.inference} isn't a TorchServe server; give another address"
             ) from error
 
     def _describe(self, which: str) -> list[dict[str, Any]]:

@@ -96,8 +96,8 @@ def test_evaluate_elsewhere(
     ("options", "message"),
     [
         (("--split", "nothing"), "nothing': no such folder"),
-        (("--group-regex", "("), "is no regular expression"),
-        (("--group-regex", "clip"), "finds nothing in any file name"),
+        (("--group-regex", "("), "isn't a regular expression"),
+        (("--group-regex", "clip"), "matches no file name"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
         (("--against", "nowhere"), "can't be evaluated"),
         (("--out", __file__), "is a file; name a folder"),

@@ -94,8 +94,8 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
         found = [finder.group_of(photo.path.name) for photo in photos]
         if not any(found):
             raise InputError(
-                f"--group-regex {group_regex!r} finds nothing in any file name, such as "
-                f"{photos[0].path.name!r}; give another, or none"
+                f"--group-regex {group_regex!r} matches no file name, such as "
+                f"{photos[0].path.name!r}; give another, or leave it out"
             )
     elif (data / NAME).is_file():
         rows = [row for row in read_manifest(data / NAME) if row.kept]
@@ -140,7 +140,7 @@ def hold_out(
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos a class "
+            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
             f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
         )
     classes = tuple(folders_in(folder))

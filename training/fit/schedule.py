@@ -110,7 +110,7 @@ def next_stage_reason(
         if stage.trainable_blocks == BLOCKS
         else f"{stage.trainable_blocks} blocks from the top"
     )
-    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: open {opened}"
+    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: unfreeze {opened}"
 
 
 def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
@@ -118,7 +118,7 @@ def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     best = results[best_stage_index(results)].val_accuracy
     if settings.weights == "none":
         return f"all stages are done: validation accuracy {best:.3f}"
-    met = "target met" if best >= settings.target else "everything is open, target not met"
+    met = "target met" if best >= settings.target else "all blocks are trained, target not met"
     return f"{met}: validation accuracy {best:.3f}, target {settings.target:g}"
 
 

@@ -254,7 +254,7 @@ def test_two_on_one_page(tmp_path: Path) -> None:
     page = (tmp_path / "new" / "page.html").read_text()
     assert "It got worse" in page
     assert page.count(">worse<") == 2
-    assert "What was not the same" in page
+    assert "What differed" in page
     write_comparison(compare(before, before), before, before, tmp_path / "same.html")
     assert "No regression" in (tmp_path / "same.html").read_text()
 

@@ -114,7 +114,8 @@ def _look(source: Path, settings: PrepareSettings, part: str, workers: int | Non
     names = [f.path.rpartition("/")[2] for f in tree.files if not f.problem]
     if settings.group_regex and names and not any(map(settings.group_of, names)):
         raise InputError(
-            f"group_regex {settings.group_regex!r} fits none of {len(names)} file names, {names[0]!r} "
+            f"group_regex {settings.group_regex!r} matches none of {len(names)} file names, "
+            f"{names[0]!r} "
             "for one; give one that does"
         )
     files = [f for f in tree.files if zlib.crc32(os.fsencode(f.path)) % count == index - 1]
@@ -161,5 +162,5 @@ def _check_apart(source: Path, out: Path) -> None:
     inside, outside = out.resolve(), source.resolve()
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise InputError(
-            f"{str(out)!r} and the source {str(source)!r} lie in each other; name another --out"
+            f"{str(out)!r} and the source {str(source)!r} contain one another; name another --out"
         )

@@ -58,6 +58,6 @@ def _compile(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"group_regex {pattern!r} is no regular expression ({error}); "
+            f"group_regex {pattern!r} isn't a regular expression ({error}); "
             r"give one whose first parenthesis is the group, say '^(.+)_f\d+'"
         ) from error
