@@ -151,7 +151,7 @@ class PeerComparison:
             return
         figures = self.load(row, width, clients, self.arguments.seconds)
         row.cells.setdefault(f"{width} px, {clients} clients", []).append(figures)
-        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms an answer"
+        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms per answer"
         wrong = f", {figures['errors']} errors" if figures["errors"] else ""
         console.print(f"{row.contender.name}: {width} px, {clients} clients: {line}{wrong}")
 

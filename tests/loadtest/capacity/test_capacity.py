@@ -1,4 +1,4 @@
-"""The capacity of a real server, what is written of it, and two held against each other."""
+"""The capacity of a real server, what is written of it, and two compared with each other."""
 
 import csv
 import json
@@ -206,7 +206,7 @@ def test_a_lower_knee_is_a_regression() -> None:
         require_no_regression(c)
     assert not compare(made(330), made(400)).regressed
     disturbed = replace(made(330).knee, limited_by="others")
-    assert not compare(made(400), made(330, knee=disturbed)).regressed  # it may bear more
+    assert not compare(made(400), made(330, knee=disturbed)).regressed  # it may sustain more
 
 
 def test_a_longer_p99_at_a_common_rate_is_a_regression() -> None:

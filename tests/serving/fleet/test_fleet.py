@@ -168,7 +168,7 @@ class OtherSoftware(BaseHTTPRequestHandler):
     [
         (
             {"info": {"version": "0.11.1"}},
-            rf"it runs TorchServe 0\.11\.1, this machine has {version('torchserve')}; install the same on both",
+            rf"it runs TorchServe 0\.11\.1, this machine has {version('torchserve')}; install",
         ),
         ({"hello": "world"}, "isn't a TorchServe server; give another address; nothing was changed"),
         ([], "is no TorchServe"),
