@@ -3,7 +3,7 @@
 Before anything is changed, every server must answer and run our version of TorchServe, and every archive
 must be the one that was deployed. Then each in turn: out of the balancer if there is one, changed as
 `reconcile` does it, asked for the golden photos of each version, and put back. It stops at the first
-that fails, which stays out of the balancer, those after it are unchanged, the same command resumes.
+that fails: that one stays out of the balancer, later ones are unchanged, and the same command resumes.
 """
 
 from collections.abc import Mapping, Sequence
