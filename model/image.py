@@ -85,7 +85,7 @@ def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) 
 
 
 def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
-    """Read the header and hold it against the limits."""
+    """Read the header and check it against the limits."""
     if not data:
         raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
     if len(data) > limits.max_bytes:

@@ -45,7 +45,7 @@ def deploy(
     workers: int | None = None,
     wait_s: float = LOCK_WAIT_S,
 ) -> Version:
-    """Register an archive beside what is served, check its answers, and record it.
+    """Register an archive next to what is served, check its answers, and record it.
 
     The first version becomes the default, later ones wait for `promote`. A version that doesn't come
     up or answers wrongly is removed again. The same archive again is no error.
@@ -114,7 +114,7 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
 def scale(
     client: Client, version: str, workers: int, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
 ) -> Version:
-    """Give a version so many workers; they are taken away while none has a request.
+    """Give a version this many workers; some are removed only while none has a request.
 
     Raises:
         WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.

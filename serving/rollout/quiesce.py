@@ -47,7 +47,7 @@ class WorkerHold:
     calls: tuple[http.client.HTTPConnection, ...]
 
     def scale_down(self, workers: int) -> None:
-        """Take workers away until so many are left.
+        """Take workers away until this many are left.
 
         The two threads that race for a worker's batch may make TorchServe stumble over it: 500, "job is
         null", with one worker gone and the others of that call still there; so it is asked again.

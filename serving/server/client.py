@@ -153,7 +153,7 @@ class Client:
         self._manage("DELETE", f"/{version}")
 
     def scale(self, version: str, workers: int) -> None:
-        """Start or kill workers until there are so many; those that start aren't waited for."""
+        """Start or kill workers until there are this many; those that start aren't waited for."""
         self._manage("PUT", f"/{version}", min_worker=workers, max_worker=workers, synchronous="false")
 
     def set_default(self, version: str) -> None:

@@ -153,7 +153,7 @@ def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tm
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
 @pytest.fixture(scope="module")
