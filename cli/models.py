@@ -21,8 +21,8 @@ SHOWN_FLIPS = 40
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
 
 Version = Annotated[str, typer.Argument(help="A deployed version.")]
-Photos = Annotated[Path | None, typer.Option(help="Folder of photos, searched through.")]
-Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are taken.")]
+Photos = Annotated[Path | None, typer.Option(help="Folder of photos, with its subfolders.")]
+Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are used.")]
 
 
 @app.command("list")
@@ -37,7 +37,7 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 @app.command()
 def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Show a version: workers, batching, archive, what its model says of itself."""
+    """Show a version: workers, batching, archive, what its model says about itself."""
     from model.errors import InputError
     from serving.server.versions import find_version
 
@@ -88,10 +88,11 @@ def promote(
     data: Data = None,
     if_agree: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
+        typer.Option(min=0, max=1, help="Only if it agrees with the default on this share of photos."),
     ] = None,
     max_p99_ratio: Annotated[
-        float | None, typer.Option(min=0, help="Only if its p99 is at most so many times the default's.")
+        float | None,
+        typer.Option(min=0, help="Only if its p99 is at most this many times the default's."),
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,
@@ -121,10 +122,10 @@ def shadow(
     photos: Photos = None,
     data: Data = None,
     against: Annotated[
-        str | None, typer.Option(help="Version to compare with; the default one if not given.")
+        str | None, typer.Option(help="Version to compare with; by default the default one.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Send so many photos, evenly spread over the folder.")
+        int | None, typer.Option(min=1, help="Send this many photos, evenly spread over the folder.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
     home: Home = DEFAULT_HOME,
@@ -142,7 +143,7 @@ def shadow(
 
 @app.command()
 def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
-    """Make the version the default again that was it before the last `promote`."""
+    """Make the version that was the default before the last `promote` the default again."""
     from serving.rollout.operations import rollback
 
     with connect(home) as client:
@@ -175,7 +176,7 @@ def retire(
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
-    """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
+    """Remove a version that isn't the default, once no request waits for it. Its archive stays."""
     from serving.rollout.operations import retire
 
     with connect(home) as client:

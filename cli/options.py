@@ -19,7 +19,7 @@ Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
+    float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")
 ]
 
 out = Console(highlight=False)

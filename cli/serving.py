@@ -33,8 +33,8 @@ def archive(
     engine: Annotated[
         str,
         typer.Option(
-            help="What else than PyTorch may run it: openvino, torch for nothing, auto for what is "
-            "installed. A worker takes the fastest; FLYOBJ_ENGINE=torch or openvino overrides that."
+            help="Engines besides PyTorch: openvino, torch for none, auto for what is installed. "
+            "A worker takes the fastest; FLYOBJ_ENGINE=torch or openvino overrides that."
         ),
     ] = "auto",
     as_json: Json = False,
@@ -60,11 +60,11 @@ def serve(
     tokens: Annotated[
         bool,
         typer.Option(
-            help="Whether calls need TorchServe's tokens. Without, who reaches the ports may do all: "
-            "for a pod of its own, or behind a proxy that checks keys."
+            help="Whether calls need TorchServe's tokens. Without them anyone who reaches the ports "
+            "may do anything: only for a pod of its own, or behind a proxy that checks keys."
         ),
     ] = True,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
@@ -103,7 +103,7 @@ def serve(
 
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
-    """End the server of this home, and its workers, once nobody waits for an answer."""
+    """Stop the server of this home, and its workers, once no request waits for an answer."""
     from report.progress import progress
     from serving.rollout import health
 
@@ -117,14 +117,14 @@ def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
 def status(
     home: Home = DEFAULT_HOME,
     live: Annotated[
-        bool, typer.Option("--live", help="Only: exit code 0 if the server answers, else 1.")
+        bool, typer.Option("--live", help="Only check: exit code 0 if the server answers, else 1.")
     ] = False,
     ready: Annotated[
-        bool, typer.Option("--ready", help="Only: exit code 0 if the default answers photos, else 1.")
+        bool, typer.Option("--ready", help="Only check: exit code 0 if the default answers, else 1.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether a server runs, where, with which versions, queues, memory and tokens."""
+    """Say whether a server is running, where, with which versions, queues, memory and tokens."""
     from serving.rollout import health
     from serving.server import lifecycle
     from serving.server.client import Client
@@ -164,7 +164,7 @@ def _probe(why_not: str | None) -> None:
 @app.command()
 def token(
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and renew the tokens before they run out.")
+        bool, typer.Option("--watch", help="Stay, and renew the tokens before they expire.")
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:

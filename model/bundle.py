@@ -108,7 +108,9 @@ def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
 def read_bundle(path: Path) -> Bundle:
     """Read the bundle in the folder `path`."""
     if not (path / "model.json").is_file():
-        raise InputError(f"{str(path)!r} is no bundle (it has no model.json); `flyobj train` makes one")
+        raise InputError(
+            f"{str(path)!r} isn't a bundle (it has no model.json); `flyobj train` makes one"
+        )
     spec = ModelSpec.from_json(read_json(path / "model.json"), str(path / "model.json"))
     return Bundle(spec, path, read_golden(path / "golden"))
 

@@ -32,7 +32,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What a photo may have at the most; checked before decoding.
+    """The limits of one photo, checked before decoding.
 
     Attributes:
         max_bytes: size of the file.
@@ -85,7 +85,7 @@ def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) 
 
 
 def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
-    """Read the header and hold it against the limits."""
+    """Read the header and check it against the limits."""
     if not data:
         raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
     if len(data) > limits.max_bytes:
@@ -159,7 +159,7 @@ def _check_scans(data: bytes | bytearray, most: int) -> None:
         at += int.from_bytes(data[at : at + 2])
     if scans > most:
         raise PhotoTooLarge(
-            f"the JPEG photo has more than {most} scans, {most} are allowed; save it anew"
+            f"the JPEG photo has more than {most} scans, {most} are allowed; save it again"
         )
 
 
@@ -174,7 +174,7 @@ def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedForma
 
 
 def _decode_jpeg(data: bytes | bytearray, image: Image.Image, at_least: int) -> RGB:
-    """Decode strictly, at the size that was held against the limits."""
+    """Decode strictly, at the size that was checked against the limits."""
     height, width = simplejpeg.decode_jpeg_header(data)[:2]
     if (width, height) != image.size:
         raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")

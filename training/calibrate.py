@@ -165,7 +165,7 @@ def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
 
     # Convex in 1 / temperature, so the one minimum is found, and at 1 it shows on which side that is.
     if loss(0.0) < loss(1e-3):
-        return 1.0, "not below 1: validation photos, easier than others to come, would raise confidences"
+        return 1.0, "not below 1: validation photos, easier than later ones, would raise confidences"
     bounds = (0.0, float(np.log(HOTTEST)))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x)), ""

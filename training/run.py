@@ -144,7 +144,7 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise FlyobjError(
-            f"a process that loads photos was ended from outside, for want of memory perhaps "
+            f"a process that loads photos was killed, perhaps for lack of memory "
             f"({str(error).splitlines()[0]}); continue with `flyobj train --resume {run}` and fewer "
             "--workers"
         ) from error

@@ -4,7 +4,7 @@
 
 The page runs here, Chromium beside it, the server wherever it does. Both ways take turns on the same
 photos, so that what else the machine does meets both alike. In the browser the clock runs from giving
-the file until the answer stands in the page; the REST call is the page's own, token and all. The last
+the file until the answer is on the page; the REST call is the page's own, token and all. The last
 line is one JSON document, times in ms.
 """
 

@@ -8,7 +8,7 @@ workers answer batches in a loop, the limit of what any server can reach.
 Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
 the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
 load in rounds of alternating order; of the manuals' only the main load, once. What holds on a machine
-with neighbours is CPU-milliseconds an answer of all the server's processes; rates and latencies suffer
+with neighbours is CPU-milliseconds per answer of all the server's processes; rates and latencies suffer
 from neighbours and from the clients, which share the cores. Every answer is checked. The last line on
 standard output is one JSON document, which is also OUT/serving.json.
 
@@ -136,7 +136,7 @@ class PeerComparison:
             return
         figures = self.load(row, width, clients, self.arguments.seconds)
         row.cells.setdefault(f"{width} px, {clients} clients", []).append(figures)
-        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms an answer"
+        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms per answer"
         wrong = f", {figures['errors']} errors" if figures["errors"] else ""
         console.print(f"{row.contender.name}: {width} px, {clients} clients: {line}{wrong}")
 

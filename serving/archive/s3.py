@@ -78,8 +78,8 @@ def push(path: Path, url: str, *, force: bool = False) -> PushResult:
                 raise
             if _look(client, place).sha256 != archive.sha256:
                 raise InputError(
-                    f"{str(place)!r} is another archive already; package yours under another --version, "
-                    "or write over it with --force"
+                    f"{str(place)!r} is already another archive; package yours under another "
+                    f"--version, or overwrite it with --force"
                 ) from error
             return PushResult(str(place), archive.sha256, new=False)
     return PushResult(str(place), archive.sha256, new=True)

@@ -94,8 +94,8 @@ def _why_switch_back(canary: Side, others: Side, limits: CanaryLimits) -> str | 
         return None
     if canary.error_rate > limits.error_rate:
         return (
-            f"{canary.failed} of the canary's {canary.answers} answers failed, "
-            f"{limits.error_rate:g} of them may"
+            f"{canary.failed} of the canary's {canary.answers} answers failed, a share of "
+            f"{limits.error_rate:g} is allowed"
         )
     if others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
         return (

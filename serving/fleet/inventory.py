@@ -122,7 +122,7 @@ def _check_address(url: str) -> str:
     except ValueError:  # a port that is none
         good = False
     if not good or parts.query or parts.username:
-        raise InputError(f"{url!r} is no server's address; {_FORMS}")
+        raise InputError(f"{url!r} isn't a server's address; {_FORMS}")
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     return f"http://{host}:{parts.port}"
 

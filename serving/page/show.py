@@ -19,7 +19,7 @@ _THUMBNAIL = 96
 
 Reply = Answer | Failure
 
-HINT = '<p class="hint">The answer comes here: give a photo, or try an example.</p>'
+HINT = '<p class="hint">The answer appears here: give a photo, or try an example.</p>'
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def hold_out(
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos a class "
+            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
             f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
         )
     classes = tuple(folders_in(folder))

@@ -163,7 +163,7 @@ def _reliability_before(target: Target, probabilities: Floats, truth: Ints) -> R
 def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     """List the readable photos anywhere under `folder`, and count the other files."""
     found, photos = find_files(folder), []
-    for name in track(found.files, "checking the unknown"):
+    for name in track(found.files, "checking photos of no known class"):
         try:
             decode_photo((folder / name).read_bytes())
             photos.append(folder / name)
@@ -180,7 +180,7 @@ def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
 def _ask_foreign(
     target: Target, folder: Path, photos: list[Path], skipped: int, known: Answers
 ) -> OutOfDistribution:
-    answers = ask(target, photos, "asking the unknown")
+    answers = ask(target, photos, "asking about photos of no known class")
     own, theirs = known.probabilities.max(axis=1), answers.probabilities.max(axis=1)
     auroc = roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))
     rejected = int(answers.unknown.sum())

@@ -17,7 +17,7 @@ class StageRow:
     """One stage as `run.json` has it. `range_test` holds (learning rate, loss) pairs."""
 
     name: str
-    facts: dict[str, Any]  # what came of it: lr, val_accuracy, best_epoch, seconds, why, ...
+    facts: dict[str, Any]  # the result: lr, val_accuracy, best_epoch, seconds, why, ...
     epochs: tuple[dict[str, float], ...]  # columns of the CSV log
     range_test: tuple[tuple[float, float], ...]
 

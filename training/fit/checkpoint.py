@@ -85,7 +85,7 @@ def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
         progress = RunProgress(**{**document, "results": results, "current": current})
     except Exception as error:  # unpickling raises whatever the file leads it to
         raise InputError(
-            f"{str(path)!r} is no checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
+            f"{str(path)!r} isn't a checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
             "start a new run"
         ) from error
     if tuple(progress.classes) != classes:

@@ -142,7 +142,7 @@ class Unreadable:
         self.found |= {s.path: s.reason for s in new}
         if new and len(self.found) > UNREADABLE_SHARE * self._photos:
             raise InputError(
-                f"{len(self.found)} of {self._photos} photos have turned unreadable since training "
+                f"{len(self.found)} of {self._photos} photos have become unreadable since training "
                 f"began, {UNREADABLE_SHARE:.0%} are allowed; the last is {str(new[-1].path)!r}: "
                 f"{new[-1].reason}; "
                 "put the photos back and continue with --resume"

@@ -69,8 +69,8 @@ def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) 
         smooth.append(corrected)
     if len(lrs) < FEWEST:
         raise FlyobjError(
-            f"the range test's loss diverged at a learning rate of {lr:g} already; check the weights, "
-            "or give a lower --lr yourself"
+            f"the range test's loss diverged already at a learning rate of {lr:g}; check the weights, "
+            f"or give a lower one with --lr"
         )
     return Curve(tuple(lrs), tuple(losses), tuple(smooth))
 

@@ -107,7 +107,7 @@ def next_stage_reason(
         return None
     blocks = stage.trainable_blocks
     opened = "all blocks" if blocks == BLOCKS else f"{blocks} blocks from the top"
-    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: open {opened}"
+    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: unfreeze {opened}"
 
 
 def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
@@ -115,7 +115,7 @@ def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     best = results[best_stage_index(results)].val_accuracy
     if settings.weights == "none":
         return f"all stages are done: validation accuracy {best:.3f}"
-    met = "target met" if best >= settings.target else "everything is open, target not met"
+    met = "target met" if best >= settings.target else "all blocks are trained, target not met"
     return f"{met}: validation accuracy {best:.3f}, target {settings.target:g}"
 
 

@@ -65,7 +65,7 @@ def test_no_change_of_the_fleet_loses_a_request(case: Fleet, front: Client) -> N
     }
     said = case.rows[0]["said"]
     assert said.startswith(f"stopped at {case.homes[1]}: ")
-    assert "the balancer sends it nothing; not tried: none; mend it and run the same" in said
+    assert "the balancer sends it no requests; not tried: none; fix it and run the same" in said
     done = [(entry.operation, entry.outcome) for entry in read_history(case.store)]
     assert [operation for operation, _ in done] == ["apply to 2 servers"] * 3
     assert done[0][1] == said
@@ -168,9 +168,9 @@ class OtherSoftware(BaseHTTPRequestHandler):
     [
         (
             {"info": {"version": "0.11.1"}},
-            rf"it runs TorchServe 0\.11\.1, here is {version('torchserve')}; install the same on both",
+            rf"it runs TorchServe 0\.11\.1, this machine has {version('torchserve')}; install",
         ),
-        ({"hello": "world"}, "is no TorchServe; give another address; nothing was changed"),
+        ({"hello": "world"}, "isn't a TorchServe server; give another address; nothing was changed"),
         ([], "is no TorchServe"),
     ],
 )
@@ -199,10 +199,10 @@ def test_a_server_that_is_down(tmp_path: Path, free_port: int) -> None:
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (["ftp://127.0.0.1:8080"], "'ftp://127.0.0.1:8080' is no server's address"),
-        (["http://127.0.0.1"], "is no server's address; give the home"),
-        (["http://127.0.0.1:99999"], "is no server's address"),
-        (["http://127.0.0.1:8080/predictions/a"], "is no server's address"),
+        (["ftp://127.0.0.1:8080"], "'ftp://127.0.0.1:8080' isn't a server's address"),
+        (["http://127.0.0.1"], "isn't a server's address; give the home"),
+        (["http://127.0.0.1:99999"], "isn't a server's address"),
+        (["http://127.0.0.1:8080/predictions/a"], "isn't a server's address"),
         (
             ["http://127.0.0.1:8080=nowhere.json"],
             "key file 'nowhere.json' of http://127.0.0.1:8080: no such",

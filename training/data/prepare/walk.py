@@ -37,8 +37,8 @@ def walk(source: Path) -> Tree:
     if splits and set(tops) != set(splits):
         others = sorted(set(tops) - set(splits))
         raise InputError(
-            f"{str(source)!r} has {splits} beside {others}; name the splits 'train' and 'test' and have "
-            "nothing else there, or have class folders only"
+            f"{str(source)!r} has {splits} next to {others}; name the splits 'train' and 'test' with "
+            f"nothing else there, or have class folders only"
         )
     names = {name for split in splits for name in folders_in(source / split)} if splits else set(tops)
     if len(names) < 2:
@@ -48,7 +48,7 @@ def walk(source: Path) -> Tree:
             f"at least 2 are needed: {str(source / 'CLASS' / 'photo.jpg')!r}"
         )
     if odd := [name for name in names if not _is_text(name)]:
-        raise InputError(f"class folder {odd[0]!a} has a name that is no UTF-8; rename it")
+        raise InputError(f"class folder {odd[0]!a} has a name that isn't UTF-8; rename it")
     found, given = find_files(source), set(splits) == set(SPLITS)
     rows = [_place(path, len(splits) > 0, given) for path in found.files]
     for path, why in found.skipped_files.items():
