@@ -74,7 +74,8 @@ def fit_calibration(
     Raises:
         InputError: the rate is no share, or "unknown" is the name of a class.
     """
-    _check_rate(reject_rate)
+    if reject_rate is not None and not 0 <= reject_rate < 1:
+        raise InputError(f"--reject-rate {reject_rate} must be a share from 0 to less than 1, say 0.02")
     if reject_rate is not None and UNKNOWN in bundle.spec.classes:
         raise InputError(
             f"--reject-rate needs the name {UNKNOWN!r} for what is no class, but it is one of "
@@ -120,7 +121,6 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
     """
-    _check_rate(reject_rate)
     bundle = run / "bundle"
     classes = read_bundle(bundle).spec.classes
     document = read_json(run / "run.json")
@@ -174,11 +174,6 @@ def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
 def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float) -> float:
     """Find the confidence below which at most a share `rate` of (N,) best probabilities lies."""
     return float(np.sort(best)[int(rate * len(best))])
-
-
-def _check_rate(rate: float | None) -> None:
-    if rate is not None and not 0 <= rate < 1:
-        raise InputError(f"--reject-rate {rate} must be a share from 0 to less than 1, such as 0.02")
 
 
 def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:

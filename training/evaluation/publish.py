@@ -126,6 +126,6 @@ def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dic
     if history.run:
         counts = history.run.get("photos", {})
         facts["trained on"] = ", ".join(f"{n} {name} photos" for name, n in counts.items())
-        settings = history.run.get("settings", {})
-        facts["settings"] = ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+        given = {name: value for name, value in history.settings.items() if value is not None}
+        facts["settings"] = ", ".join(f"{name} {value}" for name, value in given.items())
     return {name: value for name, value in facts.items() if value}
