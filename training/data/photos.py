@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,8 @@ def read_split(data: Path, split: str) -> Split:
     files = [(folder / p, labels[p.partition("/")[0]]) for p in found.files if "/" in p]
     left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
-        checks = track(
-            pool.map(_check, [file for file, _ in files]), f"checking {split}", total=len(files)
-        )
-        results = list(checks)
+        checks = pool.map(_check, [file for file, _ in files])
+        results = list(track(checks, f"checking {split}", total=len(files)))
     photos, skipped, digest = [], [], hashlib.sha256()
     for (file, label), (content, reason) in zip(files, results, strict=True):
         if reason:
@@ -138,10 +137,7 @@ def hold_out(
                 "group(s), at least 2 groups are needed (one to train on, one to validate on); add "
                 "photos"
             )
-    return (
-        tuple(photo for photo, is_held in zip(photos, held, strict=True) if not is_held),
-        tuple(photo for photo, is_held in zip(photos, held, strict=True) if is_held),
-    )
+    return tuple(compress(photos, ~held)), tuple(compress(photos, held))
 
 
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
