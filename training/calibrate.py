@@ -22,11 +22,11 @@ from model.image import RGB
 from model.predictor import Predictor
 from report.progress import track
 from training.data.photos import Photo
+from training.evaluation.answers import BATCH
 from training.evaluation.measure import Ints, reliability
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float)
 
 def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
     """(N, classes) log-probabilities, without any temperature."""
-    batches = [photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH)]
+    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
     return np.concatenate(
         [
             predictor.scores([_prepare_photo(predictor, photo.path) for photo in batch])
