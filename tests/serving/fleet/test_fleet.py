@@ -295,7 +295,7 @@ def test_one_server_needs_no_balancer(tmp_path: Path) -> None:
             ["--server", "a", "--servers", "b"],
             "give either --server, for each server, or --servers FILE",
         ),
-        (["--servers", "nowhere.json"], "'nowhere.json' can't be read as JSON"),
+        (["--servers", "nowhere.json"], "'nowhere.json' can't be read (No such file"),
     ],
 )
 def test_options_that_make_no_sense(

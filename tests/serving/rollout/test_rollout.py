@@ -216,7 +216,7 @@ def test_a_version_that_does_not_work_is_refused_whole(
     assert read_deployment(server.store) == before
     assert store_of(server) == files  # or a mended archive of that name is refused
     if change is swap:
-        reason = "this worker doesn't start: the model answers 4 of 4 golden photos otherwise"
+        reason = "this worker doesn't start: the model answers 4 of 4 golden photos differently"
         assert reason in (server.path / "logs" / "workers.log").read_text()
 
 
