@@ -72,7 +72,7 @@ def evaluate(
         check_folder(out, force=True)
     history = read_history(run) if run else History()
     if group_regex is None:
-        group_regex = history.group_regex
+        group_regex = history.settings.get("group_regex")
     with ExitStack() as stack:
         opened = stack.enter_context(open_target(target, home))
         others = [stack.enter_context(open_target(name, home)) for name in against or []]

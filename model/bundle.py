@@ -66,18 +66,13 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory.
+    """A bundle in memory."""
 
-    Attributes:
-        spec: what `model.json` says.
-        source: the network, or the folder to read it from when it is first asked for: a worker that runs
-            another engine never does.
-        golden: the golden photos.
-    """
-
-    spec: ModelSpec
+    spec: ModelSpec  # what `model.json` says
+    # The network, or the folder to read it from when it is first asked for: a worker that runs another
+    # engine never does.
     source: "Network | Path"
-    golden: tuple[Golden, ...]
+    golden: tuple[Golden, ...]  # the golden photos
 
     @cached_property
     def network(self) -> "Network":

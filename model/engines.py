@@ -1,6 +1,6 @@
 """What runs the network: uint8 photos in, log-probabilities out.
 
-    torch     eager PyTorch, the reference for every other engine; also on GPUs
+    torch     eager PyTorch, the reference that every other engine is compared with; also on GPUs
     openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), more than twice as fast
 
 All compute in float32: in bfloat16 OpenVINO takes half the time again, but gave other answers to 2 % of

@@ -32,19 +32,13 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """The limits of one photo, checked before decoding.
+    """What a photo may have at most; checked before decoding."""
 
-    Attributes:
-        max_bytes: size of the file.
-        max_pixels: width times height, of all photos of a request together.
-        max_side: width or height, pixels.
-        max_scans: passes over a progressive JPEG; each costs as much as the whole picture, and a
-            few bytes are enough for one.
-    """
-
-    max_bytes: int = 20 * 2**20
-    max_pixels: int = 50_000_000
-    max_side: int = 20_000
+    max_bytes: int = 20 * 2**20  # size of the file
+    max_pixels: int = 50_000_000  # width times height, of all photos of a request together
+    max_side: int = 20_000  # width or height, pixels
+    # Passes over a progressive JPEG; each costs as much as the whole picture, and a few bytes are enough
+    # for one.
     max_scans: int = 20
 
 
@@ -174,7 +168,7 @@ def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedForma
 
 
 def _decode_jpeg(data: bytes | bytearray, image: Image.Image, at_least: int) -> RGB:
-    """Decode strictly, at the size that was checked against the limits."""
+    """Decode strictly, at the size that was checked."""
     height, width = simplejpeg.decode_jpeg_header(data)[:2]
     if (width, height) != image.size:
         raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")
