@@ -14,7 +14,6 @@ from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.rollout.shadow import ShadowResult
-    from serving.server.client import Client
 
 SHOWN_FLIPS = 40
 
@@ -110,7 +109,7 @@ def promote(
         )
     with connect(home) as client:
         if conditions and client.default_version() != version:
-            comparison = _compare(client, version, None, photos, data, None)
+            comparison = shadow.compare(client, version, None, _find_photos(photos, data))
             shadow.require(comparison, if_agree, max_p99_ratio)
         promote(client, version, wait)
     emit({"default": version}, as_json, f"version {version} is the default")
@@ -135,7 +134,7 @@ def shadow(
     from serving.rollout import shadow
 
     with connect(home) as client:
-        comparison = _compare(client, version, against, photos, data, limit)
+        comparison = shadow.compare(client, version, against, _find_photos(photos, data, limit))
     if page:
         shadow.write_page(comparison, page)
     emit(asdict(comparison), as_json, *_show_comparison(comparison))
@@ -202,22 +201,13 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     emit(entries, as_json, table)
 
 
-def _compare(
-    client: "Client",
-    version: str,
-    against: str | None,
-    photos: Path | None,
-    data: Path | None,
-    limit: int | None,
-) -> "ShadowResult":
+def _find_photos(photos: Path | None, data: Path | None, limit: int | None = None) -> list[Path]:
     from model.errors import InputError
     from model.photo_files import find_photos
-    from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = find_photos(photos or Path(str(data)) / "test", limit)
-    return shadow.compare(client, version, against, found)
+    return find_photos(photos or Path(str(data)) / "test", limit)
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:
@@ -238,11 +228,7 @@ def version_table(versions: list[dict[str, Any]]) -> Table:
         "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
     )
     for v in versions:
-        row = [
-            f"{v['ready']}/{v['workers']}",
-            str(v["batch_size"]),
-            f"{v['max_batch_delay_ms']} ms",
-            str(v["waiting"]),
-        ]
+        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
+        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
         table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
     return table

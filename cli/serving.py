@@ -84,13 +84,9 @@ def serve(
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing
-            document = {
-                **asdict(running),
-                "model": client.model,
-                "versions": [asdict(v) for v in versions],
-            }
+            more = {"model": client.model, "versions": [asdict(v) for v in versions]}
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
-            emit(document, as_json, line)
+            emit(asdict(running) | more, as_json, line)
             if detach:
                 keep = True
             else:
@@ -140,18 +136,11 @@ def status(
         kinds = KINDS if running.tokens else ()
         tokens = {kind: round(client.tokens.seconds_left(kind)) for kind in kinds}
     memory = {name: round(size) for name, size in lifecycle.memory_mib(running).items()}
-    document = {
-        **asdict(running),
-        "model": model,
-        "versions": versions,
-        "memory_mib": memory,
-        "tokens_last_s": tokens,
-    }
+    more = {"model": model, "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
     minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
-    emit(
-        document, as_json, line, version_table(versions), f"tokens last: {minutes or 'none are needed'}"
-    )
+    last = f"tokens last: {minutes or 'none are needed'}"
+    emit(asdict(running) | more, as_json, line, version_table(versions), last)
 
 
 def _probe(why_not: str | None) -> None:
@@ -200,13 +189,10 @@ def predict(
                 answers.append({"photo": str(photo), "error": str(error)})
     table = Table("photo", "answer", "confidence", "version")
     for a in answers:
-        good = "predicted" in a
-        table.add_row(
-            a["photo"],
-            a["predicted"] if good else f"[red]{rich.markup.escape(a['error'])}",
-            f"{a['confidence']:.3f}" if good else "",
-            a["model_version"] if good else "",
-        )
+        if "error" in a:
+            table.add_row(a["photo"], f"[red]{rich.markup.escape(a['error'])}")
+        else:
+            table.add_row(a["photo"], a["predicted"], f"{a['confidence']:.3f}", a["model_version"])
     emit(answers, as_json, table)
     if bad := [a for a in answers if "error" in a]:
         raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")

@@ -2,6 +2,8 @@
 
 import math
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,23 +92,17 @@ def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
 
 
 def _above_zero(text: str) -> float:
-    value = _number(text)
-    if not value > 0:
-        raise ArgumentTypeError(f"{text!r} must be a number above 0, such as 100")
-    return value
+    return _number(text, lambda value: value > 0, "a number above 0, such as 100")
 
 
 def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} must be a share from 0 to 1, such as 0.01 for 1 %")
-    return value
+    return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1, such as 0.01 for 1 %")
 
 
-def _number(text: str) -> float:
-    """Read a finite number; anything else becomes nan, which is in no range."""
-    try:
+def _number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
+    """Read a finite number."""
+    with suppress(ValueError):
         value = float(text)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+        if math.isfinite(value) and is_allowed(value):
+            return value
+    raise ArgumentTypeError(f"{text!r} must be {allowed}")

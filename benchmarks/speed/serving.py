@@ -175,7 +175,8 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = parser_of(__doc__)
     names = list(contenders())
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
+    several: dict[str, Any] = {"nargs": "+", "choices": names, "metavar": "NAME", "default": names}
+    parser.add_argument("--contenders", **several, help=", ".join(names))
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
     parser.add_argument("--seconds", type=float, default=6, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of the main load")
@@ -191,9 +192,6 @@ def read_arguments() -> argparse.Namespace:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what can't be measured; raises `InputError`."""
-    names = list(contenders())
-    if unknown := [name for name in arguments.contenders if name not in names]:
-        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
     whole = (arguments.rounds, *arguments.widths, *arguments.clients)
     if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
         raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")

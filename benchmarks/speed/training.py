@@ -244,7 +244,7 @@ class Plain:
         for batch, labels in self._train:
             loss = nn.functional.nll_loss(self._network(batch), labels)
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             self._optimizer.step()
             photos += len(labels)
         return photos / (time.perf_counter() - started), photos
