@@ -72,7 +72,7 @@ def deploy(
     from serving.rollout.operations import deploy
 
     with connect(home) as client:
-        path = as_file(archive, Path(client.server.model_store))
+        path = as_file(archive, client.store)
         version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)

@@ -62,8 +62,7 @@ def stop(home: Path, drain_s: float) -> tuple[bool, int]:
 
 
 def _check_answer(client: Client) -> str | None:
-    store = Path(client.server.model_store)
-    deployment = read_deployment(store)
+    deployment = read_deployment(client.store)
     if deployment.default is None:
         return "nothing is deployed; `flyobj models deploy ARCHIVE` does it"
     found = find_version(client, deployment.default)
@@ -71,7 +70,7 @@ def _check_answer(client: Client) -> str | None:
         return f"version {deployment.default} isn't the server's default; see `flyobj models diff`"
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
-    golden = read_archive(store / deployment.versions[found.version].archive).golden[0]
+    golden = read_archive(client.store / deployment.versions[found.version].archive).golden[0]
     return difference(golden, client.predict(golden.photo))
 
 

@@ -57,11 +57,12 @@ class Client:
         server: Server | RemoteServer,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
+        token: str = "",
     ) -> None:
-        """Talk to `server`; another `transport` can be given, and how long an answer may take."""
+        """Talk to `server`, with another `transport`, or a `token` in place of the server's own."""
         self.server = server
         self._connection = Connection(timeout_s, transport)
-        self.tokens = Tokens(server.key_file, server.management, self._connection)
+        self.tokens = Tokens(server.key_file, server.management, self._connection, token)
         self._model: str | None = None
 
     def __enter__(self) -> "Client":
@@ -73,10 +74,15 @@ class Client:
         self._connection.close()
 
     @property
+    def store(self) -> Path:
+        """The model store that the server reads."""
+        return Path(self.server.model_store)
+
+    @property
     def model(self) -> str:
         """Name of the model in URLs: the deployment's; the default one before anything is deployed."""
-        path = Path(self.server.model_store) / DEPLOYMENT
-        if self._model is None and path.exists():
+        path = self.store / DEPLOYMENT
+        if self._model is None and self.server.model_store and path.exists():
             self._model = str(read_json(path).get("model", DEFAULT_MODEL))
         return self._model or DEFAULT_MODEL
 
