@@ -29,11 +29,6 @@ class Side:
     failed: int  # status 500 and above
     p99_s: float
 
-    @property
-    def error_rate(self) -> float:
-        """Share of the answers that failed."""
-        return self.failed / self.answers if self.answers else 0.0
-
 
 @dataclass(frozen=True)
 class CanaryLimits:
@@ -83,7 +78,7 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     canary = _summarize([line for line in recent if line["canary"]])
     others = _summarize([line for line in recent if not line["canary"]])
     why, enough = None, canary.answers >= limits.least
-    if enough and canary.error_rate > limits.error_rate:
+    if enough and canary.failed > limits.error_rate * canary.answers:
         why = (
             f"{canary.failed} of the canary's {canary.answers} answers failed, "
             f"{limits.error_rate:g} of them may"

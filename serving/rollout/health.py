@@ -76,15 +76,12 @@ def _check_answer(client: Client) -> str | None:
 
 def _drain(server: Server, timeout_s: float) -> int:
     """Wait until nothing waits and nothing runs; returns how many still wait."""
-    until = time.monotonic() + timeout_s
+    until, waiting = time.monotonic() + timeout_s, 0
     try:
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
-            while True:
+            while (left := until - time.monotonic()) > 0:
                 versions = list_versions(client)
                 waiting = sum(v.waiting for v in versions)
-                left = until - time.monotonic()
-                if left <= 0:
-                    return waiting
                 if not waiting:
                     for version in versions:
                         if version.ready:
@@ -93,6 +90,7 @@ def _drain(server: Server, timeout_s: float) -> int:
                     if not any(v.waiting for v in list_versions(client)):
                         return 0
                 time.sleep(_IDLE_POLL_S)
+            return waiting
     except WorkersBusy:
         return max(1, waiting)
     except FlyobjError:  # whatever it is, the server is to end

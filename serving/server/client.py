@@ -117,9 +117,8 @@ class Client:
                 raise PhotoError(str(error)) from error
             raise
         took_ms = 1000 * (time.perf_counter() - started)
-        return TimedAnswer(
-            response.json(), took_ms, _read_durations(response.headers.get("server-timing", ""))
-        )
+        steps = re.findall(r"([\w-]+);dur=([\d.]+)", response.headers.get("server-timing", ""))
+        return TimedAnswer(response.json(), took_ms, {name: float(ms) for name, ms in steps})
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
@@ -216,22 +215,12 @@ class Client:
 
 
 def _require_success(response: httpx.Response) -> httpx.Response:
-    """Return an answer that is none of an error; raises `ServerError`."""
-    if response.status_code >= 400:
-        raise ServerError(response.status_code, _message_of(response))
-    return response
-
-
-def _read_durations(header: str) -> dict[str, float]:
-    """Read the durations, ms, of a `Server-Timing` header."""
-    return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
-
-
-def _message_of(response: httpx.Response) -> str:
-    """Take the message out of the handler's or TorchServe's error."""
+    """Return an answer that is no error; raises `ServerError` with the server's own words."""
+    status = response.status_code
+    if status < 400:
+        return response
     try:
-        answer = response.json()
-        return f"{answer['message']} (HTTP {response.status_code})"
+        message = f"{response.json()['message']} (HTTP {status})"
     except (ValueError, KeyError, TypeError):
-        text = response.text.strip()[:200]
-        return f"HTTP {response.status_code} {response.reason_phrase} {text}".strip()
+        message = f"HTTP {status} {response.reason_phrase} {response.text.strip()[:200]}".strip()
+    raise ServerError(status, message)
