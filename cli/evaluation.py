@@ -61,8 +61,8 @@ def evaluate(
     from model.files import write_json
     from training.evaluation.answers import require_agreement
     from training.evaluation.evaluate import evaluate
-    from training.evaluation.history import read_history
-    from training.evaluation.publish import PAGE, About, check_folder, publish
+    from training.evaluation.history import History, read_history
+    from training.evaluation.publish import PAGE, check_folder, publish
 
     run = Path(target) if (Path(target) / "bundle" / "model.json").is_file() else None
     if out:
@@ -70,14 +70,15 @@ def evaluate(
     elif run:
         out = run / ("evaluation" if split == "test" else f"evaluation-{split}")
         check_folder(out, force=True)
-    if run and group_regex is None:
-        group_regex = read_history(run).group_regex
+    history = read_history(run) if run else History()
+    if group_regex is None:
+        group_regex = history.group_regex
     with ExitStack() as stack:
         opened = stack.enter_context(open_target(target, home))
         others = [stack.enter_context(open_target(name, home)) for name in against or []]
         result = evaluate(opened, data, split, group_regex, unknown, others)
         if out:
-            publish(result, opened, About(_title(target), data, run, licence), out)
+            publish(result, opened, history, out, title=_title(target), data=data, licence=licence)
     if run and split == "test":
         write_json(result.figures(), run / "bundle" / "metrics.json")
     see = f"; look at {out / PAGE}" if out else "; --out DIR draws a report"

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from cli import fleet
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
-from cli.s3 import as_file
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -72,7 +71,11 @@ def deploy(
     from serving.rollout.operations import deploy
 
     with connect(home) as client:
-        path = as_file(archive, client.store)
+        path = Path(archive)
+        if "://" in archive:
+            from serving.archive.s3 import fetch
+
+            path = fetch(archive, client.store)
         version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)
@@ -88,8 +91,7 @@ def promote(
         typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
     ] = None,
     max_p99_ratio: Annotated[
-        float | None,
-        typer.Option(min=0, help="Only if its p99 is at most so many times the default's."),
+        float | None, typer.Option(min=0, help="Only if its p99 is at most so many times the default's.")
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,
@@ -208,12 +210,12 @@ def _compare(
     limit: int | None,
 ) -> "ShadowResult":
     from model.errors import InputError
-    from model.photo_files import find_photos, spread
+    from model.photo_files import find_photos
     from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = spread(find_photos(photos or Path(str(data)) / "test"), limit)
+    found = find_photos(photos or Path(str(data)) / "test", limit)
     return shadow.compare(client, version, against, found)
 
 

@@ -1,5 +1,7 @@
-"""`flyobj archive`, the server's life, and `predict`."""
+"""`flyobj archive` and `push`, the server's life, `predict` and `page`."""
 
+import threading
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +12,7 @@ from rich.table import Table
 
 from cli.models import version_table
 from cli.options import Home, Json, Store, connect, emit, out
-from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_STORE
+from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
 
@@ -210,3 +212,36 @@ def predict(
     emit(answers, as_json, table)
     if bad := [a for a in answers if "error" in a]:
         raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")
+
+
+@app.command()
+def page(
+    home: Home = DEFAULT_HOME,
+    port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = DEFAULT_PAGE_PORT,
+    as_json: Json = False,
+) -> None:
+    """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""
+    from report.progress import progress
+    from serving.page.site import open_page
+
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        with progress("opening the page"):
+            url = stack.enter_context(open_page(home, port))
+        emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+        threading.Event().wait()
+
+
+@app.command()
+def push(
+    archive: Annotated[Path, typer.Argument(help=".mar of `flyobj archive`.")],
+    place: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX/, or s3://BUCKET/KEY.mar.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over another archive there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put an archive into S3, with its hash; `flyobj models deploy` takes it from there."""
+    from serving.archive.s3 import push
+
+    pushed = push(archive, place, force=force)
+    done = "is written" if pushed.new else "is there already"
+    line = f"{pushed.url} {done}; next: flyobj models deploy {pushed.url}"
+    emit(asdict(pushed), as_json, line)

@@ -1,6 +1,7 @@
 """`flyobj train`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-
-_RECIPE, _LOOK, _MACHINES = "Recipe", "Looking and resuming", "Machines"
+_recipe = partial(typer.Option, rich_help_panel="Recipe")
+_look = partial(typer.Option, rich_help_panel="Looking and resuming")
+_machines = partial(typer.Option, rich_help_panel="Machines")
 
 
 @app.command(cls=renaming({"--rate": "--lr"}))
@@ -45,59 +47,30 @@ def train(
         str | None,
         typer.Option(help=r"Files in whose names it finds the same validate together: '^(.+)_f\d+'."),
     ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Highest learning rate, instead of range tests.", rich_help_panel=_RECIPE),
-    ] = None,
+    lr: Annotated[float | None, _recipe(help="Highest learning rate, instead of range tests.")] = None,
     layer_decay: Annotated[
-        float,
-        typer.Option(
-            help="Learning rate of a block over that of the one above it.", rich_help_panel=_RECIPE
-        ),
+        float, _recipe(help="Learning rate of a block over that of the one above it.")
     ] = 1.0,
-    patience: Annotated[
-        int,
-        typer.Option(help="Epochs without getting better that end a stage.", rich_help_panel=_RECIPE),
-    ] = 4,
-    label_smoothing: Annotated[
-        float,
-        typer.Option(help="Share of a label spread over all classes.", rich_help_panel=_RECIPE),
-    ] = 0.0,
-    mix: Annotated[
-        str, typer.Option(help="Mix photos: none, mixup or cutmix.", rich_help_panel=_RECIPE)
-    ] = "none",
-    ema: Annotated[
-        float,
-        typer.Option(help="Keep the weights' moving average, decay a step.", rich_help_panel=_RECIPE),
-    ] = 0.0,
+    patience: Annotated[int, _recipe(help="Epochs without getting better that end a stage.")] = 4,
+    label_smoothing: Annotated[float, _recipe(help="Share of a label spread over all classes.")] = 0.0,
+    mix: Annotated[str, _recipe(help="Mix photos: none, mixup or cutmix.")] = "none",
+    ema: Annotated[float, _recipe(help="Keep the weights' moving average, decay a step.")] = 0.0,
     class_weights: Annotated[
         str,
-        typer.Option(
-            help="Weight the loss against imbalance: on, off, or auto (classes 2 to 1 and worse).",
-            rich_help_panel=_RECIPE,
-        ),
+        _recipe(help="Weight the loss against imbalance: on, off, or auto (classes 2 to 1 and worse)."),
     ] = "auto",
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Run folder to continue; takes --lr and Machines.", rich_help_panel=_LOOK),
+        Path | None, _look(help="Run folder to continue; takes --lr and Machines.")
     ] = None,
     lr_find_only: Annotated[
-        bool,
-        typer.Option("--lr-find-only", help="Draw the range tests and stop.", rich_help_panel=_LOOK),
+        bool, _look("--lr-find-only", help="Draw the range tests and stop.")
     ] = False,
     logger: Annotated[
-        str,
-        typer.Option(help="tensorboard, csv or wandb; CSV is always written.", rich_help_panel=_LOOK),
+        str, _look(help="tensorboard, csv or wandb; CSV is always written.")
     ] = "tensorboard",
-    precision: Annotated[
-        str, typer.Option(help="32, or bf16 where it is built in.", rich_help_panel=_MACHINES)
-    ] = "32",
-    devices: Annotated[
-        int, typer.Option(help="Processes, or GPUs, that train.", rich_help_panel=_MACHINES)
-    ] = 1,
-    nodes: Annotated[
-        int, typer.Option(help="Machines that train together.", rich_help_panel=_MACHINES)
-    ] = 1,
+    precision: Annotated[str, _machines(help="32, or bf16 where it is built in.")] = "32",
+    devices: Annotated[int, _machines(help="Processes, or GPUs, that train.")] = 1,
+    nodes: Annotated[int, _machines(help="Machines that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
@@ -114,27 +87,8 @@ def train(
         return
     if data is None or out_ is None:
         raise InputError("train needs DATA and --out RUN, or --resume RUN")
-    settings = TrainSettings(
-        weights=weights,
-        size=size,
-        epochs=epochs,
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-        lr=lr,
-        target=target,
-        patience=patience,
-        layer_decay=layer_decay,
-        precision=precision,
-        label_smoothing=label_smoothing,
-        mix=mix,
-        ema=ema,
-        class_weights=class_weights,
-        group_regex=group_regex,
-        logger=logger,
-        devices=devices,
-        nodes=nodes,
-    )
+    names = {field.name for field in fields(TrainSettings)}  # each is an option of that name
+    settings = TrainSettings(**{k: v for k, v in context.params.items() if k in names})
     if not lr_find_only:
         _show(run.train(data, out_, settings), as_json)
     elif (found := run.find_lrs(data, out_, settings)) is not None:
@@ -144,11 +98,10 @@ def train(
 
 def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
     """Collect the options given beside --resume; the others were decided when the run began."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {
-        name: context.params[name]
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
     if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
         raise InputError(

@@ -10,22 +10,23 @@ batch. An answer:
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from handler.answers import Photo, Request, respond, server_timing
-from handler.describe import describe
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
 from handler.settings import read_settings
 from model.answers import as_explanation
-from model.bundle import read_bundle
+from model.bundle import ModelSpec, read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError
-from model.formats import format_of
+from model.files import read_json
+from model.formats import FORMATS, format_of
 from model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class FlyingObjectsHandler:
         self._version = str(context.manifest["model"]["modelVersion"])
         cache = context.metrics if self._settings.metrics else None
         self._metrics = HandlerMetrics(cache, context.model_name, self._version)
-        self._description = describe(bundle.spec, folder, engine.description, self._settings)
+        self._description = self._describe_model(bundle.spec, folder, engine.description)
         self._batch_size = int(properties.get("batch_size") or 1)
         self._predictor.warm_up(self._batch_size)
         logger.info("worker warm after %.1f s on %s", time.monotonic() - started, engine.description)
@@ -135,6 +136,26 @@ class FlyingObjectsHandler:
                 return
             for photo in photos:
                 self._answer([photo])
+
+    def _describe_model(self, spec: ModelSpec, bundle: Path, engine: str) -> dict[str, Any]:
+        """Describe the model, for `GET /models/NAME/VERSION?customized=true`.
+
+        `metrics` is None where the bundle was packaged before it was evaluated.
+        """
+        metrics = bundle / "metrics.json"
+        return {
+            "classes": list(spec.classes),
+            "input_size": spec.preprocessing.size,  # pixels, a square
+            "formats": list(FORMATS),
+            "limits": {**asdict(self._settings.limits), "max_photos": self._settings.max_photos},
+            "calibration": asdict(spec.calibration),
+            "metrics": read_json(metrics) if metrics.is_file() else None,
+            "data_fingerprint": spec.data_fingerprint,
+            "architecture": spec.architecture,
+            "engine": engine,
+            "created": spec.created,
+            "code_version": spec.code_version,
+        }
 
     def _describe(self, context: Any, index: int) -> dict[str, Any]:
         context.set_response_content_type(index, "application/json")

@@ -45,24 +45,12 @@ class RunFigures:
 def add_options(group: Any) -> None:
     """Add the thresholds to a group of Locust's options."""
     for percent in (50, 95, 99):
-        group.add_argument(
-            f"--max-p{percent}-ms",
-            type=_above_zero,
-            metavar="MS",
-            help=f"Exit code 1 if {100 - percent} %% of the requests take longer",
-        )
-    group.add_argument(
-        "--max-failures",
-        type=_share,
-        metavar="SHARE",
-        help="Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it any does that",
-    )
-    group.add_argument(
-        "--min-rate",
-        type=_above_zero,
-        metavar="N",
-        help="Exit code 1 if there are fewer right answers a second",
-    )
+        slow = f"Exit code 1 if {100 - percent} %% of the requests take longer"
+        group.add_argument(f"--max-p{percent}-ms", type=_above_zero, metavar="MS", help=slow)
+    bad = "Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it any does that"
+    group.add_argument("--max-failures", type=_share, metavar="SHARE", help=bad)
+    few = "Exit code 1 if there are fewer right answers a second"
+    group.add_argument("--min-rate", type=_above_zero, metavar="N", help=few)
 
 
 def read_limits(options: Any) -> Thresholds:

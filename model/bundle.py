@@ -52,11 +52,8 @@ class ModelSpec:
         classes = values["classes"]
         if not isinstance(classes, list) or len(set(map(str, classes))) < max(2, len(classes)):
             raise InputError(f"{where}: classes {classes!r} must be two or more different names")
-        inner = exact_keys(
-            values["preprocessing"],
-            [f.name for f in fields(Preprocessing)],
-            f"{where}: preprocessing",
-        )
+        names = [f.name for f in fields(Preprocessing)]
+        inner = exact_keys(values["preprocessing"], names, f"{where}: preprocessing")
         try:
             mean, std = (tuple(map(float, inner[name])) for name in ("mean", "std"))
             preprocessing = Preprocessing(int(inner["size"]), mean, std)

@@ -33,14 +33,18 @@ class FolderFiles:
         return dict(sorted({**self.skipped_files, **self.skipped_folders}.items()))
 
 
-def find_photos(folder: Path) -> list[Path]:
-    """List the photos under `folder`.
+def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
+    """List the photos under `folder`, at most `limit`, evenly spread.
 
     Raises:
         InputError: there are none, or the folder can't be read.
     """
     found = find_files(folder)
-    photos = [path for path in (folder / name for name in found.files) if _is_photo(path)]
+    files = [folder / name for name in found.files]
+    picked = spread(files, limit)  # so that of many files only a few are looked into
+    photos = [path for path in picked if _is_photo(path)]
+    if len(photos) < len(picked) < len(files):
+        photos = spread([path for path in files if _is_photo(path)], limit)
     if not photos:
         raise InputError(
             f"no photos under {str(folder)!r} ({len(found.files)} other files, {len(found.skipped)} "

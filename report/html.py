@@ -67,4 +67,5 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
 _ENVIRONMENT.filters |= {"percent": percent, "filesize": filesize, "thousands": "{:,}".format}

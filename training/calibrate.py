@@ -57,7 +57,7 @@ def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None =
     fit = fit_calibration(before, photos, reject_rate)
     made = replace(before.spec, calibration=fit.calibration)
     if made != before.spec:
-        write_bundle(_answer_golden(replace(before, spec=made)), bundle, replace=True)
+        write_bundle(answer_golden(replace(before, spec=made)), bundle, replace=True)
     return fit
 
 
@@ -96,6 +96,17 @@ def fit_calibration(
         reliability(probabilities, labels).ece,
         note,
     )
+
+
+def answer_golden(bundle: Bundle) -> Bundle:
+    """Give the golden answers (again), those of the model as it is calibrated."""
+    predictor = Predictor(bundle)
+
+    def answer(golden: Golden) -> Golden:
+        row = predictor.predict([predictor.prepare(golden.photo)])[0]
+        return replace(golden, probabilities=as_probabilities(predictor.classes, row))
+
+    return replace(bundle, golden=tuple(map(answer, bundle.golden)))
 
 
 def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> CalibrationFit:
@@ -186,14 +197,3 @@ def _prepare_photo(predictor: Predictor, path: Path) -> RGB:
         return predictor.prepare(path.read_bytes())
     except (PhotoError, OSError) as error:
         raise InputError(f"validation photo {str(path)!r} can't be read: {error}") from error
-
-
-def _answer_golden(bundle: Bundle) -> Bundle:
-    """Give the golden answers again."""
-    predictor = Predictor(bundle)
-
-    def answer(golden: Golden) -> Golden:
-        row = predictor.predict([predictor.prepare(golden.photo)])[0]
-        return replace(golden, probabilities=as_probabilities(predictor.classes, row))
-
-    return replace(bundle, golden=tuple(answer(golden) for golden in bundle.golden))

@@ -20,15 +20,13 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, write_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import write_json
 from model.golden import Golden
 from model.network import Network
-from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from training.calibrate import fit_calibration
+from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
@@ -155,14 +153,9 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
 def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
-        "data": str(plan.data),
-        "settings": asdict(plan.settings),
-        "classes": plan.classes,
+        **plan.to_json(),
         "photos": {"train": len(plan.train), "validation": len(plan.validation)},
-        "groups": plan.groups,
         "class_weights": plan.class_weights,
-        "validation_files": plan.relative(plan.validation),
-        "skipped": [{"file": str(s.path), "reason": s.reason} for s in plan.skipped],
         "turned_unreadable": [{"file": str(p), "reason": r} for p, r in unreadable.items()],
         "stages": [asdict(result) for result in report.stages],
         "kept": report.kept,
@@ -176,30 +169,26 @@ def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Pa
         _code_version(),
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    bundle = Bundle(spec, network.cpu(), ())
+    bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
     fit = fit_calibration(bundle, held)
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
     bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
-    write_bundle(replace(bundle, golden=_answer_golden(bundle, held)), report.run / "bundle")
+    write_bundle(answer_golden(bundle), report.run / "bundle")
     (report.run / checkpoint.LAST).unlink(missing_ok=True)
 
 
-def _answer_golden(bundle: Bundle, held: Sequence[Photo]) -> tuple[Golden, ...]:
-    """Answer the first photos of each class."""
-    predictor, classes = Predictor(bundle), bundle.spec.classes
+def _choose_golden(classes: Sequence[str], held: Sequence[Photo]) -> tuple[Golden, ...]:
+    """The first photos of each class; not answered yet."""
     chosen = [
         photo
         for label in range(len(classes))
         for photo in [p for p in held if p.label == label][:GOLDEN_PER_CLASS]
     ]
-    golden = []
-    for number, photo in enumerate(chosen):
-        content = photo.path.read_bytes()
-        row = predictor.predict([predictor.prepare(content)])[0]
-        name = f"{number:02}{photo.path.suffix}"
-        golden.append(Golden(name, content, classes[photo.label], as_probabilities(classes, row)))
-    return tuple(golden)
+    return tuple(
+        Golden(f"{number:02}{photo.path.suffix}", photo.path.read_bytes(), classes[photo.label], {})
+        for number, photo in enumerate(chosen)
+    )
 
 
 def _code_version() -> str:

@@ -12,7 +12,6 @@ is the result as JSON; the exit code is 1 if a request failed.
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,11 +24,10 @@ from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
-from benchmarks.reliability.small_run import add_run, small_run
-from model.bundle import read_bundle
+from benchmarks.reliability.small_run import add_run, package
 from model.errors import FlyobjError, InputError
 from model.files import write_json
-from serving.archive.build import build_archive, sha256
+from serving.archive.build import sha256
 from serving.fleet import apply as fleet
 from serving.fleet.balancer import KEYS, Balancer
 from serving.fleet.inventory import FleetServer, parse_servers
@@ -71,8 +69,7 @@ class Fleet(Events):
 
     def start(self, home: Path) -> None:
         """Start a server as `flyobj serve --no-tokens` does."""
-        port = self.ports.setdefault(home, 0) or free_port()
-        self.ports[home] = port
+        self.ports[home] = port = self.ports.get(home) or free_port()
         with Client(lifecycle.start(home, port, self.store, tokens=False)) as client:
             reconcile(client)
 
@@ -239,11 +236,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="flyobj-fleet-") as name:
-            folder = Path(name)
-            trained = arguments.run or small_run(folder)
-            photo = read_bundle(trained / "bundle").golden[0].photo
-            case = Fleet(build_archive(trained, "1.0", folder), photo, folder)
+        with package(arguments.run) as subject:
+            case = Fleet(subject.archive, subject.photo, subject.folder)
             return survive(case, arguments.users, arguments.turns)
 
     run(measure, lambda document: print_table(document["events"]))

@@ -11,7 +11,6 @@ on standard output is one JSON document.
 
 import argparse
 import random
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,13 +26,12 @@ from rich.progress import Progress
 from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.corpus import Case, good_cases
 from benchmarks.reliability.hostile import hostile_cases, mutations, truncations
-from benchmarks.reliability.small_run import add_run, small_run
+from benchmarks.reliability.small_run import add_run, package
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.golden import TOLERANCE, Golden, difference
 from model.image import RGB, decode_photo
 from model.predictor import Predictor
-from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
 from serving.server import lifecycle
 from serving.server.client import Client
@@ -219,15 +217,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="flyobj-fuzz-") as name:
-            folder = Path(name)
-            trained = arguments.run or small_run(folder)
-            golden = read_bundle(trained / "bundle").golden[0].photo
-            photo = decode_photo(arguments.photo.read_bytes() if arguments.photo else golden)
-            archive = build_archive(trained, "1.0", folder / "store")
-            with temporary_server(folder) as (_, client):
-                deploy(client, archive)
-                return fuzz(client, trained / "bundle", photo, arguments)
+        with package(arguments.run) as subject, temporary_server(subject.folder) as (_, client):
+            photo = arguments.photo.read_bytes() if arguments.photo else subject.photo
+            deploy(client, subject.archive)
+            return fuzz(client, subject.bundle, decode_photo(photo), arguments)
 
     def show(document: dict[str, Any]) -> None:
         if arguments.table:

@@ -12,7 +12,6 @@ import json
 import math
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,11 +25,9 @@ import yaml
 from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
-from benchmarks.reliability.small_run import add_run, small_run
-from model.bundle import read_bundle
+from benchmarks.reliability.small_run import Subject, add_run, package
 from model.errors import FlyobjError, InputError
 from report import charts as kit
-from serving.archive.build import build_archive
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -107,8 +104,7 @@ def prometheus(folder: Path, targets: Sequence[str], port: int) -> Iterator[Prom
 
 def panels() -> list[dict[str, Any]]:
     """Read the dashboard's panels."""
-    document = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = document["panels"]
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     return found
 
 
@@ -140,15 +136,11 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
                 label = legend
                 for name, value in one["metric"].items():
                     label = label.replace(f"{{{{{name}}}}}", value)
+                times, values = zip(*one["values"], strict=True)
                 begin = time.time() - seconds
-                axis.plot(
-                    [t - begin for t, _ in one["values"]],
-                    [float(v) for _, v in one["values"]],
-                    label=label,
-                )
+                axis.plot([t - begin for t in times], [float(v) for v in values], label=label)
             points[f"{panel['title']}: {legend}"] = sum(len(one["values"]) for one in series)
-        axis.set_ylim(bottom=0)
-        axis.set_xlim(0, seconds)
+        axis.set(xlim=(0, seconds), ylim=(0, None))
         axis.grid()
         axis.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,18 +148,18 @@ def draw(metrics: Prometheus, seconds: float, path: Path) -> dict[str, int]:
     return points
 
 
-def load(client: Client, photo: bytes, archive: Path, folder: Path, seconds: float) -> float:
+def load(client: Client, subject: Subject, seconds: float) -> float:
     """Ask calmly, then all at once, with a rollout in between; returns how long it took."""
     begin = time.monotonic()
-    with ContinuousLoad(client, photo, 2, "1.0", think_s=0.05):
+    with ContinuousLoad(client, subject.photo, 2, "1.0", think_s=0.05):
         time.sleep(seconds)
         for _ in range(20):  # photos that are none
             with suppress(FlyobjError):
                 client.predict(b"no photo")
-        deploy(client, as_version(archive, folder, "2.0"), workers=1)
+        deploy(client, as_version(subject.archive, subject.folder, "2.0"), workers=1)
         promote(client, "2.0")
         time.sleep(seconds / 2)
-    with ContinuousLoad(client, photo, 24, "2.0"):
+    with ContinuousLoad(client, subject.photo, 24, "2.0"):
         time.sleep(seconds)
     return time.monotonic() - begin
 
@@ -181,17 +173,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="flyobj-monitoring-") as name:
-            folder = Path(name)
-            trained = arguments.run or small_run(folder)
-            photo = read_bundle(trained / "bundle").golden[0].photo
-            archive = build_archive(trained, "1.0", folder)
-            with temporary_server(folder) as (_, client):
-                deploy(client, archive)
-                target = client.server.metrics.removeprefix("http://")
-                with prometheus(folder, [target], free_port()) as metrics:
-                    seconds = load(client, photo, archive, folder, arguments.seconds)
-                    points = draw(metrics, seconds, arguments.picture)
+        with package(arguments.run) as subject, temporary_server(subject.folder) as (_, client):
+            deploy(client, subject.archive)
+            target = client.server.metrics.removeprefix("http://")
+            with prometheus(subject.folder, [target], free_port()) as metrics:
+                seconds = load(client, subject, arguments.seconds)
+                points = draw(metrics, seconds, arguments.picture)
         empty = [query for query, count in points.items() if not count]
         picture = str(arguments.picture)
         return {"points": points, "empty": empty, "picture": picture, "passed": not empty}

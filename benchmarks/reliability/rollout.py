@@ -12,12 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -27,13 +25,11 @@ from benchmarks.reliability.archives import as_version, crash_on_load, other_ans
 from benchmarks.reliability.continuous_load import ContinuousLoad, RequestTally
 from benchmarks.reliability.corpus import encode
 from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
-from benchmarks.reliability.small_run import add_run, small_run
+from benchmarks.reliability.small_run import Subject, add_run, package
 from loadtest.capacity.generator import Generator, LoadResult
 from loadtest.capacity.schedule import poisson
 from loadtest.closed_loop import endpoint_of
-from model.bundle import read_bundle
 from model.errors import FlyobjError
-from serving.archive.build import build_archive
 from serving.rollout import health
 from serving.rollout.deployment import read_deployment
 from serving.rollout.operations import deploy, promote, retire, rollback, scale
@@ -52,13 +48,12 @@ _TIMEOUT_S = 60.0
 class Survival(Events):
     """A server, its clients, and what happened to them."""
 
-    def __init__(self, run: Path, folder: Path, users: int) -> None:
-        """Package the run; nothing is started yet."""
+    def __init__(self, subject: Subject, users: int) -> None:
+        """Name the folders; nothing is started yet."""
         super().__init__()
-        self.folder, self.users = folder, users
-        self.store, self.home, self.port = folder / "store", folder / "home", 0
-        self.archive = build_archive(run, "1.0", self.store)
-        self.photo = read_bundle(run / "bundle").golden[0].photo
+        self.folder, self.archive, self.photo = subject.folder, subject.archive, subject.photo
+        self.store, self.home, self.port = self.folder / "store", self.folder / "home", 0
+        self.users = users
 
     def start(self) -> Client:
         """Start the server as `flyobj serve` does."""
@@ -247,19 +242,12 @@ def survive(case: Survival, requests: int, overload_s: float) -> dict[str, Any]:
     finally:
         health.stop(case.home, 0)
     planned = planned_sums(case.rows)
-    lost = (
-        planned["failed"]
-        + planned["wrong"]
-        + sum(r["failed"] for r in case.rows if r["kind"] == "refused")
-    )
+    refused = sum(row["failed"] for row in case.rows if row["kind"] == "refused")
+    lost = planned["failed"] + planned["wrong"] + refused
     held = all(row.get("as_before", True) and row.get("as_wanted", True) for row in case.rows)
     passed = not lost and held and not overload["failed_after"]
-    return {
-        "planned": planned,
-        "events": merge_tallies(case.rows),
-        "overload": overload,
-        "passed": passed,
-    }
+    found = {"planned": planned, "events": merge_tallies(case.rows)}
+    return {**found, "overload": overload, "passed": passed}
 
 
 def main() -> None:
@@ -272,9 +260,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="flyobj-survive-") as name:
-            folder = Path(name)
-            case = Survival(arguments.run or small_run(folder), folder, arguments.users)
+        with package(arguments.run) as subject:
+            case = Survival(subject, arguments.users)
             return survive(case, arguments.requests, arguments.overload_s)
 
     def show(document: dict[str, Any]) -> None:

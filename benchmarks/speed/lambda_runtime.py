@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
+
+from urllib3.filepost import encode_multipart_formdata
 
 HANDLER = "deploy.aws_lambda.function.handler"
 _API = "/2018-06-01/runtime"
@@ -27,14 +28,6 @@ _LOOK_S = 0.2  # how often it is seen that the function's process has ended
 
 class FunctionFailed(Exception):
     """The function didn't start or raised; the message is what Lambda was told."""
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the function's process said: "ready", "response", "error" or "init/error"."""
-
-    kind: str
-    body: Any = None
 
 
 class Function:
@@ -62,23 +55,21 @@ class Function:
         until = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < until:
             try:
-                said = self._api.said.get(timeout=_LOOK_S)
+                kind, body = self._api.said.get(timeout=_LOOK_S)
             except queue.Empty:
                 if self.process.poll() is not None and self._api.said.empty():
                     raise FunctionFailed(f"the process ended: {self.log()[-500:]}") from None
                 continue
-            if said.kind in ("error", "init/error"):
-                raise FunctionFailed(
-                    f"{said.kind}: {said.body['errorType']}: {said.body['errorMessage']}"
-                )
-            if said.kind == wanted:
-                return said.body
+            if kind in ("error", "init/error"):
+                raise FunctionFailed(f"{kind}: {body['errorType']}: {body['errorMessage']}")
+            if kind == wanted:
+                return body
         raise FunctionFailed(f"nothing was heard of it for {_TIMEOUT_S} s")
 
 
 @contextmanager
 def start_function(
-    folder: Path, environment: Mapping[str, str], python: str = sys.executable, handler: str = HANDLER
+    folder: Path, environment: Mapping[str, str], python: str = sys.executable
 ) -> Iterator[Function]:
     """Start a function as its image would, and end it when the block does.
 
@@ -86,7 +77,6 @@ def start_function(
         folder: the image's working folder.
         environment: the process's, in full but for what Lambda adds.
         python: interpreter that has what the function needs.
-        handler: what the image's CMD says.
 
     Raises:
         FunctionFailed: it didn't start.
@@ -102,7 +92,7 @@ def start_function(
         address = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"}
         process = stack.enter_context(
             subprocess.Popen(
-                [python, "-m", "awslambdaric", handler],
+                [python, "-m", "awslambdaric", HANDLER],
                 cwd=folder,
                 env={**environment, **address, "LAMBDA_TASK_ROOT": str(folder)},
                 stdout=log,
@@ -128,22 +118,18 @@ def http_event(body: bytes, content_type: str, version: str = "2.0") -> dict[str
 
 def form_event(photo: bytes, field: str = "file1", version: str = "2.0") -> dict[str, Any]:
     """Make the event of `curl -F file1=@photo.jpg`."""
-    boundary = "----------------------------of-a-photo"
-    part = f'Content-Disposition: form-data; name="{field}"; filename="photo.jpg"\r\n'
-    head = f"--{boundary}\r\n{part}Content-Type: image/jpeg\r\n\r\n".encode()
-    body = head + photo + f"\r\n--{boundary}--\r\n".encode()
-    return http_event(body, f"multipart/form-data; boundary={boundary}", version)
+    form = encode_multipart_formdata({field: ("photo.jpg", photo, "image/jpeg")})
+    return http_event(*form, version)
 
 
 class _Api(ThreadingHTTPServer):
     """The runtime API of one function."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.events: queue.Queue[bytes | None] = queue.Queue()
-        self.said: queue.Queue[_Said] = queue.Queue()
+        # "ready", "response", "error" or "init/error", and the body
+        self.said: queue.Queue[tuple[str, Any]] = queue.Queue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that end with the function."""
@@ -158,7 +144,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer `invocation/next` with an event, as soon as there is one."""
-        self.server.said.put(_Said("ready"))
+        self.server.said.put(("ready", None))
         event = self.server.events.get()
         if event is None:  # the function ends
             self.close_connection = True
@@ -174,7 +160,7 @@ class _Request(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         path = self.path.removeprefix(_API)
         kind = "init/error" if path == "/init/error" else path.rpartition("/")[2]
-        self.server.said.put(_Said(kind, body))
+        self.server.said.put((kind, body))
         self.send_response(202)
         self._finish("application/json", b"{}")
 

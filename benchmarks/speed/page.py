@@ -17,7 +17,7 @@ from rich.progress import track
 
 from benchmarks.program import parser_of, run
 from model.errors import InputError
-from model.photo_files import find_photos, spread
+from model.photo_files import find_photos
 from serving.names import DEFAULT_HOME
 from serving.page.site import open_page
 from serving.server.client import Client
@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def ask_all() -> dict[str, Any]:
-        photos = [path.read_bytes() for path in spread(find_photos(options.photos), options.limit)]
+        photos = [path.read_bytes() for path in find_photos(options.photos, options.limit)]
         return measure(options.home, photos, options.port)
 
     run(ask_all)

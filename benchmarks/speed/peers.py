@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
-from loadtest.closed_loop import ClosedLoop, Endpoint, endpoint_of
+from loadtest.closed_loop import ClosedLoop, ClosedLoopResult, Endpoint, endpoint_of
 from model.errors import FlyobjError
 from serving.server import lifecycle
 from serving.server.client import Client
@@ -32,6 +33,7 @@ from serving.stock import ROOT
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"
 WORKERS = 2
+MOST_IN_A_BATCH = 8
 START_TIMEOUT_S = 120
 _BOUNDARY = "flyobj-peer"
 
@@ -66,7 +68,7 @@ class Contender:
 
     Attributes:
         name: of the row; with ":manual" if it runs what the server's manual shows.
-        start: starts it, without waiting until it answers; None where there is no server (`in_process`).
+        start: starts it, without waiting until it answers; None where there is no server.
     """
 
     name: str
@@ -244,16 +246,25 @@ def _base64_input(photo: bytes) -> bytes:
     return json.dumps({"inputs": [{**photos, "parameters": {"content_type": "base64"}}]}).encode()
 
 
-def in_process(contender: Contender, given: Site) -> list["subprocess.Popen[str]"]:
-    """Start as many processes as we have workers, each a loop around the classifier in one thread."""
+def put_load_in_process(
+    contender: Contender, given: Site, width: int, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Let a process for each worker of ours answer batches as large as so many clients would form."""
     environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, THREADS: "1"}
-    command = [sys.executable, "-m", "benchmarks.speed.peer_apps.in_process"]
-    return [
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(WORKERS)
+    count = min(WORKERS, clients)
+    order = map(str, (width, min(MOST_IN_A_BATCH, clients // count), seconds))
+    command = [sys.executable, "-m", "benchmarks.speed.peer_apps.in_process", *order]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
     ]
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise FlyobjError("in-process failed; what it said is above")
+    loads = [json.loads(output) for output in outputs]
+    latencies = [latency for load in loads for latency in load["latencies_s"]]
+    mean_s = sum(load["seconds"] for load in loads) / count
+    return ClosedLoopResult(mean_s, latencies).summary(sum(load["cpu_s"] for load in loads))
 
 
 def wait_until_it_answers(running: RunningServer, photo: bytes, log: Path) -> None:

@@ -44,7 +44,7 @@ from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.near import near_pairs
 from training.data.prepare.scan import in_parallel, scan
 from training.data.prepare.settings import PrepareSettings
-from training.data.prepare.walk import FoundFile, walk
+from training.data.prepare.walk import walk
 from training.data.synthetic import defects
 
 LONGER_SIDE = 360  # of derived photos, pixels
@@ -79,7 +79,7 @@ def measure(source: Path, out: Path, turns: int, workers: int) -> dict[str, Any]
 
     planted = source / defects.NAME
     settings = PrepareSettings(prune=not planted.is_file())
-    files = [found for found in walk(source).files if not found.problem]
+    files = [row for row in walk(source).rows if row.kept]
     steps: dict[str, Callable[[], object]] = {
         "floor": lambda: list(in_parallel(partial(touch, source), files, workers)),
         "scan": lambda: scan(source, files, workers),
@@ -179,7 +179,7 @@ def _peak_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def touch(source: Path, found: FoundFile) -> str:
+def touch(source: Path, found: Row) -> str:
     """What can't be left out: read, hash, decode."""
     content = (source / found.path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -192,16 +192,16 @@ def touch(source: Path, found: FoundFile) -> str:
 
 def derive(source: Path, out: Path, count: int, workers: int) -> None:
     """Make `count` photos in `out`/CLASS/ from those in `source`, each another crop of one of them."""
-    rows = walk(source)
-    photos = [f for f in rows.files if not f.problem and f.path.endswith(".jpg")]
+    tree = walk(source)
+    photos = [row for row in tree.rows if row.kept and row.path.endswith(".jpg")]
     np.random.default_rng(0).shuffle(photos)  # so that a few are of every class
-    for name in rows.classes:
+    for name in tree.classes:
         (out / name).mkdir(parents=True)
     console.print(f"deriving {count} photos from {len(photos)}")
     list(in_parallel(partial(_derive, source, out, photos), range(count), workers))
 
 
-def _derive(source: Path, out: Path, photos: list[FoundFile], number: int) -> None:
+def _derive(source: Path, out: Path, photos: list[Row], number: int) -> None:
     rng = np.random.default_rng(number)
     chosen = photos[number % len(photos)]
     path = out / chosen.class_name / f"{number:06d}.jpg"

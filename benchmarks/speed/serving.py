@@ -16,7 +16,6 @@ standard output is one JSON document, which is also OUT/serving.json.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import tempfile
@@ -34,19 +33,16 @@ from benchmarks.speed.peers import (
     RunningServer,
     Site,
     contenders,
-    in_process,
+    put_load_in_process,
     wait_until_it_answers,
 )
 from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
 from loadtest.closed_loop import ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
-from serving.server.latency import percentile
 from serving.server.process_tree import cpu_s, pss_mib
 
 FIRST_S = 10
-MOST_IN_A_BATCH = 8
-Photos = dict[int, list[bytes]]
 
 
 @dataclass
@@ -55,7 +51,6 @@ class Row:
 
     contender: Contender
     running: RunningServer | None = None
-    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     cells: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -71,14 +66,7 @@ class PeerComparison:
     def __init__(self, given: Site, arguments: argparse.Namespace) -> None:
         """Draw the photos and answer them in this process."""
         self.given, self.arguments = given, arguments
-        self.folders: dict[int, Path] = {}
-        self.photos: Photos = {}
-        for width in {MAIN_WIDTH, *arguments.widths}:
-            self.photos[width] = draw_photos(width)
-            self.folders[width] = given.folder / f"photos-{width}"
-            self.folders[width].mkdir()
-            for index, photo in enumerate(self.photos[width]):
-                (self.folders[width] / f"{index:02d}.jpg").write_bytes(photo)
+        self.photos = {width: draw_photos(width) for width in {MAIN_WIDTH, *arguments.widths}}
         self.expected: dict[tuple[str, int], list[ExpectedAnswer]] = {
             (engine, width): expected_answers(given.model, engine, photos)
             for engine in ("ours", "manual")
@@ -94,7 +82,8 @@ class PeerComparison:
                 self.compare(rows, engine)
             finally:
                 for row in rows:
-                    stop(row)
+                    if row.running:
+                        row.running.stop()
             write_json(report(self), self.arguments.out / "serving.json")
 
     def compare(self, rows: list[Row], engine: str) -> None:
@@ -125,25 +114,21 @@ class PeerComparison:
             if contender.requirements.is_file():
                 console.print(f"{contender.name}: installing, if it isn't")
                 contender.python()
-            started = time.monotonic()
             if contender.start is None:
-                row.processes = in_process(contender, self.given)
-                for process in row.processes:
-                    _answer(process)
-            else:
-                row.running = contender.start(contender, self.given)
-                log = self.given.folder / f"{contender.label}.log"
-                wait_until_it_answers(row.running, self.photos[MAIN_WIDTH][0], log)
+                return
+            started = time.monotonic()
+            row.running = contender.start(contender, self.given)
+            log = self.given.folder / f"{contender.label}.log"
+            wait_until_it_answers(row.running, self.photos[MAIN_WIDTH][0], log)
             row.figures["ready_s"] = round(time.monotonic() - started, 1)
         except (FlyobjError, subprocess.SubprocessError, OSError) as error:
             row.figures["failed"] = str(error)
             console.print(f"[red]{contender.name}[/] {error}", markup=True)
             return
         console.print(f"{contender.name}: ready after {row.figures['ready_s']} s")
-        if row.running and contender.engine == "ours" and not self.arguments.quick:
+        if contender.engine == "ours" and not self.arguments.quick:
             row.figures["pss_start_mib"] = pss_mib(row.running.root)
-            first = self.load(row, MAIN_WIDTH, MAIN_CLIENTS, FIRST_S)
-            row.figures["first_10_s"] = first
+            row.figures["first_10_s"] = self.load(row, MAIN_WIDTH, MAIN_CLIENTS, FIRST_S)
 
     def measure(self, row: Row, width: int, clients: int) -> None:
         """Add one load to a row."""
@@ -157,10 +142,8 @@ class PeerComparison:
 
     def load(self, row: Row, width: int, clients: int, seconds: float) -> dict[str, Any]:
         """Put one load on a contender."""
-        if row.processes:
-            return self.loop(row, width, clients, seconds)
         if row.running is None:
-            raise FlyobjError(f"{row.contender.name} doesn't run")
+            return put_load_in_process(row.contender, self.given, width, clients, seconds)
         expected = self.expected[row.contender.engine, width]
         photos = list(zip(self.photos[width], expected, strict=True))
         client, before = psutil.Process(), cpu_s(row.running.root)
@@ -173,45 +156,6 @@ class PeerComparison:
             figures["cpu_ms_of"] = {name: round(s * each, 2) for name, s in used.items()}
             figures["client_cpu_ms"] = round((sum(client.cpu_times()[:2]) - own) * each, 2)
         return figures
-
-    def loop(self, row: Row, width: int, clients: int, seconds: float) -> dict[str, Any]:
-        """Let the processes of "in-process" answer batches as large as so many clients would form."""
-        processes = row.processes[: min(len(row.processes), clients)]
-        batch = min(MOST_IN_A_BATCH, clients // len(processes))
-        order = {"photos": str(self.folders[width]), "batch": batch, "seconds": seconds}
-        for process in processes:
-            if process.stdin is None:
-                raise FlyobjError("in-process has no standard input")
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-        answers = [_answer(process) for process in processes]
-        n = sum(a["answers"] for a in answers)
-        latencies = [s for a in answers for s in a["latencies_s"]]
-        p50, p99 = (1000 * percentile(latencies, share) for share in (0.5, 0.99))
-        return {
-            "answers": n,
-            "per_s": round(sum(a["answers"] / a["seconds"] for a in answers), 1),
-            "p50_ms": round(p50, 1),
-            "p99_ms": round(p99, 1),
-            "cpu_ms": round(sum(a["cpu_s"] for a in answers) / n * 1000, 2),
-            "errors": 0,
-        }
-
-
-def _answer(process: "subprocess.Popen[str]") -> Any:
-    line = process.stdout.readline() if process.stdout else ""
-    if not line:
-        raise FlyobjError(f"in-process ended with exit code {process.wait()}")
-    return json.loads(line)
-
-
-def stop(row: Row) -> None:
-    """End a contender."""
-    if row.running:
-        row.running.stop()
-    for process in row.processes:
-        process.kill()
-        process.wait()
 
 
 def report(comparison: PeerComparison) -> dict[str, Any]:

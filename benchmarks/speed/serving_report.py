@@ -29,16 +29,7 @@ def median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def print_table(document: dict[str, Any]) -> None:
     """Print the main load, one row a contender."""
-    columns = [
-        "contender",
-        "answers/s",
-        "p50 ms",
-        "p99 ms",
-        "CPU-ms",
-        "first 10 s",
-        "ready s",
-        "MiB",
-    ]
+    columns = ["contender", "answers/s", "p50 ms", "p99 ms", "CPU-ms", "first 10 s", "ready s", "MiB"]
     table = Table(*columns, "errors", title=MAIN, title_justify="left")
     for name, row in document["contenders"].items():
         if "failed" in row:
@@ -46,7 +37,7 @@ def print_table(document: dict[str, Any]) -> None:
             continue
         cell = row["cells"][MAIN]
         figures = [cell.get(key, "") for key in ("per_s", "p50_ms", "p99_ms", "cpu_ms")]
-        figures += [row.get("first_10_s", {}).get("per_s", ""), row["ready_s"]]
+        figures += [row.get("first_10_s", {}).get("per_s", ""), row.get("ready_s", "")]
         figures += [round(sum(row["pss_mib"].values())) if "pss_mib" in row else "", cell["errors"]]
         table.add_row(name, *map(str, figures))
     screen = Console(highlight=False)

@@ -16,19 +16,23 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from rich.table import Table
+from ts.context import Context
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.service import Service
 
 import handler.flyobj_handler
 import model.image
 from benchmarks.program import console, parser_of, run
-from benchmarks.speed.handler import through_handler
 from benchmarks.speed.inputs import SIZE, draw_photos, expected_answers, prepare
 from benchmarks.speed.peers import Contender, Site, start_ours
 from loadtest.closed_loop import put_load
@@ -37,7 +41,9 @@ from model.files import write_json
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
 from report.charts import panels, save_png, stack_bars
+from serving.archive.layout import CONFIG, MANIFEST
 from serving.server.process_tree import cpu_s
+from serving.stock import stock_file
 
 BATCH, CLIENTS = 8, 32
 BATCHES = 25  # in this process; the median counts
@@ -77,30 +83,41 @@ class Clock:
         return timed
 
 
+def load_handler(folder: Path) -> Callable[[Sequence[bytes]], Any]:
+    """Load an unpacked archive's handler, to answer photos from what TorchServe's worker receives."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    metrics = MetricsCacheYamlImpl(str(stock_file("handler/metrics.yaml")))
+    metrics.initialize_cache()
+    context = Context("m", str(folder), manifest, BATCH, None, "0.12", True, metrics, config)
+    worker = handler.flyobj_handler.FlyingObjectsHandler()
+    worker.initialize(context)
+
+    def answer(photos: Sequence[bytes]) -> Any:
+        bodies = [{"name": "body", "contentType": "image/jpeg", "value": bytearray(p)} for p in photos]
+        rows = [{"requestId": b"0", "headers": [], "parameters": [body]} for body in bodies]
+        context.request_processor, batch, context.request_ids = Service.retrieve_data_for_inference(rows)
+        return worker.handle(batch, context)
+
+    return answer
+
+
 def time_handler(given: Site, photos: Sequence[bytes]) -> dict[str, float]:
     """Time the handler's stages on batches of photos: ms an answer, medians over batches."""
-    work, rng = through_handler(given.model, metrics=True), random.Random(0)
-    work(photos[:BATCH])
+    answer, rng = load_handler(given.model), random.Random(0)
+    answer(photos[:BATCH])
     rows: list[dict[str, float]] = []
     for _ in range(BATCHES):
         clock, batch = Clock(), rng.choices(photos, k=BATCH)
-        patches = [
-            patch.object(owner, name, clock.wrap(stage, getattr(owner, name)))
-            for stage, places in STAGES.items()
-            for owner, name in places
-        ]
-        for one in patches:
-            one.start()
-        started = time.process_time()
-        try:
-            answers = work(batch)
-        finally:
+        with ExitStack() as stack:
+            for stage, places in STAGES.items():
+                for owner, name in places:
+                    timed = clock.wrap(stage, getattr(owner, name))
+                    stack.enter_context(patch.object(owner, name, timed))
+            started = time.process_time()
+            answers = answer(batch)
             whole = time.process_time() - started
-            for one in patches:
-                one.stop()
-        begun = time.process_time()
-        json.dumps(answers)  # the worker does it with each batch
-        clock.spent["answer"] += time.process_time() - begun
+        clock.wrap("answer", json.dumps)(answers)  # the worker does it with each batch
         rows.append({**clock.spent, REST[0]: whole - sum(clock.spent.values())})
     return {
         stage: max(0.0, float(np.median([row[stage] for row in rows]))) / BATCH * 1000

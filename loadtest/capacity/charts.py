@@ -124,12 +124,7 @@ def compare_latencies(before: Capacity, after: Capacity, worse: Sequence[float])
 
 
 def _percentile(
-    axes: Axes,
-    probes: Sequence[Probe],
-    name: str,
-    colour: str,
-    label: str,
-    faint: bool = False,
+    axes: Axes, probes: Sequence[Probe], name: str, colour: str, label: str, faint: bool = False
 ) -> None:
     """A line with a point for each probe: full if the rate held, hollow if it broke."""
     points = [(p, getattr(p.figures.latencies, f"{name}_ms")) for p in probes]

@@ -6,10 +6,10 @@ its processes, and the batches that it formed. `flyobj loadtest --find-capacity`
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import psutil
 
@@ -18,7 +18,7 @@ from loadtest.capacity.generator import Generator, GeneratorFailed, LoadResult
 from loadtest.capacity.records import Capacity, EndReason, Probe, Second, machine
 from loadtest.capacity.schedule import poisson
 from loadtest.capacity.search import ProbeOutcome, Step, knee_of, next_step
-from loadtest.capacity.watch import Sample, Watch
+from loadtest.capacity.watch import PARTS, Watch
 from loadtest.photos import Photos
 from model.errors import FlyobjError, InputError, PhotoError
 from report.progress import Advance, progress, say
@@ -94,7 +94,8 @@ class Search:
     advance: Advance
     began: float = field(default_factory=time.monotonic)
     probes: list[Probe] = field(default_factory=list)
-    counts: dict[int, Counter[str]] = field(default_factory=dict)  # by second, of what happened in it
+    # of what happened in each second
+    counts: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def run(self) -> EndReason:
         """Probe until the knee is confirmed, the time is up or the server is gone."""
@@ -124,10 +125,12 @@ class Search:
         """What happened in each second."""
         # a sample is of the second before it
         by_second = {round(s.at - self.began) - 1: s for s in self.watch.samples}
-        found, used = [], Sample(self.began)
+        found, cores = [], dict.fromkeys(PARTS, 0.0)
         for t in range(max([*self.counts, *by_second], default=-1) + 1):
-            used = by_second.get(t, replace(used, memory_mib=None))
-            found.append(Second.of(t, self.counts.get(t, {}), used))
+            _, cores, memory_mib = by_second.get(t, (0, cores, None))
+            n = self.counts[t]
+            counted = Second(t, n["offered"], n["answered"], n["failed"], **cores, memory_mib=memory_mib)
+            found.append(counted)
         return found
 
     def _probe(self, step: Step) -> Probe:
@@ -163,13 +166,11 @@ class Search:
         sent = self.generator.send(arrivals, token, max(20, round(_GIVE_UP * len(arrivals))))
         begun = sent.start - self.began
         for arrival in arrivals:
-            self._count(begun + arrival, "offered")
+            self.counts[math.floor(begun + arrival)]["offered"] += 1
         for arrival, latency, fault in zip(arrivals, sent.latency_s, sent.fault, strict=False):
-            self._count(begun + arrival + latency, "failed" if fault else "answered")
+            answered = math.floor(begun + arrival + latency)
+            self.counts[answered]["failed" if fault else "answered"] += 1
         return sent
-
-    def _count(self, at: float, what: str) -> None:
-        self.counts.setdefault(math.floor(at), Counter())[what] += 1
 
     def _batches(self) -> dict[int, int]:
         """Count batches so far; a server that is gone has formed none."""
@@ -180,10 +181,7 @@ class Search:
 
 
 def find_capacity(
-    server: Server,
-    client: Client,
-    photos: Photos,
-    settings: CapacitySettings,
+    server: Server, client: Client, photos: Photos, settings: CapacitySettings
 ) -> Capacity:
     """Look for the knee of the server's default version.
 

@@ -13,7 +13,6 @@ import psutil
 
 from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.search import Knee, Verdict
-from loadtest.capacity.watch import PARTS, Sample
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import exact_keys, read_json, write_json
 from serving.server.process_tree import processor
@@ -87,13 +86,6 @@ class Second:
     load_test: float
     others: float
     memory_mib: float | None
-
-    @classmethod
-    def of(cls, second: int, counts: Mapping[str, int], used: Sample) -> "Second":
-        """Join what was counted with what was sampled."""
-        counted = {kind: counts.get(kind, 0) for kind in ("offered", "answered", "failed")}
-        cores = {part: getattr(used, part) for part in PARTS}
-        return cls(second=second, **counted, **cores, memory_mib=used.memory_mib)
 
 
 @dataclass(frozen=True)

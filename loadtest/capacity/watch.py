@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psutil
 
@@ -38,16 +39,12 @@ class Usage:
         return {part: round(max(0.0, cpu_s) / took, 3) for part, cpu_s in used.items()}
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Cores used in the second before `at`, and the server's memory where it was asked."""
+class Sample(NamedTuple):
+    """Cores that each part used in the second before `at`; the server's memory where it was asked."""
 
     at: float
-    java: float = 0.0
-    workers: float = 0.0
-    load_test: float = 0.0
-    others: float = 0.0
-    memory_mib: float | None = None
+    cores: dict[str, float]
+    memory_mib: float | None
 
 
 class Watch:
@@ -95,6 +92,5 @@ class Watch:
             memory = None
             if len(self.samples) % _MEMORY_EVERY == 0:
                 memory = round(sum(pss_mib(self._root).values()), 1)
-            cores = now.cores_since(before)
-            self.samples.append(Sample(now.at, **cores, memory_mib=memory))
+            self.samples.append(Sample(now.at, now.cores_since(before), memory))
             before = now

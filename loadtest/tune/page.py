@@ -7,7 +7,7 @@ from typing import Any
 from loadtest.tune.search import Trial
 from loadtest.tune.trials import TuneResult
 from model.files import write_json
-from report.charts import AMBER, BLUE, DASHED, INK, RED, Chart, Figure, scale_log
+from report.charts import AMBER, BLUE, DASHED, INK, RED, Chart, Figure, panels, scale_log
 from report.html import write_html
 
 PAGE = "tuning.html"
@@ -36,8 +36,7 @@ def rank_trials(result: TuneResult) -> list[tuple[int, Trial]]:
 
 def draw(result: TuneResult, ranking: list[tuple[int, Trial]]) -> Figure:
     """Place each candidate that can be used by p99 and rate; larger dots went further in the search."""
-    figure = Figure((9, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels((9, 4.2))
     for rung, trial in ranking:
         if trial.fault is None:
             at = trial.median("p99_ms"), trial.median("per_s")

@@ -97,7 +97,7 @@ def test_evaluate_elsewhere(
     [
         (("--split", "nothing"), "nothing': no such folder"),
         (("--group-regex", "("), "is no regular expression"),
-        (("--group-regex", "clip"), "finds nothing in any file name"),
+        (("--group-regex", "clip"), "finds nothing in any of"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
         (("--against", "nowhere"), "is nothing to evaluate"),
         (("--out", __file__), "is a file; name a folder"),

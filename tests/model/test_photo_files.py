@@ -125,6 +125,15 @@ def test_a_few_are_spread_evenly() -> None:
     assert spread(photos, 20) == spread(photos, None) == photos
 
 
+def test_a_few_photos_of_many_files(tmp_path: Path) -> None:
+    """What is no photo among those picked is made up for."""
+    for n in range(10):
+        (tmp_path / f"{n}.jpg").write_bytes(b"\xff\xd8\xff")
+    assert [path.name for path in find_photos(tmp_path, 4)] == ["0.jpg", "3.jpg", "6.jpg", "9.jpg"]
+    (tmp_path / "3.jpg").write_text("words")
+    assert [path.name for path in find_photos(tmp_path, 4)] == ["0.jpg", "4.jpg", "7.jpg"]
+
+
 def test_no_photos_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("words")
     (tmp_path / ".b.jpg").touch()

@@ -20,7 +20,7 @@ from report.progress import track
 from training.data.manifest import NAME, Reason, read_manifest
 from training.data.prepare.folder import target
 from training.data.prepare.settings import PrepareSettings
-from training.data.split import choose
+from training.data.split import Indices, choose, number
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,8 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
     """
     paths = [photo.path.relative_to(data).as_posix() for photo in photos]
     if group_regex is not None:
-        finder = PrepareSettings(group_regex=group_regex)
-        found = [finder.group_of(photo.path.name) for photo in photos]
-        if not any(found):
-            raise InputError(
-                f"--group-regex {group_regex!r} finds nothing in any file name, such as "
-                f"{photos[0].path.name!r}; give another, or none"
-            )
+        settings = PrepareSettings(group_regex=group_regex)
+        found = settings.groups_of([photo.path.name for photo in photos])
     elif (data / NAME).is_file():
         rows = [row for row in read_manifest(data / NAME) if row.kept]
         placed = {row.path: target(row) for row in rows}
@@ -108,6 +103,20 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
     return tuple(group or path for group, path in zip(found, paths, strict=True))
 
 
+def number_groups(photos: Sequence[Photo], data: Path, regex: str | None) -> tuple[Indices, str]:
+    """Number each photo's group, (photos,), and say for people what these groups are.
+
+    Intervals over photos as if each were a new case are too narrow where photos come in groups.
+    """
+    numbers = number(groups_of(data, photos, regex))
+    count, how = int(numbers.max()) + 1, f"groups of {NAME}"
+    if regex is not None:
+        how = f"groups by {regex}"
+    elif count == len(photos):
+        how = "photos, as no groups are known"
+    return numbers, f"{count} {how}"
+
+
 def hold_out(
     photos: Sequence[Photo], groups: Sequence[str], share: float, seed: int
 ) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
@@ -116,21 +125,19 @@ def hold_out(
     Raises:
         InputError: a class would be missing on one side.
     """
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    unit_of = np.array([numbers[group] for group in groups])
+    numbers = number(groups)
     labels = np.array([photo.label for photo in photos])
-    counts = np.zeros((len(numbers), labels.max() + 1), np.int64)  # (groups, classes)
-    np.add.at(counts, (unit_of, labels), 1)
-    chosen = choose(counts, share, seed)
-    for label in np.unique(labels).tolist():
-        if not counts[chosen, label].any() or not counts[~chosen, label].any():
-            folder = next(photo.path.parent for photo in photos if photo.label == label)
-            n, n_groups = int(counts[:, label].sum()), int((counts[:, label] > 0).sum())
+    held = choose(numbers, labels, share, seed)
+    for label in np.unique(labels):
+        own = labels == label
+        if held[own].all() or not held[own].any():
+            folder = photos[int(own.argmax())].path.parent
+            n_groups = len(np.unique(numbers[own]))
             raise InputError(
-                f"class folder {str(folder)!r} has {n} readable photo(s) in {n_groups} group(s), at "
-                "least 2 groups are needed (one to train on, one to validate on); add photos"
+                f"class folder {str(folder)!r} has {own.sum()} readable photo(s) in {n_groups} "
+                "group(s), at least 2 groups are needed (one to train on, one to validate on); add "
+                "photos"
             )
-    held = chosen[unit_of]
     return (
         tuple(photo for photo, is_held in zip(photos, held, strict=True) if not is_held),
         tuple(photo for photo, is_held in zip(photos, held, strict=True) if is_held),

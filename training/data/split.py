@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from training.data.manifest import Reason, Row
 from training.data.prepare.settings import PrepareSettings
 
-Counts = npt.NDArray[np.int64]  # photos, (classes,) or (units, classes)
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,12 @@ class Leak:
 def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: PrepareSettings) -> None:
     """Give each kept row a split."""
     kept = [row for row in rows if row.kept]
-    units = _units(rows, near)
-    unit_of = np.array([units[row.path] for row in kept])
-    classes = sorted({row.class_name for row in kept})
-    class_of = np.array([classes.index(row.class_name) for row in kept])
-    numbers, unit_of = np.unique(unit_of, return_inverse=True)
-    counts = np.zeros((len(numbers), len(classes)), np.int64)
-    np.add.at(counts, (unit_of, class_of), 1)
-    chosen = choose(counts, settings.test_share, settings.seed)
-    for row, unit in zip(kept, unit_of.tolist(), strict=True):
-        row.split = "test" if chosen[unit] else "train"
+    unit_of = _units(rows, near)
+    _, units = np.unique([unit_of[row.path] for row in kept], return_inverse=True)
+    _, labels = np.unique([row.class_name for row in kept], return_inverse=True)
+    chosen = choose(units, labels, settings.test_share, settings.seed)
+    for row, test in zip(kept, chosen.tolist(), strict=True):
+        row.split = "test" if test else "train"
 
 
 def leaks(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> list[Leak]:
@@ -81,8 +77,26 @@ def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, in
     return dict(zip(index, labels.tolist(), strict=True))
 
 
-def choose(counts: Counts, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose units that hold about `share` of each class's photos; (units, classes) -> (units,)."""
+def number(names: Sequence[str]) -> Indices:
+    """Number names from 0 in the order in which they first come."""
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
+
+
+def choose(units: Indices, labels: Indices, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose about `share` of each class's photos, units as a whole.
+
+    Args:
+        units: (photos,) number of each photo's unit, from 0 without gaps.
+        labels: (photos,) its class.
+        share: of the photos.
+        seed: of the order in which units are looked at.
+
+    Returns:
+        (photos,) whether it is chosen.
+    """
+    counts = np.zeros((units.max() + 1, labels.max() + 1), np.int64)
+    np.add.at(counts, (units, labels), 1)
     total = counts.sum(axis=0)
     target = np.clip(np.rint(total * share), 1, np.maximum(total - 1, 1))
     chosen = np.zeros(len(counts), bool)
@@ -96,4 +110,4 @@ def choose(counts: Counts, share: float, seed: int) -> npt.NDArray[np.bool_]:
         smallest = having[np.argmin(counts[having].sum(axis=1))]
         if len(having) > 1:  # a class of one unit can't be on both sides
             chosen[smallest] = True
-    return chosen
+    return chosen[units]

@@ -2,9 +2,8 @@
 
 target     what can be evaluated: photos' bytes in, answers out
 answers    asking a target, and comparing two
-groups     which photos belong together
 measure    figures with intervals, from labels and probabilities alone
 evaluate   the work, start to end
 history    what the run's folder says about its training
-charts, gallery, report, card    what people look at
+charts, gallery, card, publish    what people look at
 """

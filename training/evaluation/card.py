@@ -4,16 +4,13 @@ The header is what huggingface.co/docs/hub/model-cards describes; `model-index` 
 """
 
 import re
-from typing import Any
 
 import numpy as np
-import yaml
 
 from model.bundle import ModelSpec
 from report.html import render
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History
-from training.evaluation.measure import ClassScores
 
 WEAK = 0.8  # a recall or precision below this is named among the limits
 CONFUSED = 0.1  # so is a confusion of more of a class than this
@@ -26,49 +23,20 @@ def render_card(
     rows = result.per_class.items()
     run = history.run
     counts = ", ".join(f"{n} {part} photos" for part, n in run.get("photos", {}).items())
-    text = render(
+    return render(
         "training/evaluation/card.md.j2",
         plain=_escape,
         name=name,
+        data=data,
+        licence=licence,
         e=result,
         spec=spec,
         classes=spec.classes,
         start=_start(run.get("settings", {}).get("weights")),
         counts=f"{counts}; validation is held out of the training split" if counts else "",
-        weak=[(c, row) for c, row in rows if row.photos and _weakest(row) < WEAK],
+        weak=[(c, r) for c, r in rows if r.photos and min(r.precision, r.recall) < WEAK],
         confused=_frequent_confusions(result),
     )
-    header = yaml.safe_dump(_header(name, data, result, licence), sort_keys=False, allow_unicode=True)
-    return f"---\n{header}---\n\n{text}"
-
-
-def _header(name: str, data: str, result: Evaluation, licence: str) -> dict[str, Any]:
-    figures = {
-        "accuracy": ("Accuracy", result.accuracy),
-        "f1": ("F1, mean of the classes", result.macro_f1),
-    }
-    return {
-        "license": licence,
-        "library_name": "pytorch",
-        "pipeline_tag": "image-classification",
-        "tags": ["mobilenet_v2", "torchserve", "flying-objects"],
-        "metrics": ["accuracy", "precision", "recall", "f1"],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    {
-                        "task": {"type": "image-classification"},
-                        "dataset": {"name": data, "type": "imagefolder", "split": result.split},
-                        "metrics": [
-                            {"type": kind, "name": title, "value": round(value, 4)}
-                            for kind, (title, value) in figures.items()
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
 
 
 def _escape(text: str) -> str:
@@ -81,10 +49,6 @@ def _start(weights: str | None) -> str:
         return ""
     known = {"none": "random weights", "imagenet": "torchvision's ImageNet weights"}
     return known.get(weights, "a state dict of torchvision's `mobilenet_v2`")
-
-
-def _weakest(row: ClassScores) -> float:
-    return min(row.precision, row.recall)
 
 
 def _frequent_confusions(result: Evaluation) -> list[tuple[str, str, int]]:

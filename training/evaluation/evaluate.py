@@ -17,18 +17,9 @@ from model.errors import InputError, PhotoError
 from model.image import decode_photo
 from model.photo_files import find_files
 from report.progress import track
-from training.data.grouping import group
-from training.data.photos import Split, read_split
+from training.data.photos import Split, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
-from training.evaluation.measure import (
-    ClassScores,
-    Floats,
-    Interval,
-    Ints,
-    Reliability,
-    reliability,
-    score,
-)
+from training.evaluation.measure import Floats, Ints, Reliability, Scores, reliability, score
 from training.evaluation.target import Target
 
 
@@ -58,21 +49,15 @@ class OutOfDistribution:
     auroc: float
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures on one split. `confusion` has a row for each true class, a column for each answer."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Scores):
+    """Figures on one split."""
 
     target: str
     split: str
     photos: int
     skipped: int  # files that can't be read
     intervals_over: str
-    accuracy: float
-    accuracy_95: Interval
-    macro_f1: float
-    macro_f1_95: Interval
-    per_class: dict[str, ClassScores]
-    confusion: list[list[int]]
     reliability: Reliability
     uncalibrated: Reliability | None  # as it would be without temperature; None if there is none
     calibration: Calibration | None  # None where the target doesn't tell
@@ -84,15 +69,10 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """What goes with the model into its bundle: everything but files and their folders."""
         document = asdict(self)
-        for name in ("mistakes", "agreement", "target"):
-            document.pop(name)
-        for name, inner in (
-            ("reliability", "bins"),
-            ("uncalibrated", "bins"),
-            ("out_of_distribution", "folder"),
-        ):
-            if document[name]:
-                document[name].pop(inner)
+        inner = [document[name] or {} for name in ("reliability", "uncalibrated", "out_of_distribution")]
+        for part in (document, *inner):
+            for name in ("mistakes", "agreement", "target", "bins", "folder"):
+                part.pop(name, None)
         return document
 
 
@@ -122,19 +102,19 @@ def evaluate(
     foreign = _list_foreign(out_of_distribution) if out_of_distribution else None
     read = read_split(data, split)
     truth = _labels(target, read, data / split)
-    groups = group(read.photos, data, group_regex)
+    groups, how = number_groups(read.photos, data, group_regex)
     paths = [photo.path for photo in read.photos]
     answers = ask(target, paths, "evaluating")
     predicted = answers.probabilities.argmax(axis=1)
-    scores = score(truth, predicted, groups.numbers, len(target.classes))
+    scores = score(truth, predicted, groups, target.classes)
     files = [path.relative_to(data).as_posix() for path in paths]
     return Evaluation(
         target=target.description,
         split=split,
         photos=len(paths),
         skipped=len(read.skipped),
-        intervals_over=groups.how,
-        **{**vars(scores), "per_class": dict(zip(target.classes, scores.per_class, strict=True))},
+        intervals_over=how,
+        **vars(scores),
         reliability=reliability(answers.probabilities, truth),
         uncalibrated=_reliability_before(target, answers.probabilities, truth),
         calibration=target.spec.calibration if target.spec else None,

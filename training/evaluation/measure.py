@@ -6,10 +6,13 @@ resample gives the same, as when everything is right, it can't tell how sure tha
 then Wilson's for the share, over the number of groups.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -17,11 +20,10 @@ Interval = tuple[float, float]
 
 RESAMPLES = 2000
 BINS = 15  # of confidence, as in Guo et al.
-SHARES = ("precision", "recall", "f1", "accuracy")
 _AT_ONCE = 200  # resamples; bounds the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassScores:
     """Shares with their 95 % intervals; one that can't be computed is 0, as scikit-learn has it.
 
@@ -39,7 +41,7 @@ class ClassScores:
     accuracy_95: Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """What is known of each class and of all, with 95 % intervals."""
 
@@ -47,7 +49,7 @@ class Scores:
     accuracy_95: Interval
     macro_f1: float
     macro_f1_95: Interval
-    per_class: tuple[ClassScores, ...]
+    per_class: dict[str, ClassScores]
     confusion: list[list[int]]  # a row for each true class, a column for each answer
 
 
@@ -75,32 +77,30 @@ class Reliability:
     bins: tuple[Bin, ...]
 
 
-def score(truth: Ints, predicted: Ints, groups: Ints, n_classes: int, seed: int = 0) -> Scores:
+def score(truth: Ints, predicted: Ints, groups: Ints, classes: Sequence[str], seed: int = 0) -> Scores:
     """Score (photos,) predictions against labels; `groups` numbers each photo's group from 0."""
-    tally = _tally(truth, predicted, groups, n_classes)  # (groups, 3, classes)
+    tally = _tally(truth, predicted, groups, len(classes))  # (groups, 3, classes)
     point, spread = _shares(tally.sum(axis=0)), _resample(tally, seed)
+    _, actual, answered = np.moveaxis(tally > 0, 1, 0)  # (groups, classes)
+    # The groups that each share of a class is taken over.
+    over = {"precision": answered, "recall": actual, "f1": actual | answered}
+    over["accuracy"] = np.ones_like(actual)
 
-    def share(name: str, groups: int, *at: int) -> tuple[float, Interval]:
-        value = float(np.nan_to_num(point[name][at]))
-        return value, _interval(spread[name][at], value, groups)
+    def share(name: str, n_groups: int, *label: int, of: str = "") -> dict[str, Any]:
+        value = float(np.nan_to_num(point[of or name][label]))
+        return {name: value, f"{name}_95": _interval(spread[of or name][label], value, n_groups)}
 
     def scores_of(label: int) -> ClassScores:
-        groups = _count_groups(tally, label)
-        return ClassScores(
-            int((truth == label).sum()),
-            *share("precision", groups["precision"], label),
-            *share("recall", groups["recall"], label),
-            *share("f1", groups["f1"], label),
-            *share("accuracy", groups["accuracy"], label),
-        )
+        shares: dict[str, Any] = {}
+        for name, own in over.items():
+            shares |= share(name, int(own[:, label].sum()), label)
+        return ClassScores(photos=int((truth == label).sum()), **shares)
 
-    confusion = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
     return Scores(
-        *share("overall", len(tally)),
-        *share("macro_f1", len(tally)),
-        tuple(scores_of(label) for label in range(n_classes)),
-        confusion.tolist(),
+        **share("accuracy", len(tally), of="overall"),
+        **share("macro_f1", len(tally)),
+        per_class={name: scores_of(label) for label, name in enumerate(classes)},
+        confusion=confusion_matrix(truth, predicted, labels=range(len(classes))).tolist(),
     )
 
 
@@ -109,17 +109,15 @@ def reliability(probabilities: Floats, truth: Ints) -> Reliability:
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    bins, error = [], 0.0
-    for number in range(BINS):
-        own = place == number
-        photos = int(own.sum())
-        mean = float(confidence[own].mean()) if photos else 0.0
-        share = float(right[own].mean()) if photos else 0.0
-        error += photos / len(truth) * abs(mean - share)
-        bins.append(Bin(number / BINS, (number + 1) / BINS, photos, mean, share))
+    photos = np.bincount(place, minlength=BINS)
+    mean, share = (np.bincount(place, v, BINS) / np.maximum(photos, 1) for v in (confidence, right))
+    edges = np.arange(BINS + 1) / BINS
+    columns = (edges[:-1], edges[1:], photos, mean, share)
+    bins = tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+    error = float(photos @ np.abs(mean - share)) / len(truth)
     of_truth = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     nll = float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
-    return Reliability(error, nll, tuple(bins))
+    return Reliability(error, nll, bins)
 
 
 def wilson(right: float, of: float, z: float = 1.96) -> Interval:
@@ -142,7 +140,7 @@ def _tally(truth: Ints, predicted: Ints, groups: Ints, n_classes: int) -> Floats
 
 
 def _shares(tally: Floats) -> dict[str, Floats]:
-    """(..., 3, classes) counts -> (..., classes) for each of `SHARES`, (...) for the two of all.
+    """(..., 3, classes) counts -> (..., classes) for each share of a class, (...) for the two of all.
 
     What can't be computed, such as the recall of a class without photos, is NaN.
     """
@@ -174,13 +172,6 @@ def _resample(tally: Floats, seed: int) -> dict[str, Floats]:
         times = rng.multinomial(len(tally), counts / len(tally), size=_AT_ONCE)  # (resamples, kinds)
         parts.append(_shares((times @ kinds).reshape(_AT_ONCE, *tally.shape[1:])))
     return {name: np.concatenate([part[name] for part in parts]).T for name in parts[0]}
-
-
-def _count_groups(tally: Floats, label: int) -> dict[str, int]:
-    """Count the groups that each share of a class is taken over."""
-    _, actual, answered = (tally[:, i, label] > 0 for i in range(3))
-    counts = (answered, actual, actual | answered, np.ones(len(tally), bool))
-    return {name: int(own.sum()) for name, own in zip(SHARES, counts, strict=True)}
 
 
 def _interval(values: Floats, share: float, groups: int) -> Interval:

@@ -3,21 +3,22 @@
 Files of these names are replaced; anything else in the folder is left alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from rich import get_console
-
+from model.bundle import ModelSpec
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from report.charts import save_png
+from report.html import write_html
+from report.progress import progress
 from training.evaluation.card import render_card
 from training.evaluation.charts import charts_of
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.gallery import draw_mistakes, picture_mistakes
-from training.evaluation.history import History, read_history
-from training.evaluation.report import render_report
+from training.evaluation.history import History
 from training.evaluation.target import Target
 
 FIGURES, PAGE, CARD = "evaluation.json", "report.html", "MODEL_CARD.md"
@@ -25,21 +26,19 @@ CHARTS = ("per_class", "confusion", "reliability", "curves", "range_tests", "mis
 OWN = (FIGURES, PAGE, CARD, *(f"{name}.png" for name in CHARTS))
 
 
-@dataclass(frozen=True)
-class About:
-    """What an evaluation is published with.
-
-    Attributes:
-        title: of the page and the card.
-        data: the folder that was evaluated on.
-        run: the run's folder, for its training; None without one.
-        licence: of the model, as Hugging Face names licences.
-    """
-
-    title: str
-    data: Path
-    run: Path | None
-    licence: str = "unknown"
+# The table of stages: title, key, form, and CSS class: a number, a word, or a text that needs room.
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
+    ("why", "why", str, "text"),
+    ("trainable blocks", "trainable_blocks", str, "n"),
+    ("pixels", "size", str, "n"),
+    ("learning rate", "lr", "{:.2g}".format, "n"),
+    ("chosen by", "lr_from", str, "word"),
+    ("epochs", "epochs", str, "n"),
+    ("best epoch", "best_epoch", lambda v: str(v + 1), "n"),
+    ("validation accuracy", "val_accuracy", "{:.3f}".format, "n"),
+    ("photos/s", "photos_per_s", "{:.0f}".format, "n"),
+    ("time", "seconds", "{:.0f} s".format, "n"),
+)
 
 
 def check_folder(out: Path, force: bool) -> None:
@@ -57,13 +56,40 @@ def check_folder(out: Path, force: bool) -> None:
         )
 
 
-def publish(result: Evaluation, target: Target, about: About, out: Path) -> Sequence[Path]:
-    """Write everything into `out` and return the files."""
-    history = read_history(about.run) if about.run else History()
-    with get_console().status("drawing the report"):
-        gallery = picture_mistakes(target, result.mistakes, about.data)
+def publish(
+    result: Evaluation,
+    target: Target,
+    history: History,
+    out: Path,
+    *,
+    title: str,
+    data: Path,
+    licence: str = "unknown",
+) -> Sequence[Path]:
+    """Write everything into `out` and return the files.
+
+    Args:
+        result: of `target`.
+        target: is asked where it looked.
+        history: of its training.
+        out: folder, made where it is missing.
+        title: of page and card.
+        data: folder that was evaluated on.
+        licence: of the model, as Hugging Face names licences.
+    """
+    with progress("drawing the report"):
+        gallery = picture_mistakes(target, result.mistakes, data)
         charts = charts_of(result, history)
-        page = render_report(about.title, result, history, target.spec, charts, gallery)
+        rows = [stage.facts for stage in history.stages]
+        page = {
+            "title": title,
+            "evaluation": result,
+            "history": history,
+            "columns": [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)],
+            "gallery": gallery,
+            "explained": any(picture.heat is not None for picture in gallery),
+            "origin": _origin(result, history, target.spec),
+        }
         try:
             out.mkdir(parents=True, exist_ok=True)
             for name in OWN:
@@ -73,13 +99,33 @@ def publish(result: Evaluation, target: Target, about: About, out: Path) -> Sequ
                 save_png(chart.figure, out / f"{chart.name}.png")
             if gallery:
                 save_png(draw_mistakes(gallery), out / "mistakes.png")
-            (out / PAGE).write_bytes(page.encode("utf-8", "replace"))
+            write_html(out / PAGE, "training/evaluation/report.html.j2", charts, **page)
             if target.spec:
-                args = (about.title, about.data.resolve().name, result, history, target.spec)
-                (out / CARD).write_text(render_card(*args, about.licence), encoding="utf-8")
+                card = render_card(title, data.resolve().name, result, history, target.spec, licence)
+                (out / CARD).write_text(card, encoding="utf-8")
         except OSError as error:
             raise FlyobjError(
                 f"{str(out)!r} can't be written ({error.strerror or error}); make room or name another "
                 "folder, and start again"
             ) from error
     return [out / name for name in OWN if (out / name).exists()]
+
+
+def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dict[str, str]:
+    """Where the figures come from, for the end of the page."""
+    facts = {"evaluated": result.target}
+    if spec:
+        size = spec.preprocessing.size
+        facts |= {
+            "classes": ", ".join(spec.classes),
+            "input": f"{size} x {size} pixels",
+            "trained": spec.created,
+            "code": spec.code_version,
+            "training data": f"SHA-256 {spec.data_fingerprint}",
+        }
+    if history.run:
+        counts = history.run.get("photos", {})
+        facts["trained on"] = ", ".join(f"{n} {name} photos" for name, n in counts.items())
+        settings = history.run.get("settings", {})
+        facts["settings"] = ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+    return {name: value for name, value in facts.items() if value}

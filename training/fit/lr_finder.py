@@ -9,7 +9,7 @@ tenth of that one is taken (docs/experiments.md has the rules that were compared
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -57,7 +57,7 @@ def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) 
     losses: list[float] = []
     smooth: list[float] = []
     average = 0.0
-    for number, batch in zip(range(STEPS), _repeat(batches), strict=False):
+    for number, batch in zip(range(STEPS), chain.from_iterable(repeat(batches)), strict=False):
         lr = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
         loss = step(batch, lr)
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -73,10 +73,6 @@ def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) 
             "or give a lower --lr yourself"
         )
     return Curve(tuple(lrs), tuple(losses), tuple(smooth))
-
-
-def _repeat(batches: Iterable[Batch]) -> Iterator[Batch]:
-    return chain.from_iterable(repeat(batches))
 
 
 def write_curve(curve: Curve, stage: str, folder: Path) -> None:

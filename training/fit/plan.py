@@ -53,9 +53,22 @@ class Plan:
             len(self.train) / (len(counts) * counts[label]) for label in range(len(self.classes))
         )
 
-    def relative(self, photos: Sequence[Photo]) -> list[str]:
-        """Name photos below `data`/train, with slashes."""
-        return [photo.path.relative_to(self.data / "train").as_posix() for photo in photos]
+    def to_json(self) -> dict[str, Any]:
+        """Lay it out for `settings.json` and `run.json`; photos are named below `data`/train."""
+
+        def relative(photos: Sequence[Photo]) -> list[str]:
+            return [photo.path.relative_to(self.data / "train").as_posix() for photo in photos]
+
+        return {
+            "data": str(self.data),
+            "settings": asdict(self.settings),
+            "classes": self.classes,
+            "fingerprint": self.fingerprint,
+            "groups": self.groups,
+            "skipped": [{"file": str(s.path), "reason": s.reason} for s in self.skipped],
+            "train_files": relative(self.train),
+            "validation_files": relative(self.validation),
+        }
 
 
 def make_plan(data: Path, settings: TrainSettings) -> Plan:
@@ -77,17 +90,7 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
 
 def write_plan(plan: Plan, run: Path) -> None:
     """Write `settings.json` into the run folder."""
-    document = {
-        "data": str(plan.data),
-        "settings": asdict(plan.settings),
-        "classes": plan.classes,
-        "fingerprint": plan.fingerprint,
-        "groups": plan.groups,
-        "skipped": [{"file": str(s.path), "reason": s.reason} for s in plan.skipped],
-        "train_files": plan.relative(plan.train),
-        "validation_files": plan.relative(plan.validation),
-    }
-    write_json(document, run / FILE)
+    write_json(plan.to_json(), run / FILE)
 
 
 def read_plan(run: Path) -> Plan:

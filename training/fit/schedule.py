@@ -105,11 +105,8 @@ def next_stage_reason(
     best = max(r.val_accuracy for r in results)
     if best >= settings.target:
         return None
-    opened = (
-        "all blocks"
-        if stage.trainable_blocks == BLOCKS
-        else f"{stage.trainable_blocks} blocks from the top"
-    )
+    blocks = stage.trainable_blocks
+    opened = "all blocks" if blocks == BLOCKS else f"{blocks} blocks from the top"
     return f"validation accuracy {best:.3f} is below the target {settings.target:g}: open {opened}"
 
 

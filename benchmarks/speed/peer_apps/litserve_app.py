@@ -29,25 +29,13 @@ class One(litserve.LitAPI):
         """Answer it."""
         return self.classify([x])[0]
 
-    def encode_response(self, output: Any) -> Any:
-        """Leave it as it is."""
-        return output
-
 
 class Batched(One):
-    """What is queued goes through the network together."""
-
-    def batch(self, inputs: list[bytes]) -> list[bytes]:
-        """Keep a list, as each photo is decoded for itself."""
-        return inputs
+    """What is queued goes through the network together; a list stays a list, and is answered by one."""
 
     def predict(self, x: list[bytes]) -> Any:
         """Answer all."""
         return self.classify(x)
-
-    def unbatch(self, output: Any) -> Any:
-        """Give each request its own."""
-        return output
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from model.errors import FlyobjError, InputError
 from training.evaluation.card import render_card
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.history import History, read_history
-from training.evaluation.publish import OWN, About, check_folder, publish
+from training.evaluation.publish import OWN, check_folder, publish
 from training.evaluation.target import Answer, BundleTarget
 
 
@@ -183,10 +183,11 @@ def test_a_temperature_is_undone_for_comparison(
 
 
 def test_what_is_published(result: Evaluation, run: Path, dataset: Path, tmp_path: Path) -> None:
-    target, about = BundleTarget(run / "bundle"), About("first <try>", dataset, run, "cc0-1.0")
+    target, history = BundleTarget(run / "bundle"), read_history(run)
     (tmp_path / "range_tests.png").write_bytes(b"of another run")
     (tmp_path / "notes.txt").write_text("mine")
-    written = {path.name for path in publish(result, target, about, tmp_path)}
+    files = publish(result, target, history, tmp_path, title="first <try>", data=dataset)
+    written = {path.name for path in files}
     assert written == set(OWN) - {"range_tests.png"}  # the run has no range test
     assert {p.name for p in tmp_path.iterdir()} == {*written, "notes.txt"}
     document = json.loads((tmp_path / "evaluation.json").read_text())
@@ -240,7 +241,7 @@ def test_names_are_no_markdown(known: Any, run: Path) -> None:
 def test_a_target_that_tells_nothing_of_itself(known: Any, tmp_path: Path) -> None:
     data, rows = known
     target = Oracle("ab", rows)
-    publish(evaluate(target, data), target, About("x", data, None), tmp_path)
+    publish(evaluate(target, data), target, History(), tmp_path, title="x", data=data)
     assert not (tmp_path / "MODEL_CARD.md").exists()
     page = (tmp_path / "report.html").read_text()
     assert "doesn't explain its answers" in page.replace("&#39;", "'")
@@ -253,7 +254,7 @@ def test_names_that_are_no_utf8_are_published(known: Any, tmp_path: Path) -> Non
     old.rename(old.with_name("gr\udcfcn.jpg"))
     target = Oracle("ab", rows)
     result = evaluate(target, data)
-    publish(result, target, About("x", data, None), tmp_path / "out")
+    publish(result, target, History(), tmp_path / "out", title="x", data=data)
     document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert document["mistakes"][0]["file"] == "test/a/gr\udcfcn.jpg"
 

@@ -28,10 +28,10 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
     truth = RNG.choice([0, 1, 2, 4], 200)
     predicted = np.where(RNG.random(200) < 0.7, truth, RNG.integers(0, 4, 200))
     predicted[predicted == 4] = 3
-    found = score(truth, predicted, np.arange(200), 5)
+    found = score(truth, predicted, np.arange(200), "abcde")
     labels = range(5)
     expected = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0.0)
-    rows = found.per_class
+    rows = list(found.per_class.values())
     assert [row.precision for row in rows] == pytest.approx(expected[0])
     assert [row.recall for row in rows] == pytest.approx(expected[1])
     assert [row.f1 for row in rows] == pytest.approx(expected[2])
@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
 def test_without_groups_the_interval_is_about_the_binomials() -> None:
     truth = np.zeros(400, np.int64)
     predicted = (np.arange(400) < 80).astype(np.int64)  # 0.8 right
-    low, high = score(truth, predicted, np.arange(400), 2).accuracy_95
+    low, high = score(truth, predicted, np.arange(400), "ab").accuracy_95
     assert (low, high) == pytest.approx(wilson(320, 400), abs=0.01)
 
 
@@ -54,7 +54,7 @@ def test_photos_that_are_right_or_wrong_together_make_it_wider() -> None:
     """Ten groups of 40, two of them all wrong: as sure as of 8 in 10, not of 320 in 400."""
     truth = np.zeros(400, np.int64)
     predicted = (np.arange(400) < 80).astype(np.int64)
-    found = score(truth, predicted, np.arange(400) // 40, 2)
+    found = score(truth, predicted, np.arange(400) // 40, "ab")
     draws = np.random.default_rng(1).binomial(10, 0.8, 20_000) / 10
     assert found.accuracy_95 == pytest.approx(tuple(np.percentile(draws, (2.5, 97.5))), abs=1e-9)
     assert found.accuracy == 0.8
@@ -72,22 +72,24 @@ def test_intervals_are_those_of_drawing_groups_one_by_one() -> None:
         drawn.append([np.mean(truth[own] == predicted[own]), f1[0], f1.mean()])
     expected = np.percentile(drawn, (2.5, 97.5), axis=0).T
     numbered = np.unique(groups, return_inverse=True)[1]
-    found = score(truth, predicted, numbered, 3)
+    found = score(truth, predicted, numbered, "abc")
     assert found.accuracy_95 == pytest.approx(expected[0], abs=0.02)
-    assert found.per_class[0].f1_95 == pytest.approx(expected[1], abs=0.03)
+    assert found.per_class["a"].f1_95 == pytest.approx(expected[1], abs=0.03)
     assert found.macro_f1_95 == pytest.approx(expected[2], abs=0.02)
 
 
 def test_all_right_is_not_certain() -> None:
     """Twelve photos in three groups say as much as three."""
     truth = np.arange(12) % 2
-    found = score(truth, truth, np.arange(12) // 4, 2)
-    assert found.accuracy_95 == found.per_class[0].f1_95 == wilson(3, 3)
+    found = score(truth, truth, np.arange(12) // 4, "ab")
+    assert found.accuracy_95 == found.per_class["a"].f1_95 == wilson(3, 3)
 
 
 def test_the_seed_decides_the_intervals() -> None:
     truth, predicted = RNG.integers(0, 3, 90), RNG.integers(0, 3, 90)
-    first, again, other = (score(truth, predicted, np.arange(90) // 3, 3, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        score(truth, predicted, np.arange(90) // 3, "abc", seed) for seed in (0, 0, 1)
+    )
     assert first == again
     assert first.accuracy_95 != other.accuracy_95
 

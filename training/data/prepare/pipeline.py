@@ -21,12 +21,7 @@ from training.data.prepare.prune import prune
 from training.data.prepare.report import write_report
 from training.data.prepare.scan import scan
 from training.data.prepare.settings import PrepareSettings
-from training.data.prepare.shard import (
-    ScanResult,
-    join_shards,
-    parse_part,
-    write_shard,
-)
+from training.data.prepare.shard import ScanResult, join_shards, parse_part, write_shard
 from training.data.prepare.summary import Summary, summarize
 from training.data.prepare.walk import walk
 from training.data.split import leaks, split
@@ -111,16 +106,10 @@ def _look(source: Path, settings: PrepareSettings, part: str, workers: int | Non
     index, count = parse_part(part)
     with progress("finding files"):
         tree = walk(source)
-    names = [f.path.rpartition("/")[2] for f in tree.files if not f.problem]
-    if settings.group_regex and names and not any(map(settings.group_of, names)):
-        raise InputError(
-            f"group_regex {settings.group_regex!r} fits none of {len(names)} file names, {names[0]!r} "
-            "for one; give one that does"
-        )
-    files = [f for f in tree.files if zlib.crc32(os.fsencode(f.path)) % count == index - 1]
+    for row, name in zip(tree.rows, settings.groups_of([r.name for r in tree.rows]), strict=True):
+        row.group = name
+    files = [row for row in tree.rows if zlib.crc32(os.fsencode(row.path)) % count == index - 1]
     rows = scan(source, files, workers)
-    for row in rows:
-        row.group = settings.group_of(row.name)
     facts = (tree.classes, tree.split_given, tree.unentered)
     return ScanResult(source.absolute(), settings, *facts, part, rows)
 

@@ -25,7 +25,7 @@ SINGLES, PAIRS = 14, 9  # files shown for each reason: whole lines on a wide scr
 SHOWN_CLASSES = 20  # pictures stop there; the table of classes goes on
 
 MEANING = {
-    Reason.HIDDEN: "The name starts with a dot.",
+    Reason.HIDDEN: "The name starts with a dot, or is one that systems leave beside photos: Thumbs.db.",
     Reason.OUTSIDE: "Beside the class folders, not in one.",
     Reason.UNOPENED: "The file can't be read, or is a pipe, a device or a broken link.",
     Reason.EMPTY: "There is nothing in the file.",

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,19 +17,16 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from scipy.fft import dctn
 
 from model.errors import FlyobjError, PhotoError, PhotoTooLarge, UnsupportedFormat
 from model.formats import SUFFIXES, format_of
 from model.image import DEFAULT_LIMITS, RGB, decode_photo
 from report.progress import track
 from training.data.manifest import Reason, Row
-from training.data.prepare.walk import FoundFile
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
 HASH_PIXELS = 4 * HASH_SIZE
-DCT = 2 * np.cos(  # the unnormalised DCT-II: rows are the lowest frequencies, (16, 64)
-    np.pi / (2 * HASH_PIXELS) * np.outer(np.arange(HASH_SIZE), 2 * np.arange(HASH_PIXELS) + 1)
-)
 ROUNDING = 1e-6  # more than is left of a coefficient that should be zero
 FLAT = 1.0  # standard deviation in grey levels under which a hash would be of noise alone
 CHUNK = 32  # files handed to a worker at once
@@ -37,8 +35,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def scan(source: Path, files: Sequence[FoundFile], workers: int | None = None) -> list[Row]:
-    """Look at each file under `source`, and return the rows in the same order.
+def scan(source: Path, files: Sequence[Row], workers: int | None = None) -> list[Row]:
+    """Look at each file under `source` that `walk` has found, and return the rows in the same order.
 
     Raises:
         FlyobjError: a worker died.
@@ -67,11 +65,10 @@ def in_parallel(
             pool.shutdown(cancel_futures=True)
 
 
-def scan_file(source: Path, found: FoundFile) -> Row:
+def scan_file(source: Path, found: Row) -> Row:
     """Look at one file. Whatever is wrong with it ends up in its row."""
-    row = Row(found.path, found.class_name, found.split)
-    if found.problem:
-        row.drop(found.problem, found.detail)
+    row = replace(found)
+    if not row.kept:
         return row
     try:
         content = _read(source / found.path, row)
@@ -132,7 +129,5 @@ def perceptual_hash(pixels: RGB) -> str:
     grey = cv2.resize(grey, (HASH_PIXELS, HASH_PIXELS), interpolation=cv2.INTER_AREA)
     if cv2.meanStdDev(grey)[1].item() < FLAT:
         return ""
-    low = DCT @ grey @ DCT.T  # (16, 16)
-    ordered = np.sort(low, axis=None)
-    median = ordered[low.size // 2 - 1 : low.size // 2 + 1].mean()
-    return np.packbits(low > median + ROUNDING).tobytes().hex()
+    low = dctn(grey.astype(np.float64))[:HASH_SIZE, :HASH_SIZE]  # the lowest frequencies
+    return np.packbits(low > np.median(low) + ROUNDING).tobytes().hex()

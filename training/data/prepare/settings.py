@@ -1,6 +1,7 @@
 """The options of `flyobj data prepare` that change its manifest; checked when made."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.errors import InputError
@@ -41,11 +42,23 @@ class PrepareSettings:
         if self.group_regex is not None:
             _compile(self.group_regex)
 
-    def group_of(self, name: str) -> str:
-        """The group a file name belongs to, "" for none: the first parenthesis, or the whole match."""
-        if self.group_regex is None or not (match := _compile(self.group_regex).search(name)):
-            return ""
-        return (match.group(1) if match.re.groups else match.group()) or ""
+    def groups_of(self, names: Sequence[str]) -> list[str]:
+        """Name the group of each file name, "" for none: the first parenthesis, or the whole match.
+
+        Raises:
+            InputError: the expression finds nothing in any of them.
+        """
+        if self.group_regex is None:
+            return [""] * len(names)
+        pattern = _compile(self.group_regex)
+        matches = [pattern.search(name) for name in names]
+        found = [(m[1 if pattern.groups else 0] or "") if m else "" for m in matches]
+        if names and not any(found):
+            raise InputError(
+                f"group_regex {self.group_regex!r} finds nothing in any of {len(names)} file names, "
+                f"such as {names[0]!r}; give another, or none"
+            )
+        return found
 
 
 def _require(name: str, value: int, low: int, high: int) -> None:

@@ -41,15 +41,8 @@ def parse_part(part: str) -> tuple[int, int]:
 def write_shard(seen: ScanResult, folder: Path) -> None:
     """Write the rows and what they are of."""
     write_manifest(seen.rows, folder / manifest.NAME)
-    document = {
-        "part": seen.part,
-        "source": str(seen.source),
-        "settings": asdict(seen.settings),
-        "classes": seen.classes,
-        "split_given": seen.split_given,
-        "unentered": seen.unentered,
-    }
-    write_json(document, folder / SHARD)
+    document = asdict(replace(seen, rows=[])) | {"source": str(seen.source)}
+    write_json({key: value for key, value in document.items() if key != "rows"}, folder / SHARD)
 
 
 def join_shards(folders: Sequence[Path]) -> ScanResult:

@@ -24,10 +24,7 @@ def summarize(seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Lea
     photos = Counter((row.class_name, row.split) for row in kept)
     lost = Counter(row.class_name for row in rows if not row.kept)
     per_class = {
-        name: {
-            **{split: photos[name, split] for split in SPLITS},
-            "dropped": lost[name],
-        }
+        name: {**{split: photos[name, split] for split in SPLITS}, "dropped": lost[name]}
         for name in seen.classes
     }
     dropped = Counter(row.reason for row in rows if not row.kept)

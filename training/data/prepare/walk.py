@@ -9,25 +9,18 @@ from pathlib import Path
 
 from model.errors import InputError
 from model.photo_files import HIDDEN, SPLITS, find_files, folders_in, splits_in
-from training.data.manifest import Reason
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file, before anybody looked into it; `problem` and `detail` say why nobody has to."""
-
-    path: str  # relative to the source, with slashes
-    class_name: str
-    split: str
-    problem: Reason | None = None
-    detail: str = ""
+from training.data.manifest import Reason, Row
 
 
 @dataclass(frozen=True)
 class Tree:
-    """All files of a source, sorted by path, and the folders that weren't entered, with the reason."""
+    """All files of a source, and the folders that weren't entered, with the reason.
 
-    files: tuple[FoundFile, ...]
+    `rows` are sorted by path, and as they are before anybody looked into a file; those that nobody has
+    to look into are dropped already.
+    """
+
+    rows: list[Row]
     classes: tuple[str, ...]
     split_given: bool
     unentered: dict[str, str]
@@ -57,12 +50,12 @@ def walk(source: Path) -> Tree:
     if odd := [name for name in names if not _is_text(name)]:
         raise InputError(f"class folder {odd[0]!a} has a name that is no UTF-8; rename it")
     found, given = find_files(source), set(splits) == set(SPLITS)
-    files = [_place(path, len(splits) > 0, given) for path in found.files]
+    rows = [_place(path, len(splits) > 0, given) for path in found.files]
     for path, why in found.skipped_files.items():
-        hidden = why == HIDDEN
-        files.append(FoundFile(path, "", "", *((Reason.HIDDEN,) if hidden else (Reason.UNOPENED, why))))
-    files.sort(key=lambda file: file.path)
-    return Tree(tuple(files), tuple(sorted(names)), given, dict(sorted(found.skipped_folders.items())))
+        rows.append(Row(path))
+        rows[-1].drop(*((Reason.HIDDEN,) if why == HIDDEN else (Reason.UNOPENED, why)))
+    rows.sort(key=lambda row: row.path)
+    return Tree(rows, tuple(sorted(names)), given, dict(sorted(found.skipped_folders.items())))
 
 
 def _is_text(name: str) -> bool:
@@ -73,10 +66,10 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _place(path: str, has_splits: bool, given: bool) -> FoundFile:
+def _place(path: str, has_splits: bool, given: bool) -> Row:
     """Read class and split from the folders."""
     parts = path.split("/")
     depth = 1 if has_splits else 0  # of the class folder's name
     if len(parts) < depth + 2:
-        return FoundFile(path, "", "", Reason.OUTSIDE)
-    return FoundFile(path, parts[depth], parts[0] if given else "")
+        return Row(path, kept=False, reason=Reason.OUTSIDE)
+    return Row(path, parts[depth], parts[0] if given else "")

@@ -9,10 +9,7 @@ for all classes, so a colour histogram doesn't tell them apart.
 
 import itertools
 import math
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -22,11 +19,11 @@ from PIL import Image
 from model.errors import InputError
 from model.files import atomic_folder, write_json
 from model.image import RGB
-from report.progress import progress
+from report.progress import track
+from training.data.prepare.scan import in_parallel
 from training.data.synthetic.defects import plant
 from training.data.synthetic.shapes import SUBJECTS, Array, Colour, Face, Random, Subject, X, Y, Z
 
-CHUNK = 16  # photos drawn between two steps of the progress bar
 SUPERSAMPLING = 2
 SKIES: tuple[tuple[Colour, Colour], ...] = (  # at the top, at the horizon
     ((52, 104, 178), (164, 200, 228)),
@@ -197,7 +194,6 @@ def synthesize(
     The same seed gives the same bytes on any number of workers (default: one for each core).
     `out` appears only once it is whole.
     """
-    workers = os.cpu_count() or 1 if workers is None else workers
     out = out.resolve()
     _check(out, per_class, seed, test_share, workers)
     test = min(max(round(per_class * test_share), 1), per_class - 1)
@@ -207,17 +203,7 @@ def synthesize(
         for split, name in itertools.product(("train", "test"), CLASSES):
             (folder / split / name).mkdir(parents=True)
         write = partial(_write, folder, seed, per_class, per_class - test)
-        chunks = [numbers[start : start + CHUNK] for start in numbers[::CHUNK]]
-        with (
-            ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn")) as pool,
-            progress("drawing", len(numbers)) as advance,
-        ):
-            futures = [pool.submit(write, chunk) for chunk in chunks]
-            try:
-                for future in as_completed(futures):
-                    advance(future.result())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        list(track(in_parallel(write, numbers, workers), "drawing", total=len(numbers)))
         origin = {"seed": seed, "per_class": per_class, "test_share": test_share, "classes": CLASSES}
         write_json(origin, folder / "synthetic.json")
         if defects:
@@ -225,27 +211,24 @@ def synthesize(
     return counts
 
 
-def _write(folder: Path, seed: int, per_class: int, train: int, numbers: range) -> int:
-    """Draw and save photos by their number among those of all classes; return how many."""
-    cv2.setNumThreads(1)  # every core has its process already
-    for number in numbers:
-        class_index, index = divmod(number, per_class)
-        rng = np.random.default_rng([seed, class_index, index])
-        photo = Image.fromarray(draw(CLASSES[class_index], rng))
-        split = "train" if index < train else "test"
-        path = folder / split / CLASSES[class_index] / f"{index:04d}.jpg"
-        photo.save(path, quality=int(rng.integers(70, 96)))
-    return len(numbers)
+def _write(folder: Path, seed: int, per_class: int, train: int, number: int) -> None:
+    """Draw and save a photo by its number among those of all classes."""
+    class_index, index = divmod(number, per_class)
+    rng = np.random.default_rng([seed, class_index, index])
+    photo = Image.fromarray(draw(CLASSES[class_index], rng))
+    split = "train" if index < train else "test"
+    path = folder / split / CLASSES[class_index] / f"{index:04d}.jpg"
+    photo.save(path, quality=int(rng.integers(70, 96)))
 
 
-def _check(out: Path, per_class: int, seed: int, test_share: float, workers: int) -> None:
+def _check(out: Path, per_class: int, seed: int, test_share: float, workers: int | None) -> None:
     if not 2 <= per_class <= 100_000:
         raise InputError(f"per_class is {per_class!r}; give a number from 2 to 100000")
     if not 0 < test_share < 1:
         raise InputError(f"test_share is {test_share!r}; give a share between 0 and 1, say 0.25")
     if seed < 0:
         raise InputError(f"seed is {seed!r}; give a whole number from 0 up")
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise InputError(f"workers is {workers!r}; give 1 or more, or none for one on each core")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(

@@ -145,7 +145,9 @@ def test_a_class_that_keeps_nothing(pile: MakePile, photos: Photos, tmp_path: Pa
 
 def test_a_group_that_fits_no_name(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
     source = pile(photos("a/", 3) | photos("b/", 3))
-    with pytest.raises(InputError, match=r"'clip' fits none of 6 file names, '0\.jpg' for one"):
+    with pytest.raises(
+        InputError, match=r"'clip' finds nothing in any of 6 file names, such as '0\.jpg'"
+    ):
         prepare(source, tmp_path / "out", PrepareSettings(group_regex="clip"), workers=1)
 
 

@@ -15,14 +15,13 @@ from PIL import Image
 from model.formats import FORMATS
 from training.data.manifest import Reason, Row
 from training.data.prepare.scan import perceptual_hash, scan, scan_file
-from training.data.prepare.walk import FoundFile
 
 Jpeg = Callable[..., bytes]
 
 
 def look(folder: Path, name: str, content: bytes) -> Row:
     (folder / name).write_bytes(content)
-    return scan_file(folder, FoundFile(name, "c", "train"))
+    return scan_file(folder, Row(name, "c", "train"))
 
 
 def saved(kind: str, width: int = 40, height: int = 30) -> bytes:
@@ -78,7 +77,7 @@ def test_each_damage_has_its_reason(tmp_path: Path, jpeg: Jpeg) -> None:
 def test_an_enormous_file_is_hashed_without_being_held(tmp_path: Path) -> None:
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(21 * 2**20)
-    row = scan_file(tmp_path, FoundFile("a.jpg", "c", ""))
+    row = scan_file(tmp_path, Row("a.jpg", "c"))
     assert (row.reason, row.bytes) == (Reason.TOO_LARGE, 21 * 2**20)
     assert row.sha256 == hashlib.sha256(bytes(21 * 2**20)).hexdigest()
 
@@ -87,13 +86,13 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
     for name, why in (("dangling", "No such file"), ("circle", "Too many levels")):
-        row = scan_file(tmp_path, FoundFile(f"{name}.jpg", "c", ""))
+        row = scan_file(tmp_path, Row(f"{name}.jpg", "c"))
         assert (row.kept, row.reason) == (False, Reason.UNOPENED)
         assert why in row.detail
 
 
 def test_processes_return_the_same_rows_in_the_same_order(tmp_path: Path, jpeg: Jpeg) -> None:
-    files = [FoundFile(f"{i}.jpg", "c", "") for i in range(70)]
+    files = [Row(f"{i}.jpg", "c") for i in range(70)]
     for i, found in enumerate(files):
         (tmp_path / found.path).write_bytes(jpeg(i) if i % 7 else b"")
     rows = scan(tmp_path, files, workers=2)

@@ -6,27 +6,27 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
-from training.data.manifest import Reason
-from training.data.prepare.walk import FoundFile, walk
+from training.data.manifest import Reason, Row
+from training.data.prepare.walk import walk
 
 MakePile = Callable[[dict[str, bytes]], Path]
 
 
 def test_class_folders(pile: MakePile) -> None:
     tree = walk(pile({"b/1.jpg": b"", "a/day 1/2.jpg": b"", "a/.x": b"", "readme": b"", ".git/x": b""}))
-    assert tree.files == (
-        FoundFile("a/.x", "", "", Reason.HIDDEN),
-        FoundFile("a/day 1/2.jpg", "a", ""),
-        FoundFile("b/1.jpg", "b", ""),
-        FoundFile("readme", "", "", Reason.OUTSIDE),
-    )
+    assert tree.rows == [
+        Row("a/.x", kept=False, reason=Reason.HIDDEN),
+        Row("a/day 1/2.jpg", "a"),
+        Row("b/1.jpg", "b"),
+        Row("readme", kept=False, reason=Reason.OUTSIDE),
+    ]
     assert (tree.classes, tree.split_given) == (("a", "b"), False)
     assert tree.unentered == {".git": "hidden"}
 
 
 def test_a_given_split(pile: MakePile) -> None:
     tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b"", "test/a/2.jpg": b"", "test/x": b""}))
-    assert [(f.path, f.class_name, f.split, f.problem) for f in tree.files] == [
+    assert [(f.path, f.class_name, f.split, f.reason) for f in tree.rows] == [
         ("test/a/2.jpg", "a", "test", None),
         ("test/x", "", "", Reason.OUTSIDE),
         ("train/a/1.jpg", "a", "train", None),
@@ -37,7 +37,7 @@ def test_a_given_split(pile: MakePile) -> None:
 
 def test_train_alone_is_no_split(pile: MakePile) -> None:
     tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b""}))
-    assert [(f.class_name, f.split) for f in tree.files] == [("a", ""), ("b", "")]
+    assert [(f.class_name, f.split) for f in tree.rows] == [("a", ""), ("b", "")]
     assert not tree.split_given
 
 
@@ -75,7 +75,7 @@ def test_what_is_hidden_or_broken_has_a_row_or_is_named(pile: MakePile) -> None:
     (source / "b" / "gone.jpg").symlink_to("nowhere")
     (source / "a" / "up").symlink_to(source)
     tree = walk(source)
-    assert [(f.path, f.problem, f.detail) for f in tree.files] == [
+    assert [(f.path, f.reason, f.detail) for f in tree.rows] == [
         ("a/1.jpg", None, ""),
         ("b/2.jpg", None, ""),
         ("b/Thumbs.db", Reason.HIDDEN, ""),
