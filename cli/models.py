@@ -74,7 +74,7 @@ def deploy(
         if "://" in archive:
             from serving.archive.s3 import fetch
 
-            path = fetch(archive, Path(client.server.model_store))
+            path = fetch(archive, client.store)
         version = deploy(client, path, workers, wait)
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)

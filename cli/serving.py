@@ -74,13 +74,15 @@ def serve(
     from serving.rollout.reconcile import reconcile
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.server.versions import list_versions
 
     with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
-            versions = reconcile(client)
+            reconcile(client)
+            versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing

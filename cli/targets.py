@@ -6,12 +6,10 @@ know each other.
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from serving.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from serving.server.client import Client
@@ -31,17 +29,12 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
     path = Path(name)
     if "://" in name:
-        from serving.server.inference import open_url
+        from serving.server.inference import RemoteModel, parse_address
 
-        with _client_of(name, home) as client:
-            given, proxy = os.environ.get(TOKEN), os.environ.get(PROXY)
-
-            def token() -> str | None:
-                return given or (client.tokens.get("inference") if client else None)
-
-            model = client.model if client else DEFAULT_MODEL
-            with open_url(name, token, model, proxy) as remote:
-                yield remote
+        address, model, version = parse_address(name)
+        with _connect_to(address, home) as client:
+            client.model = model or client.model
+            yield RemoteModel(client, version)
     elif path.is_file():
         from serving.archive.isolated import open_archive
 
@@ -63,11 +56,17 @@ def bundle_of(path: Path) -> Path | None:
     return next((b for b in (path / "bundle", path) if (b / "model.json").is_file()), None)
 
 
-def _client_of(url: str, home: Path) -> "AbstractContextManager[Client | None]":
-    """Connect to the server of `home` if `url` is its address; no other gets its tokens."""
+def _connect_to(address: str, home: Path) -> "Client":
+    """Connect to a server; only that of `home` gets the tokens of that home."""
+    import httpx
+
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.server.remote_server import RemoteServer
 
-    running, address = lifecycle.find(home), urlsplit(url)
-    ours = running and address.hostname in ("127.0.0.1", "localhost") and address.port == running.port
-    return Client(running) if running and ours else nullcontext()
+    running, parts = lifecycle.find(home), urlsplit(address)
+    local = running and parts.hostname in ("127.0.0.1", "localhost") and parts.port == running.port
+    proxy = os.environ.get(PROXY)
+    transport = httpx.HTTPTransport(proxy=proxy, trust_env=False) if proxy else None
+    server = running if running and local else RemoteServer(address)
+    return Client(server, transport, token=os.environ.get(TOKEN, ""))

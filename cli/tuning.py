@@ -44,11 +44,16 @@ def tune(
     from loadtest.tune import trials
     from loadtest.tune.page import PAGE, write_report
     from loadtest.tune.search import TunePlan
+    from model.errors import InputError
     from serving.archive import model_config
     from serving.rollout.default_workers import usable_cores, workers_of
-    from serving.stock import stock_file
+    from serving.stock import ROOT, stock_file
 
-    config = config or stock_file("handler/model-config.yaml")
+    ours = stock_file("handler/model-config.yaml")
+    may_write = os.access(ours, os.W_OK) and (ROOT / "pyproject.toml").is_file()  # else: installed
+    if not (config or dry_run or may_write):
+        raise InputError(f"{str(ours)!r} can't be tuned in place; give --config COPY_OF_IT or --dry-run")
+    config = config or ours
     given = trials.from_config(model_config.read_settings(config), str(config))
     defaults = replace(given, workers=workers_of(os.getpid()))
     each = clients or usable_cores(os.getpid()) * (8 if goal == "throughput" else 2)

@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json
 
 VARIABLE = "FLYOBJ_ARCHIVE"
 _SCHEME = "s3://"
@@ -30,7 +29,7 @@ def open_archive(place: str) -> Path:
         InputError: there is no archive.
         FlyobjError: it isn't what was put into S3.
     """
-    folder = _unpack(_download(place)) if place.startswith(_SCHEME) else Path(place)
+    folder = _download(place) if place.startswith(_SCHEME) else Path(place)
     if not place or not (folder / "bundle").is_dir():
         raise InputError(
             f"{VARIABLE} is {place!r}; give the folder of an unpacked archive of `flyobj archive`, or "
@@ -39,13 +38,8 @@ def open_archive(place: str) -> Path:
     return folder
 
 
-def read_version(folder: Path) -> str:
-    """Read the version of an unpacked archive."""
-    return str(read_json(folder / "MAR-INF" / "MANIFEST.json")["model"]["modelVersion"])
-
-
-def _download(place: str) -> bytes:
-    """Get the archive; boto3's own errors say what is wrong, in the function's log."""
+def _download(place: str) -> Path:
+    """Get the archive and unpack it; boto3's own errors say what is wrong, in the function's log."""
     import boto3  # takes long, and an archive in the image does without it
 
     bucket, _, key = place.removeprefix(_SCHEME).partition("/")
@@ -56,10 +50,6 @@ def _download(place: str) -> bytes:
         raise FlyobjError(
             f"{place!r} has sha256 {found}, its metadata say {wanted}; put it there with `flyobj push`"
         )
-    return content
-
-
-def _unpack(content: bytes) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="archive-"))
     with zipfile.ZipFile(io.BytesIO(content)) as files:
         files.extractall(folder)

@@ -12,12 +12,13 @@ import os
 import time
 from typing import Any
 
-from deploy.aws_lambda.archive import VARIABLE, open_archive, read_version
+from deploy.aws_lambda.archive import VARIABLE, open_archive
 from deploy.aws_lambda.events import Event, read_event, respond
 from model.answers import as_answer, as_error
 from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import PhotoError
+from model.files import read_json
 from model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class Model:
         engine = choose_engine(bundle, folder / FOLDER)
         self._predictor = Predictor(bundle, engine)
         self._predictor.check(bundle.golden)
-        self._version = read_version(folder)
+        manifest = read_json(folder / "MAR-INF" / "MANIFEST.json")
+        self._version = str(manifest["model"]["modelVersion"])
         took = time.monotonic() - started
         logger.info("version %s loaded in %.2f s on %s", self._version, took, engine.description)
 

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ from model.files import read_json
 from serving.archive.layout import BUNDLE, unpack
 
 _TIMEOUT_S = 300  # of a batch
-_BATCH = 32
 
 
 class IsolatedModel:
@@ -46,9 +44,8 @@ class IsolatedModel:
         batch = [base64.b64encode(photo).decode() for photo in photos]
         assert self._process.stdin
         try:
-            print(
-                json.dumps({"photos": batch, "explain": explain}), file=self._process.stdin, flush=True
-            )
+            self._process.stdin.write(json.dumps({"photos": batch, "explain": explain}) + "\n")
+            self._process.stdin.flush()
         except BrokenPipeError as error:
             raise self._end_error() from error
         return self._reply()
@@ -93,10 +90,9 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
         if engine:
             environment[VARIABLE] = engine
         script = Path(__file__).with_name("isolated_worker.py")
-        command = [sys.executable, "-I", "-S", str(script), folder, sysconfig.get_path("purelib")]
         process = stack.enter_context(
             subprocess.Popen(
-                [*command, str(_BATCH)],
+                [sys.executable, "-I", "-S", str(script), folder, *_site_folders()],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -108,6 +104,11 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
         )
         stack.callback(_end, process)
         yield IsolatedModel(f"archive {archive}", Path(folder), process, log)
+
+
+def _site_folders() -> list[str]:
+    """List what packages were installed into, a `.pth` file's folders too; so never a checkout."""
+    return [path for path in sys.path if any(Path(path).glob("*.dist-info"))]
 
 
 def _end(process: subprocess.Popen[str]) -> None:

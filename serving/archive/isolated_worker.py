@@ -3,7 +3,7 @@
 Run by `serving.archive.isolated` as a script, isolated and without site processing, so that neither
 the checkout nor the caller's PYTHONPATH can stand in for a module that the archive lacks:
 
-    python -I -S isolated_worker.py ARCHIVE_FOLDER SITE_PACKAGES BATCH_SIZE
+    python -I -S isolated_worker.py ARCHIVE_FOLDER SITE_PACKAGES...
 
 Each line on standard input, `{"photos": [BASE64, ...], "explain": false}`, is one batch, answered by a
 line on standard output with a JSON list, one answer for each photo. The first line there, `[]`, says
@@ -16,19 +16,21 @@ import os
 import sys
 from pathlib import Path
 
+BATCH_SIZE = 32
 
-def main(folder: Path, site_packages: str, batch_size: int) -> None:
+
+def main(folder: Path, site_packages: list[str]) -> None:
     """Load the archive with TorchServe's own loader and answer batches until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path[:0] = [str(folder)]
-    sys.path.append(site_packages)
+    sys.path += site_packages
     from ts.context import RequestProcessor
     from ts.model_loader import ModelLoaderFactory
 
     model = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())["model"]
     service = ModelLoaderFactory.get_model_loader().load(
-        model["modelName"], str(folder), model["handler"], None, batch_size, None
+        model["modelName"], str(folder), model["handler"], None, BATCH_SIZE, None
     )
     print("[]", file=replies, flush=True)
     for line in sys.stdin:
@@ -42,4 +44,4 @@ def main(folder: Path, site_packages: str, batch_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -36,9 +36,10 @@ def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
     for name, value in changes.items():
         key = re.escape(name.removeprefix(SECTION))
         indent = "[ ]+" if name.startswith(SECTION) else ""
-        line = re.compile(rf"^({indent}{key}:[ ]+)([^\s#]+)([ ]*)", re.M)
+        line = re.compile(rf"^({indent}{key}:[ ]+)([^\s#]+[ ]*)", re.M)
         if found := line.search(text):
-            text = text[: found.start()] + found[1] + _pad(str(value), found) + text[found.end() :]
+            same_column = f"{value} ".ljust(len(found[2])) if found[2].endswith(" ") else str(value)
+            text = text[: found.end(1)] + same_column + text[found.end() :]
     now = _flatten(yaml.safe_load(text))
     if missing := [name for name, value in changes.items() if now.get(name) != value]:
         raise InputError(
@@ -52,13 +53,6 @@ def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
     """Change settings of a file in one step; it is unchanged if that fails."""
     text = apply_changes(path.read_text(encoding="utf-8"), changes, repr(str(path)))
     write_text(text, path)
-
-
-def _pad(value: str, found: re.Match[str]) -> str:
-    """Keep the comment behind a value in its column."""
-    if not found[3]:
-        return value
-    return value.ljust(max(len(found[2]) + len(found[3]), len(value) + 1))
 
 
 def _flatten(document: Any) -> dict[str, Value]:

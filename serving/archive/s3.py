@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,15 +34,6 @@ class PushResult:
     new: bool
 
 
-@dataclass(frozen=True)
-class _RemoteArchive:
-    """What S3 says about an archive."""
-
-    size: int
-    etag: str
-    sha256: str
-
-
 def push(path: Path, url: str, *, force: bool = False) -> PushResult:
     """Put an archive into S3.
 
@@ -61,7 +52,7 @@ def push(path: Path, url: str, *, force: bool = False) -> PushResult:
     place.require_archive()
     # Only if nothing is there: S3 decides that, so two who push at once can't both win.
     condition = {} if force else {"IfNoneMatch": "*"}
-    uploading = progress(f"uploading {path.name}")
+    uploading, new = progress(f"uploading {path.name}"), True
     with path.open("rb") as file, connect(place, "write") as client, uploading:
         try:
             client.put_object(
@@ -76,13 +67,13 @@ def push(path: Path, url: str, *, force: bool = False) -> PushResult:
         except client.exceptions.ClientError as error:
             if code_of(error) not in CHANGED:
                 raise
-            if _look(client, place).sha256 != archive.sha256:
+            new = False
+            if _look(client, place)["Metadata"][_SHA256] != archive.sha256:
                 raise InputError(
                     f"{str(place)!r} is already another archive; package yours under another "
                     f"--version, or overwrite it with --force"
                 ) from error
-            return PushResult(str(place), archive.sha256, new=False)
-    return PushResult(str(place), archive.sha256, new=True)
+    return PushResult(str(place), archive.sha256, new)
 
 
 def fetch(url: str, store: Path) -> Path:
@@ -103,15 +94,16 @@ def fetch(url: str, store: Path) -> Path:
     target = store / place.name
     try:
         with connect(place, "read") as client:
-            remote = _look(client, place)
+            head = _look(client, place)
+            wanted = head["Metadata"][_SHA256]
             if target.exists():
-                return _require_same(target, remote.sha256)
+                return _require_same(target, wanted)
             store.mkdir(parents=True, exist_ok=True)
             # The hash is part of the name: what is left of another archive isn't resumed.
-            part = store / f".{place.name}.{remote.sha256[:16]}.part"
+            part = store / f".{place.name}.{wanted[:16]}.part"
             with _open_alone(part) as file:
-                _download(client, place, remote, file)
-                _rename_into_place(part, target, place, remote.sha256)
+                _download(client, place, head, file)
+                _rename_into_place(part, target, place, wanted)
     except OSError as error:
         raise FlyobjError(
             f"{str(target)!r} can't be written ({error.strerror}); make room and run it again, it "
@@ -120,31 +112,25 @@ def fetch(url: str, store: Path) -> Path:
     return target
 
 
-def _download(client: Any, place: Place, remote: _RemoteArchive, file: IO[bytes]) -> None:
+def _download(client: Any, place: Place, head: Any, file: IO[bytes]) -> None:
     """Append to `file` what it lacks of the object, however often the connection breaks."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-    done = file.seek(0, os.SEEK_END)
-    with progress(f"downloading {place.name}", remote.size, "bytes") as advance:
-        advance(done)
-        for _ in range(_TRIES):
-            if done >= remote.size:
-                break
-            rest = {"Range": f"bytes={done}-", "IfMatch": remote.etag}
-            answer = client.get_object(Bucket=place.bucket, Key=place.key, **rest)
-            try:
-                for chunk in answer["Body"].iter_chunks(_CHUNK):
+    size, tries = head["ContentLength"], _TRIES
+    with progress(f"downloading {place.name}", size, "bytes") as advance:
+        advance(file.tell())
+        while file.tell() < size and tries:
+            tries -= 1
+            rest = {"Range": f"bytes={file.tell()}-", "IfMatch": head["ETag"]}
+            body = client.get_object(Bucket=place.bucket, Key=place.key, **rest)["Body"]
+            with closing(body), suppress(HTTPClientError, IncompleteReadError):  # resumed from here
+                for chunk in body.iter_chunks(_CHUNK):
                     file.write(chunk)
-                    done += len(chunk)
                     advance(len(chunk))
-            except (HTTPClientError, IncompleteReadError):  # resumed from here
-                continue
-            finally:
-                file.flush()
-                answer["Body"].close()
-    if done < remote.size:
+    file.flush()
+    if file.tell() < size:
         raise FlyobjError(
-            f"the download of {str(place)!r} broke off {_TRIES} times, {done} of {remote.size} bytes "
+            f"the download of {str(place)!r} broke off {_TRIES} times, {file.tell()} of {size} bytes "
             "are here; run it again, it resumes there"
         )
 
@@ -185,8 +171,8 @@ def _open_alone(part: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _look(client: Any, place: Place) -> _RemoteArchive:
-    """Ask for size, ETag and hash; a missing bucket is told apart from a missing key."""
+def _look(client: Any, place: Place) -> Any:
+    """Ask for an archive's head, with its hash; a missing bucket is told apart from a missing key."""
     try:
         head = client.head_object(Bucket=place.bucket, Key=place.key)
     except client.exceptions.ClientError as error:
@@ -196,10 +182,9 @@ def _look(client: Any, place: Place) -> _RemoteArchive:
         raise InputError(
             f"{str(place)!r} doesn't exist, though its bucket does; see `flyobj push --help`"
         ) from error
-    wanted = head["Metadata"].get(_SHA256, "")
-    if not re.fullmatch("[0-9a-f]{64}", wanted):
+    if not re.fullmatch("[0-9a-f]{64}", head["Metadata"].get(_SHA256, "")):
         raise InputError(
             f"{str(place)!r} has no {_SHA256!r} among its metadata, which `flyobj push` would have "
             "written; push it (again, with --force)"
         )
-    return _RemoteArchive(head["ContentLength"], head["ETag"], wanted)
+    return head

@@ -22,7 +22,7 @@ from serving.rollout.deployment import LOCK_WAIT_S, Deployment, lock_deployment,
 from serving.rollout.history import record
 from serving.rollout.operations import DRAIN_S
 from serving.rollout.readiness import check_golden
-from serving.rollout.reconcile import Change, archives_of, diff, follow
+from serving.rollout.reconcile import Change, archives_of, diff, reconcile
 from serving.server.client import Client
 
 _LOOK_S = 10.0  # for a server to answer before anything is changed
@@ -30,14 +30,7 @@ _LOOK_S = 10.0  # for a server to answer before anything is changed
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a server.
-
-    Attributes:
-        server: its name.
-        state: "as it should be" if there was nothing to do.
-        changes: what was done, or what would have been.
-        error: why it failed.
-    """
+    """What became of a server: the changes that were made, or would have been, and why it failed."""
 
     server: str
     state: Literal["done", "as it should be", "failed", "not tried"]
@@ -82,7 +75,7 @@ def apply_to_fleet(
         FlyobjError: nothing was changed: a server doesn't answer.
     """
     deployment = read_deployment(store)
-    archives = archives_of(store, deployment)
+    archives = archives_of(store, deployment, deployment.versions)
     plans = {m.name: _plan(m) for m in track(members, "looking at the servers")}
     with ExitStack() as stack:
         if any(plans.values()):  # otherwise without a lock: the store may be read-only
@@ -130,7 +123,7 @@ def _apply_to(
     out_of_it = balancer.take_out(member.upstream) if balancer and plan else nullcontext()
     try:
         with Client(member.server) as client, out_of_it:
-            changes = follow(client, timeout_s)
+            changes = reconcile(client, timeout_s)
             _check_answers(client, deployment, archives)
         if balancer:
             balancer.put_back(member.upstream)  # from a run before, which failed

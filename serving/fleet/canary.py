@@ -29,21 +29,12 @@ class Side:
     failed: int  # status 500 and above
     p99_s: float
 
-    @property
-    def error_rate(self) -> float:
-        """Share of the answers that failed."""
-        return self.failed / self.answers if self.answers else 0.0
-
 
 @dataclass(frozen=True)
 class CanaryLimits:
-    """When to switch back.
+    """When to switch back: over the share of the canary's answers that may fail, or the ratio of p99s.
 
-    Attributes:
-        error_rate: share of the canary's answers that may fail.
-        p99_ratio: of the canary's to the others'.
-        window_s: how far back to look.
-        least: answers of the canary below which nothing is said.
+    Looked at are the last `window_s` seconds; below `least` answers of the canary nothing is said.
     """
 
     error_rate: float = 0.01
@@ -86,23 +77,18 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     recent = [line for line in _read_log(proxy) if line["time"] >= since]
     canary = _summarize([line for line in recent if line["canary"]])
     others = _summarize([line for line in recent if not line["canary"]])
-    return canary, others, _why_switch_back(canary, others, limits)
-
-
-def _why_switch_back(canary: Side, others: Side, limits: CanaryLimits) -> str | None:
-    if canary.answers < limits.least:
-        return None
-    if canary.error_rate > limits.error_rate:
-        return (
+    why, enough = None, canary.answers >= limits.least
+    if enough and canary.failed > limits.error_rate * canary.answers:
+        why = (
             f"{canary.failed} of the canary's {canary.answers} answers failed, a share of "
             f"{limits.error_rate:g} is allowed"
         )
-    if others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
-        return (
+    elif enough and others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
+        why = (
             f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
             f"{limits.p99_ratio:g} times that is allowed"
         )
-    return None
+    return canary, others, why
 
 
 def _write_split(proxy: Path, version: str, percent: float) -> bool:

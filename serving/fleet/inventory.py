@@ -14,7 +14,7 @@ without tokens, and `upstream` is where the balancer reaches it, if that is not 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,18 +26,12 @@ from serving.server.lifecycle import Server, require
 from serving.server.remote_server import RemoteServer, port_after
 
 _check_keys = partial(exact_keys, remedy="correct the file of servers")
-_FORMS = "give the home of a server that runs here, http://HOST:PORT or http://HOST:PORT=KEY_FILE"
+_OPTIONAL = ("management", "key_file", "upstream")
 
 
 @dataclass(frozen=True)
 class FleetServer:
-    """A server of the fleet.
-
-    Attributes:
-        name: as the user gave it.
-        server: how it is reached.
-        upstream: HOST:PORT at which the balancer reaches it.
-    """
+    """A server, named as the user gave it; the balancer reaches it at HOST:PORT `upstream`."""
 
     name: str
     server: Server | RemoteServer
@@ -58,10 +52,8 @@ def parse_servers(names: Sequence[str], store: Path, drained: bool) -> list[Flee
     members = []
     for name in names:
         url, _, key_file = name.partition("=")
-        entry = {"url": url, "key_file": key_file} if key_file else {"url": url}
-        members.append(
-            _remote_server(entry, store, drained) if "://" in name else _local_server(Path(name), store)
-        )
+        remote = {"url": url, **({"key_file": key_file} if key_file else {})}
+        members.append(_member(remote if "://" in name else {"home": name}, store, drained))
     return _require_distinct(members)
 
 
@@ -73,36 +65,28 @@ def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
     members = []
     for number, entry in enumerate(document["servers"], 1):
         where = f"{str(path)!r}, server {number}"
-        if isinstance(entry, dict) and "home" in entry:
-            home = _check_keys(_require_texts(entry, where), ["home"], where)["home"]
-            members.append(_local_server(path.parent / home, store))
-        else:
-            optional = ["management", "key_file", "upstream"]
-            entry = _check_keys(_require_texts(entry, where), ["url", *optional], where, optional)
-            if "key_file" in entry:
-                entry["key_file"] = str(path.parent / entry["key_file"])
-            members.append(_remote_server(entry, store, drained))
+        values = entry.values() if isinstance(entry, dict) else ()
+        if bad := [value for value in values if not isinstance(value, str)]:
+            raise InputError(f"{where}: {bad[0]!r} must be text")
+        is_home = isinstance(entry, dict) and "home" in entry
+        entry = _check_keys(entry, ["home"] if is_home else ["url", *_OPTIONAL], where, _OPTIONAL)
+        for key in {"home", "key_file"} & set(entry):
+            entry[key] = str(path.parent / entry[key])
+        members.append(_member(entry, store, drained))
     return _require_distinct(members)
 
 
-def _require_texts(entry: object, where: str) -> object:
-    values = entry.values() if isinstance(entry, dict) else ()
-    if bad := [value for value in values if not isinstance(value, str)]:
-        raise InputError(f"{where}: {bad[0]!r} must be text")
-    return entry
-
-
-def _local_server(home: Path, store: Path) -> FleetServer:
-    server = require(home)
-    if Path(server.model_store) != store.resolve():
-        raise InputError(
-            f"the server of {str(home)!r} serves {server.model_store!r}, not {str(store.resolve())!r}; "
-            "give the --model-store that all of them serve, or change this one with --home alone"
-        )
-    return FleetServer(str(home), server, server.inference.removeprefix("http://"))
-
-
-def _remote_server(entry: dict[str, str], store: Path, drained: bool) -> FleetServer:
+def _member(entry: Mapping[str, str], store: Path, drained: bool) -> FleetServer:
+    """Reach the server of an entry: a home of this machine, or an address."""
+    store = store.resolve()
+    if "home" in entry:
+        running = require(Path(entry["home"]))
+        if Path(running.model_store) != store:
+            raise InputError(
+                f"the server of {entry['home']!r} serves {running.model_store!r}, not {str(store)!r}; "
+                "give the --model-store that all of them serve, or change this one with --home alone"
+            )
+        return FleetServer(entry["home"], running, running.inference.removeprefix("http://"))
     url = _check_address(entry["url"])
     management = _check_address(entry.get("management") or port_after(url))
     key_file = Path(entry["key_file"]) if "key_file" in entry else None
@@ -110,7 +94,7 @@ def _remote_server(entry: dict[str, str], store: Path, drained: bool) -> FleetSe
         raise InputError(
             f"key file {str(key_file)!r} of {url}: no such file; copy that server's key_file.json"
         )
-    server = RemoteServer(url, management, str(store.resolve()), key_file, drained)
+    server = RemoteServer(url, management, str(store), key_file, drained)
     return FleetServer(entry["url"], server, entry.get("upstream") or urlsplit(url).netloc)
 
 
@@ -122,7 +106,10 @@ def _check_address(url: str) -> str:
     except ValueError:  # a port that is none
         good = False
     if not good or parts.query or parts.username:
-        raise InputError(f"{url!r} isn't a server's address; {_FORMS}")
+        raise InputError(
+            f"{url!r} isn't a server's address; give the home of a server that runs here, "
+            "http://HOST:PORT or http://HOST:PORT=KEY_FILE"
+        )
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     return f"http://{host}:{parts.port}"
 

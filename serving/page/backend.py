@@ -115,7 +115,7 @@ class Backend:
             return ()
         if found is None:
             return ()
-        path = Path(client.server.model_store) / found.archive
+        path = client.store / found.archive
         if path not in self._golden:
             try:
                 self._golden[path] = read_archive(path).golden

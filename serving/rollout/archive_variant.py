@@ -24,12 +24,7 @@ from serving.server.remote_server import RemoteServer
 def archive_to_register(
     archive: Archive, deployed: DeployedVersion, server: Server | RemoteServer
 ) -> str:
-    """Name what to register: the archive in the store, or a folder with another configuration.
-
-    Args:
-        archive: in the model store.
-        deployed: what is asked for.
-        server: that is to serve it.
+    """Name what to register: the archive in the store, or a folder configured as `deployed` asks.
 
     Raises:
         InputError: a remote server can't be given another configuration.

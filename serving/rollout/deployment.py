@@ -74,14 +74,7 @@ class DeployedVersion:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The versions that should be served.
-
-    Attributes:
-        default: answers requests that name no version.
-        versions: by name.
-        previous: what `rollback` goes back to.
-        model: the name of all of them.
-    """
+    """The versions of one model that should be served; `rollback` goes back to `previous`."""
 
     default: str | None = None
     versions: Mapping[str, DeployedVersion] = field(default_factory=dict)
@@ -150,15 +143,10 @@ def write_deployment(deployment: Deployment, store: Path) -> None:
 
 @contextmanager
 def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Be the only one who changes this deployment.
-
-    Args:
-        store: the model store.
-        operation: what others see while they wait.
-        wait_s: how long to wait for another one.
+    """Be the only one who changes this deployment; others are told of `operation` meanwhile.
 
     Raises:
-        FlyobjError: another one still holds it; the message says who.
+        FlyobjError: another one still holds it after `wait_s`; the message says who.
     """
     with _open_lock(store / LOCK) as file:
         until = time.monotonic() + wait_s

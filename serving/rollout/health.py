@@ -62,8 +62,7 @@ def stop(home: Path, drain_s: float) -> tuple[bool, int]:
 
 
 def _check_answer(client: Client) -> str | None:
-    store = Path(client.server.model_store)
-    deployment = read_deployment(store)
+    deployment = read_deployment(client.store)
     if deployment.default is None:
         return "nothing is deployed; `flyobj models deploy ARCHIVE` does it"
     found = find_version(client, deployment.default)
@@ -71,21 +70,18 @@ def _check_answer(client: Client) -> str | None:
         return f"version {deployment.default} isn't the server's default; see `flyobj models diff`"
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
-    golden = read_archive(store / deployment.versions[found.version].archive).golden[0]
+    golden = read_archive(client.store / deployment.versions[found.version].archive).golden[0]
     return difference(golden, client.predict(golden.photo))
 
 
 def _drain(server: Server, timeout_s: float) -> int:
     """Wait until nothing waits and nothing runs; returns how many still wait."""
-    until = time.monotonic() + timeout_s
+    until, waiting = time.monotonic() + timeout_s, 0
     try:
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
-            while True:
+            while (left := until - time.monotonic()) > 0:
                 versions = list_versions(client)
                 waiting = sum(v.waiting for v in versions)
-                left = until - time.monotonic()
-                if left <= 0:
-                    return waiting
                 if not waiting:
                     for version in versions:
                         if version.ready:
@@ -94,6 +90,7 @@ def _drain(server: Server, timeout_s: float) -> int:
                     if not any(v.waiting for v in list_versions(client)):
                         return 0
                 time.sleep(_IDLE_POLL_S)
+            return waiting
     except WorkersBusy:
         return max(1, waiting)
     except FlyobjError:  # whatever it is, the server is to end

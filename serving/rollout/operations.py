@@ -40,10 +40,7 @@ _RETRY_S = 0.3
 
 
 def deploy(
-    client: Client,
-    path: Path,
-    workers: int | None = None,
-    wait_s: float = LOCK_WAIT_S,
+    client: Client, path: Path, workers: int | None = None, wait_s: float = LOCK_WAIT_S
 ) -> Version:
     """Register an archive next to what is served, check its answers, and record it.
 
@@ -56,8 +53,7 @@ def deploy(
         workers: processes; None for the rule of `default_workers`.
         wait_s: for another operation to end.
     """
-    store = Path(client.server.model_store)
-    archive = read_archive(path)
+    store, archive = client.store, read_archive(path)
     record = DeployedVersion(path.name, archive.sha256, workers)
     with _operation(client, "deploy", archive.version, wait_s) as deployment:
         if deployment.versions and archive.model != deployment.model:
@@ -119,19 +115,17 @@ def scale(
     Raises:
         WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
     """
-    store = Path(client.server.model_store)
     with _operation(client, "scale", version, wait_s) as deployment:
-        if version not in deployment.versions:
-            raise _not_deployed(version, deployment)
+        _require_deployed(deployment, version)
         before = find_version(client, version)
         if before is None:
             raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
         after = deployment.with_version(version, replace(deployment.versions[version], workers=workers))
-        write_deployment(after, store)
+        write_deployment(after, client.store)
         try:
             return set_workers(client, version, workers, timeout_s)
         except FlyobjError as error:  # none of these can be finished by another run
-            write_deployment(deployment, store)
+            write_deployment(deployment, client.store)
             if not isinstance(error, WorkersBusy) and before.workers:
                 client.scale(version, before.workers)
             raise
@@ -153,12 +147,12 @@ def retire(
             raise InputError(
                 f"version {version} is the default; `flyobj models promote` another one first"
             )
-        if version not in deployment.versions and find_version(client, version) is None:
-            raise _not_deployed(version, deployment)
+        if find_version(client, version) is None:
+            _require_deployed(deployment, version)
         if deployment.default and client.default_version() == version:
             client.set_default(deployment.default)  # a promote was interrupted
         remove(client, version, timeout_s)
-        write_deployment(deployment.without(version), Path(client.server.model_store))
+        write_deployment(deployment.without(version), client.store)
 
 
 def remove(client: Client, version: str, timeout_s: float) -> None:
@@ -210,10 +204,9 @@ def _operation(
     client: Client, operation: str, version: str | None, wait_s: float
 ) -> Iterator[Deployment]:
     """Lock the deployment, read it, and note how the operation ends."""
-    store = Path(client.server.model_store)
     what = f"{operation} {version}" if version else operation
-    with lock_deployment(store, what, wait_s), record(store, operation, version):
-        yield read_deployment(store)
+    with lock_deployment(client.store, what, wait_s), record(client.store, operation, version):
+        yield read_deployment(client.store)
 
 
 def _make_ready(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
@@ -227,8 +220,7 @@ def _make_ready(client: Client, archive: Archive, deployed: DeployedVersion) -> 
 
 
 def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
-    if version not in deployment.versions:
-        raise _not_deployed(version, deployment)
+    _require_deployed(deployment, version)
     found = find_version(client, version)
     if found is None or not found.is_ready:
         state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
@@ -236,16 +228,17 @@ def _require_ready(client: Client, deployment: Deployment, version: str) -> None
 
 
 def _make_default(client: Client, deployment: Deployment) -> None:
-    write_deployment(deployment, Path(client.server.model_store))
+    write_deployment(deployment, client.store)
     if deployment.default and client.default_version() != deployment.default:
         client.set_default(deployment.default)
 
 
-def _not_deployed(version: str, deployment: Deployment) -> InputError:
-    return InputError(
-        f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
-        "`flyobj models deploy ARCHIVE` adds one"
-    )
+def _require_deployed(deployment: Deployment, version: str) -> None:
+    if version not in deployment.versions:
+        raise InputError(
+            f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
+            "`flyobj models deploy ARCHIVE` adds one"
+        )
 
 
 def _copy_into_store(archive: Archive, store: Path) -> bool:

@@ -17,7 +17,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,22 +80,20 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
     """
     server = client.server
     if isinstance(server, RemoteServer):
-        _require_drained(server, version)
+        if not server.drained:
+            raise InputError(
+                f"workers of version {version} at {server.management} can't be taken away without "
+                "losing requests: it is on another machine; give the --proxy that takes it out of the "
+                "traffic, or run `flyobj models apply` on that machine"
+            )
         yield WorkerHold(client, version, ())
         return
     until = time.monotonic() + timeout_s
     while True:
-        calls: list[http.client.HTTPConnection] = []
-        folder = server.scratch_folder / f"flyobj-pause-{uuid.uuid4().hex}"
-        _make_folder(folder)
-        try:
-            if _hold(client, version, folder, calls, until):
-                yield WorkerHold(client, version, tuple(calls))
+        with ExitStack() as calls, _pause_folder(server.scratch_folder) as folder:
+            if pause := _hold(client, version, folder, calls, until):
+                yield pause
                 return
-        finally:
-            _release(folder)
-            for call in calls:
-                call.close()
         if time.monotonic() > until:
             raise WorkersBusy(
                 f"the workers of version {version} couldn't be paused within {timeout_s:g} s; nothing "
@@ -105,20 +103,19 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
 
 
 def _hold(
-    client: Client, version: str, folder: Path, calls: list[http.client.HTTPConnection], until: float
-) -> bool:
-    """Ask as many descriptions as there are READY workers; True once all of them hold."""
+    client: Client, version: str, folder: Path, stack: ExitStack, until: float
+) -> WorkerHold | None:
+    """Ask as many descriptions as there are READY workers; None unless all of them hold."""
     found = find_version(client, version)
     ready = found.ready if found else 0
-    calls += [
-        _request_description(client, version, folder.name.rpartition("-")[2]) for _ in range(ready)
-    ]
+    name = folder.name.rpartition("-")[2]
+    calls = [stack.enter_context(_ask_to_hold(client, version, name)) for _ in range(ready)]
     first = None
     while (holding := len(list(folder.iterdir()))) < ready:
         now = time.monotonic()
         first = first or (now if holding else None)
         if now > until or (first and now > first + _ALL_WITHIN_S):
-            return False
+            return None
         if early := select.select([call.sock for call in calls], [], [], 0)[0]:
             response = next(c for c in calls if c.sock in early).getresponse()
             if response.status == 200:
@@ -127,46 +124,42 @@ def _hold(
                     "can't be taken away without losing requests; package the run under another "
                     "--version, deploy and promote that"
                 )
-            return False  # the queue is full, or a worker died
+            return None  # the queue is full, or a worker died
         time.sleep(_POLL_S)
     again = find_version(client, version)
-    return again is not None and again.ready == ready  # or one came back and has requests
+    if again is None or again.ready != ready:  # one came back and has requests
+        return None
+    return WorkerHold(client, version, tuple(calls))
 
 
-def _request_description(client: Client, version: str, name: str) -> http.client.HTTPConnection:
+@contextmanager
+def _ask_to_hold(client: Client, version: str, name: str) -> Iterator[http.client.HTTPConnection]:
     """Send a request for a description and don't wait for the answer."""
     address = client.server.management.removeprefix("http://")
-    call = http.client.HTTPConnection(address, timeout=30)
     headers = {**client.headers("management"), HEADER: name}
-    try:
-        call.request("GET", f"/models/{client.model}/{version}?customized=true", headers=headers)
-    except OSError as error:
-        raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
-    return call
+    with closing(http.client.HTTPConnection(address, timeout=30)) as call:
+        try:
+            call.request("GET", f"/models/{client.model}/{version}?customized=true", headers=headers)
+        except OSError as error:
+            raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
+        yield call
 
 
-def _require_drained(server: RemoteServer, version: str) -> None:
-    if not server.drained:
-        raise InputError(
-            f"workers of version {version} at {server.management} can't be taken away without losing "
-            "requests: it is on another machine; give the --proxy that takes it out of the traffic, or "
-            "run `flyobj models apply` on that machine"
-        )
-
-
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _pause_folder(scratch: Path) -> Iterator[Path]:
+    """Make the folder that workers hold for; when the block ends it goes, and they resume."""
+    folder = scratch / f"flyobj-pause-{uuid.uuid4().hex}"
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise FlyobjError(
-            f"the server's temporary folder {str(folder.parent)!r} can't be used ({error.strerror}); "
+            f"the server's temporary folder {str(scratch)!r} can't be used ({error.strerror}); "
             "work on the server's machine, as its user and with its TMPDIR"
         ) from error
-
-
-def _release(folder: Path) -> None:
-    """Let the workers resume; renamed first, so that none can put its pid into it any later."""
-    over = folder.with_name(f"{folder.name}-over")
-    with suppress(OSError):  # the server has ended and taken its folder along
-        folder.rename(over)
-    shutil.rmtree(over, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        over = folder.with_name(f"{folder.name}-over")
+        with suppress(OSError):  # the server has ended and taken its folder along
+            folder.rename(over)  # in one step, so that no worker can put its pid into it any later
+        shutil.rmtree(over, ignore_errors=True)

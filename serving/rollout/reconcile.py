@@ -19,21 +19,14 @@ from serving.rollout.history import record
 from serving.rollout.operations import DRAIN_S, remove
 from serving.rollout.readiness import bring_up, set_workers
 from serving.server.client import Client
-from serving.server.versions import Version, find_version, list_versions
+from serving.server.versions import find_version, list_versions
 
 Action = Literal["register", "restart", "scale", "set default", "remove"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs between the file and the server.
-
-    Attributes:
-        action: what would be done.
-        version: to which version.
-        server: as it is.
-        file: as it should be.
-    """
+    """What differs between the server, as it is, and the file, as it should be; `action` mends it."""
 
     action: Action
     version: str
@@ -43,7 +36,7 @@ class Change:
 
 def diff(client: Client) -> list[Change]:
     """List what `apply` would do, in its order."""
-    return list(_plan(client, read_deployment(Path(client.server.model_store))))
+    return list(_plan(client, read_deployment(client.store)))
 
 
 def apply(client: Client, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S) -> list[Change]:
@@ -55,36 +48,36 @@ def apply(client: Client, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_
     Raises:
         InputError: an archive is missing or isn't the one that was deployed; nothing was changed.
     """
-    store = Path(client.server.model_store)
     if not diff(client):
         return []  # without a lock: the store may be read-only
-    with lock_deployment(store, "apply", wait_s), record(store, "apply", None):
-        return follow(client, timeout_s)
+    with lock_deployment(client.store, "apply", wait_s), record(client.store, "apply", None):
+        return reconcile(client, timeout_s)
 
 
-def reconcile(client: Client) -> list[Version]:
-    """Bring a server that was just started to what the file says; the store may be read-only."""
-    follow(client, DRAIN_S)
-    return list_versions(client)
-
-
-def follow(client: Client, timeout_s: float) -> list[Change]:
-    """Do what differs between the file and the server; the caller holds the lock."""
-    store = Path(client.server.model_store)
-    deployment = read_deployment(store)
+def reconcile(client: Client, timeout_s: float = DRAIN_S) -> list[Change]:
+    """Do what `diff` lists, on a server that just started or whose store the caller has locked."""
+    deployment = read_deployment(client.store)
     changes = list(_plan(client, deployment))
-    archives = archives_of(store, deployment, {c.version for c in changes if _needs_archive(c)})
+    needed = {c.version for c in changes if c.action in ("register", "restart", "scale")}
+    archives = archives_of(client.store, deployment, needed)
     for change in changes:
         _make_change(client, change, deployment.versions.get(change.version), archives, timeout_s)
     return changes
 
 
-def archives_of(
-    store: Path, deployment: Deployment, versions: Collection[str] | None = None
-) -> dict[str, Archive]:
-    """Read the archives of these versions (default: all), which must be the ones that were deployed."""
-    chosen = deployment.versions if versions is None else versions
-    return {name: _read_deployed_archive(store, deployment, name) for name in chosen}
+def archives_of(store: Path, deployment: Deployment, versions: Collection[str]) -> dict[str, Archive]:
+    """Read the archives of these versions; raises `InputError` if one isn't the one deployed."""
+    archives = {}
+    for version in versions:
+        deployed = deployment.versions[version]
+        archive = archives[version] = read_archive(store / deployed.archive)
+        found = archive.model, archive.version, archive.sha256
+        if found != (deployment.model, version, deployed.sha256):
+            raise InputError(
+                f"{str(archive.path)!r} is not the archive that was deployed as version {version} "
+                "(its name, version or SHA-256 differs); put that one back or deploy this one again"
+            )
+    return archives
 
 
 def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
@@ -118,10 +111,6 @@ def _batching(size: int, delay_ms: int) -> str:
     return f"batches of {size} within {delay_ms} ms"
 
 
-def _needs_archive(change: Change) -> bool:
-    return change.action in ("register", "restart", "scale")
-
-
 def _make_change(
     client: Client,
     change: Change,
@@ -142,15 +131,3 @@ def _make_change(
         if found is None or not found.ready:
             raise FlyobjError(f"version {name} isn't ready; the default stays {change.server}")
         client.set_default(name)
-
-
-def _read_deployed_archive(store: Path, deployment: Deployment, version: str) -> Archive:
-    deployed = deployment.versions[version]
-    archive = read_archive(store / deployed.archive)
-    found = archive.model, archive.version, archive.sha256
-    if found != (deployment.model, version, deployed.sha256):
-        raise InputError(
-            f"{str(archive.path)!r} is not the archive that was deployed as version {version} "
-            "(its name, version or SHA-256 differs); put that one back or deploy this one again"
-        )
-    return archive

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model.errors import FlyobjError, InputError, PhotoError
 from report.html import write_html
@@ -44,17 +43,10 @@ class Times:
 
 @dataclass(frozen=True)
 class ShadowResult:
-    """The result.
+    """What came of sending `photos` photos to `version` and to `against`.
 
-    Attributes:
-        version: the one that is looked at.
-        against: the one it is compared with.
-        photos: that were sent to both.
-        agreement: share of them with the same class from both.
-        flips: the others.
-        times: of `version`.
-        times_against: of `against`.
-        p99_ratio: of the two.
+    `agreement` is the share of them with the same class from both, `flips` are the others; `p99_ratio`
+    is that of `version` to that of `against`.
     """
 
     version: str
@@ -67,25 +59,20 @@ class ShadowResult:
     p99_ratio: float
 
 
-def compare(
-    client: Client,
-    version: str,
-    against: str | None,
-    photos: Sequence[Path],
-) -> ShadowResult:
+def compare(client: Client, version: str, against: str | None, photos: Sequence[Path]) -> ShadowResult:
     """Send every photo to `version` and to `against`, the default if None.
 
     Raises:
         InputError: one of them isn't ready, or they are one.
     """
     against = against or client.default_version() or ""
-    for name in (version, against):
+    pair = (version, against)
+    for name in pair:
         found = find_version(client, name)
         if found is None or not found.ready:
             raise InputError(f"version {name!r} isn't there or isn't ready; see `flyobj models list`")
     if version == against:
         raise InputError(f"version {version} can't be compared with itself; give --against another one")
-    pair = (version, against)
     for path in photos[:_WARM_UP]:
         for name in pair:
             _ask(client, path.read_bytes(), name)
@@ -95,17 +82,16 @@ def compare(
         photo = path.read_bytes()
         answers = {}
         for name in pair if number % 2 else reversed(pair):
-            answers[name], seconds = _ask(client, photo, name)
-            took[name].append(1000 * seconds)
+            answers[name], took_ms = _ask(client, photo, name)
+            took[name].append(took_ms)
         (before, sure_before), (after, sure_after) = answers[against], answers[version]
         if before != after:
             flips.append(Flip(str(path), before, sure_before, after, sure_after))
     times, times_against = _times(took[version]), _times(took[against])
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
-    return ShadowResult(
-        version, against, len(photos), agreement, tuple(flips), times, times_against, ratio
-    )
+    figures = agreement, tuple(flips), times, times_against, ratio
+    return ShadowResult(version, against, len(photos), *figures)
 
 
 def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | None) -> None:
@@ -131,13 +117,14 @@ def write_page(comparison: ShadowResult, path: Path) -> None:
 
 
 def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float], float]:
+    """Return the class, its confidence, and how long that took, ms."""
     started = time.perf_counter()
     try:
-        answer: dict[str, Any] = client.predict(photo, version)
+        answer = client.predict(photo, version)
         result = str(answer["predicted"]), float(answer["confidence"])
     except PhotoError:
         result = "error", 0.0
-    return result, time.perf_counter() - started
+    return result, 1000 * (time.perf_counter() - started)
 
 
 def _times(took_ms: list[float]) -> Times:

@@ -57,11 +57,12 @@ class Client:
         server: Server | RemoteServer,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
+        token: str = "",
     ) -> None:
-        """Talk to `server`; another `transport` can be given, and how long an answer may take."""
+        """Talk to `server`, with another `transport`, or a `token` in place of the server's own."""
         self.server = server
         self._connection = Connection(timeout_s, transport)
-        self.tokens = Tokens(server.key_file, server.management, self._connection)
+        self.tokens = Tokens(server.key_file, server.management, self._connection, token)
         self._model: str | None = None
 
     def __enter__(self) -> "Client":
@@ -73,10 +74,15 @@ class Client:
         self._connection.close()
 
     @property
+    def store(self) -> Path:
+        """The model store that the server reads."""
+        return Path(self.server.model_store)
+
+    @property
     def model(self) -> str:
         """Name of the model in URLs: the deployment's; the default one before anything is deployed."""
-        path = Path(self.server.model_store) / DEPLOYMENT
-        if self._model is None and path.exists():
+        path = self.store / DEPLOYMENT
+        if self._model is None and self.server.model_store and path.exists():
             self._model = str(read_json(path).get("model", DEFAULT_MODEL))
         return self._model or DEFAULT_MODEL
 
@@ -111,9 +117,8 @@ class Client:
                 raise PhotoError(str(error)) from error
             raise
         took_ms = 1000 * (time.perf_counter() - started)
-        return TimedAnswer(
-            response.json(), took_ms, _read_durations(response.headers.get("server-timing", ""))
-        )
+        steps = re.findall(r"([\w-]+);dur=([\d.]+)", response.headers.get("server-timing", ""))
+        return TimedAnswer(response.json(), took_ms, {name: float(ms) for name, ms in steps})
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
@@ -210,22 +215,12 @@ class Client:
 
 
 def _require_success(response: httpx.Response) -> httpx.Response:
-    """Return an answer that is none of an error; raises `ServerError`."""
-    if response.status_code >= 400:
-        raise ServerError(response.status_code, _message_of(response))
-    return response
-
-
-def _read_durations(header: str) -> dict[str, float]:
-    """Read the durations, ms, of a `Server-Timing` header."""
-    return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
-
-
-def _message_of(response: httpx.Response) -> str:
-    """Take the message out of the handler's or TorchServe's error."""
+    """Return an answer that is no error; raises `ServerError` with the server's own words."""
+    status = response.status_code
+    if status < 400:
+        return response
     try:
-        answer = response.json()
-        return f"{answer['message']} (HTTP {response.status_code})"
+        message = f"{response.json()['message']} (HTTP {status})"
     except (ValueError, KeyError, TypeError):
-        text = response.text.strip()[:200]
-        return f"HTTP {response.status_code} {response.reason_phrase} {text}".strip()
+        message = f"HTTP {status} {response.reason_phrase} {response.text.strip()[:200]}".strip()
+    raise ServerError(status, message)

@@ -23,11 +23,9 @@ class NoAnswer(FlyobjError):
 class Connection(httpx.Client):
     """Kept-alive connections for any number of threads; close it, or use it in a `with`."""
 
-    def __init__(
-        self, timeout_s: float, transport: httpx.BaseTransport | None = None, proxy: str | None = None
-    ) -> None:
-        """Wait `timeout_s` for an answer; `transport` stands in for the network in tests."""
-        super().__init__(timeout=timeout_s, transport=transport, proxy=proxy, trust_env=False)
+    def __init__(self, timeout_s: float, transport: httpx.BaseTransport | None = None) -> None:
+        """Wait `timeout_s` for an answer; `transport` stands in for httpx's own."""
+        super().__init__(timeout=timeout_s, transport=transport, trust_env=False)
 
     def call(self, method: str, url: str, token: str | None = None, **more: Any) -> httpx.Response:
         """Make a request with httpx's other arguments; raises `NoAnswer`, but not for a status."""

@@ -1,15 +1,10 @@
-"""A running server, wherever it is: photos go to its inference address and come back answered.
-
-Unlike `serving.server.client`, which manages a server of this machine through its home folder, this
-needs nothing but the address and, where the server wants one, a token.
-"""
+"""The model behind a running server's inference address, asked as bundles and archives are."""
 
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,33 +12,31 @@ from PIL import Image
 
 from model.bundle import ModelSpec
 from model.errors import InputError
-from serving.names import DEFAULT_MODEL
-from serving.server.connection import Connection, NoAnswer
+from serving.server.client import Client
+from serving.server.connection import NoAnswer
 
 CLIENTS = 8  # requests at a time, so that batches form
-_TIMEOUT_S = 60
-_PREDICTIONS = re.compile(r"/predictions/[^/]+(/[^/]+)?")
-
-Token = Callable[[], str | None]
+_PREDICTIONS = re.compile(r"(?:/predictions/([^/]+)(?:/([^/]+))?)?")
 
 
 class RemoteModel:
-    """The model at one inference address; made by `open_url`."""
+    """One version of a server's model."""
 
     spec: ModelSpec | None = None  # an inference address doesn't say
 
-    def __init__(self, url: str, connection: Connection, token: Token) -> None:
-        """Ask `url`, `.../predictions/NAME[/VERSION]`, what it makes of a grey photo.
+    def __init__(self, client: Client, version: str | None) -> None:
+        """Ask a version, None for the default, what it makes of a grey photo.
 
         Raises:
             InputError: nothing answers there, or not as a classifier of ours.
         """
+        self._client, self._version = client, version
+        url = f"{client.server.inference}{client.path(version)}"
         self.description = f"server {url}"
-        self._url, self._connection, self._token = url, connection, token
         grey = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(grey, "PNG")
         try:
-            answer = self._ask(grey.getvalue(), False, token())
+            (answer,) = self.answer([grey.getvalue()])
         except NoAnswer as error:
             raise InputError(
                 f"nothing answers at {url}: {error}; start a server with "
@@ -58,13 +51,11 @@ class RemoteModel:
 
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[dict[str, Any]]:
         """Answer photos, several at a time; one that is refused has a code and a message."""
-        token = self._token()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(lambda photo: self._ask(photo, explain, token), photos))
+            return list(pool.map(lambda photo: self._ask(photo, explain), photos))
 
-    def _ask(self, photo: bytes, explain: bool, token: str | None) -> dict[str, Any]:
-        url = self._url.replace("/predictions/", "/explanations/", 1) if explain else self._url
-        response = self._connection.call("POST", url, token, content=photo)
+    def _ask(self, photo: bytes, explain: bool) -> dict[str, Any]:
+        response = self._client.post(photo, self._version, explain)
         try:
             document = response.json()
         except json.JSONDecodeError:
@@ -74,36 +65,21 @@ class RemoteModel:
         return {"message": f"HTTP {response.status_code} {response.text.strip()[:200]}".strip()}
 
 
-@contextmanager
-def open_url(
-    url: str, token: Token, model: str = DEFAULT_MODEL, proxy: str | None = None
-) -> Iterator[RemoteModel]:
-    """Connect to `http://HOST:PORT[/predictions/NAME[/VERSION]]`.
-
-    Args:
-        url: without a path, the default version of `model` is asked.
-        token: gives the inference token, or None for a server without tokens.
-        model: the name of the server's model, where `url` has none.
-        proxy: URL of a proxy to go through; the environment's aren't used.
+def parse_address(url: str) -> tuple[str, str | None, str | None]:
+    """Split `http://HOST:PORT[/predictions/NAME[/VERSION]]` into address, name and version.
 
     Raises:
-        InputError: it is no such address, or nothing there classifies photos.
+        InputError: it is no such address.
     """
-    address = _inference_address(url, model)
-    with Connection(_TIMEOUT_S, proxy=proxy) as connection:
-        yield RemoteModel(address, connection, token)
-
-
-def _inference_address(url: str, model: str) -> str:
     try:
         parts = urlsplit(url)
-        path = parts.path.rstrip("/") or f"/predictions/{model}"
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        path = _PREDICTIONS.fullmatch(parts.path.rstrip("/"))
     except ValueError:  # a port that is none
-        known, path = False, ""
-    if not known or not _PREDICTIONS.fullmatch(path):
+        known, path = False, None
+    if not known or not path:
         raise InputError(
             f"{url!r} isn't an inference address; give http://HOST:PORT or "
             "http://HOST:PORT/predictions/NAME, with /VERSION for another than the default"
         )
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}", path[1], path[2]

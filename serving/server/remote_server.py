@@ -12,15 +12,15 @@ class RemoteServer:
 
     Attributes:
         inference: http://HOST:PORT that photos go to.
-        management: http://HOST:PORT that versions are changed at.
+        management: http://HOST:PORT that versions are changed at; empty if they aren't.
         model_store: the folder here with the deployment, and with archives as the server has them.
         key_file: a copy of its tokens; None where no call needs one.
         drained: nobody's request reaches it while it is changed.
     """
 
     inference: str
-    management: str
-    model_store: str
+    management: str = ""
+    model_store: str = ""
     key_file: Path | None = None
     drained: bool = False
     home: ClassVar[None] = None

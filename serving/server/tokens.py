@@ -26,14 +26,17 @@ _POLL_S = 0.02
 class Tokens:
     """The tokens of one server."""
 
-    def __init__(self, key_file: Path | None, management: str, connection: Connection) -> None:
-        """Read `key_file`, None for a server that needs no tokens; renew at the address `management`."""
+    def __init__(
+        self, key_file: Path | None, management: str, connection: Connection, fixed: str = ""
+    ) -> None:
+        """Read `key_file` and renew at the address `management`, or use a `fixed` token."""
         self._key_file, self._management, self._connection = key_file, management, connection
+        self._fixed = fixed
 
     def get(self, kind: Kind) -> str:
         """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
-        if self._key_file is None:
-            return ""
+        if self._fixed or self._key_file is None:
+            return self._fixed
         if self.seconds_left(kind) < _RENEW_BEFORE_S:
             self.renew(kind)
         key: str = self._read()[kind]["key"]

@@ -39,7 +39,7 @@ def list_versions(client: Client) -> list[Version]:
             int(entry["batchSize"]),
             int(entry["maxBatchDelay"]),
             Path(entry["modelUrl"]).name.removesuffix(VARIANT),
-            _count_waiting(entry),
+            int((entry.get("jobQueueStatus") or {}).get("pendingRequests", 0)),
         )
         for name, entry in sorted(client.versions().items(), key=_sort_key)
     ]
@@ -48,10 +48,6 @@ def list_versions(client: Client) -> list[Version]:
 def find_version(client: Client, version: str) -> Version | None:
     """Look one version up."""
     return next((v for v in list_versions(client) if v.version == version), None)
-
-
-def _count_waiting(entry: dict[str, Any]) -> int:
-    return int((entry.get("jobQueueStatus") or {}).get("pendingRequests", 0))
 
 
 def _sort_key(item: tuple[str, Any]) -> tuple[list[int], str]:
