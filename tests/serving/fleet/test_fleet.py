@@ -19,7 +19,7 @@ import pytest
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.fleet import DRAIN_S, Fleet
 from model.errors import FlyobjError, InputError
-from serving.fleet import apply as fleet
+from serving.fleet.apply import apply_to_fleet
 from serving.fleet.balancer import KEYS, SERVERS, Balancer
 from serving.fleet.inventory import parse_servers, read_inventory
 from serving.rollout.history import read_history
@@ -182,7 +182,7 @@ def test_a_server_with_other_software_is_refused(says: object, why: str, tmp_pat
         try:
             members = parse_servers([f"http://127.0.0.1:{web.server_port}"], tmp_path, drained=False)
             with pytest.raises(InputError, match=why):
-                fleet.apply_to_fleet(members, tmp_path)
+                apply_to_fleet(members, tmp_path)
         finally:
             web.shutdown()
             thread.join()
@@ -193,7 +193,7 @@ def test_a_server_that_is_down(tmp_path: Path, free_port: int) -> None:
     with pytest.raises(
         FlyobjError, match=rf"the server at http://127\.0\.0\.1:{free_port} doesn't answer"
     ):
-        fleet.apply_to_fleet(members, tmp_path)
+        apply_to_fleet(members, tmp_path)
 
 
 @pytest.mark.parametrize(
