@@ -25,6 +25,8 @@ from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
 from training.run import find_lrs, resume, train
 
+pytestmark = pytest.mark.slow
+
 MakeData = Callable[..., Path]
 TINY = TrainSettings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")
 

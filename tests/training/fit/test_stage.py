@@ -192,7 +192,8 @@ def test_photos_that_turn_unreadable_are_named_once(
     made = loop(Network(2), Stage("head", 2, 32, 0))
     state = made.epoch(begin())
     assert len(made.epoch(state).epochs) == 2
-    (line,) = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()  # to standard error, once a command line has run in this process
+    (line,) = (said.out + said.err).splitlines()
     assert f"skipped: {str(photos[2].path)!r} can't be read any more" in line
 
 
