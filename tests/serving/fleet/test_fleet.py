@@ -63,17 +63,10 @@ def test_no_change_of_the_fleet_loses_a_request(fleet: Fleet, front: Client) -> 
     assert {row["event"]: row["as_wanted"] for row in fleet.rows} == {
         row["event"]: True for row in fleet.rows
     }
-<<<<<<< HEAD
-    said = case.rows[0]["said"]
-    assert said.startswith(f"stopped at {case.homes[1]}: ")
-    assert "the balancer sends it no requests; not tried: none; fix it and run the same" in said
-    done = [(entry.operation, entry.outcome) for entry in read_history(case.store)]
-=======
     said = fleet.rows[0]["said"]
     assert said.startswith(f"stopped at {fleet.homes[1]}: ")
-    assert "the balancer sends it nothing; not tried: none; mend it and run the same" in said
+    assert "the balancer sends it no requests; not tried: none; fix it and run the same" in said
     done = [(entry.operation, entry.outcome) for entry in read_history(fleet.store)]
->>>>>>> tests
     assert [operation for operation, _ in done] == ["apply to 2 servers"] * 3
     assert done[0][1] == said
     assert [outcome for _, outcome in done[1:]] == ["done"] * 2
