@@ -209,11 +209,13 @@ def test_what_is_published(result: Evaluation, run: Path, dataset: Path, tmp_pat
 
 def test_the_model_card(result: Evaluation, run: Path) -> None:
     spec = read_bundle(run / "bundle").spec
-    card = render_card("first", "photos", result, read_history(run), spec, "cc0-1.0")
+    name = 'first: "<é>" #1'
+    card = render_card(name, "photos", result, read_history(run), spec, "cc0-1.0")
     _, header, text = card.split("---\n", 2)
     head = yaml.safe_load(header)
     assert (head["license"], head["pipeline_tag"]) == ("cc0-1.0", "image-classification")
     (index,) = head["model-index"]
+    assert index["name"] == name
     figures = {m["type"]: m["value"] for m in index["results"][0]["metrics"]}
     assert figures["accuracy"] == round(result.accuracy, 4)
     assert index["results"][0]["dataset"]["split"] == "test"
