@@ -10,6 +10,8 @@ import pytest
 
 from serving.server import lifecycle
 
+pytestmark = pytest.mark.slow
+
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ["Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Drones"]
 

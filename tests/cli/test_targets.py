@@ -16,6 +16,8 @@ from model.golden import TOLERANCE
 if TYPE_CHECKING:
     from tests.conftest import Home
 
+pytestmark = pytest.mark.slow
+
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -62,6 +62,7 @@ def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, 
     assert json.loads(shown.stdout) == {"picture": str(tmp_path / "p.png"), "photos": 8}
 
 
+@pytest.mark.slow
 def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
     """A run keeps its evaluation, each split its own; the figures of test go into the bundle."""
     command = ("evaluate", run_copy, "--data", dataset)

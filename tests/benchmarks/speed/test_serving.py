@@ -23,6 +23,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -52,6 +53,7 @@ def test_each_server_runs_our_engine_and_its_manuals() -> None:
     assert "flying-objects:manual" not in rows
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_install_gets_a_row_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

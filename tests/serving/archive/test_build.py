@@ -14,6 +14,8 @@ from serving.archive.build import build_archive, read_archive, sha256
 from serving.archive.layout import unpack
 from serving.archive.parity import check_archive
 
+pytestmark = pytest.mark.slow
+
 Repack = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -23,6 +23,7 @@ print(counts[-1] - counts[-2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_a_step_uses_the_memory_of_the_one_before() -> None:
     def new_pages(*arguments: str) -> int:
