@@ -62,7 +62,7 @@ def test_more_is_opened_until_the_target_is_met() -> None:
     assert next_stage_reason(stages, [], settings) == "a new head on pre-trained features"
     done = [result(stages[0], 0.8)]
     assert next_stage_reason(stages, done, settings) == (
-        "validation accuracy 0.800 is below the target 0.9: open 5 blocks from the top"
+        "validation accuracy 0.800 is below the target 0.9: unfreeze 5 blocks from the top"
     )
     done.append(result(stages[1], 0.9))
     assert next_stage_reason(stages, done, settings) is None
@@ -74,7 +74,7 @@ def test_it_ends_when_everything_is_open() -> None:
     stages = stages_of(settings)
     done = [result(stage, 0.8) for stage in stages]
     assert stages[-1].trainable_blocks == BLOCKS
-    assert "open all blocks" in str(next_stage_reason(stages, done[:-1], settings))
+    assert "unfreeze all blocks" in str(next_stage_reason(stages, done[:-1], settings))
     assert next_stage_reason(stages, done, settings) is None
     assert end_reason(done, settings).startswith("all blocks are trained, target not met: ")
 
