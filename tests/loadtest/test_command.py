@@ -27,7 +27,7 @@ def test_locust_gets_server_tokens_and_arguments(
     ("arguments", "message"),
     [
         (["--home", "nowhere"], "no server runs with home 'nowhere'"),
-        (["--find-capacity", "--photos", "nowhere"], "no photos under 'nowhere'"),
+        (["--find-capacity", "--photos", "nowhere"], "'nowhere' can't be read"),
         (["--find-capacity", "--p99-ms", "0"], "--p99-ms 0 must be from 1"),
         (["--find-capacity", "--p99-ms", "fast"], "Invalid value for '--p99-ms'"),
         (["--find-capacity", "--", "--users", "2"], "'--users 2' would go to Locust"),

@@ -187,7 +187,7 @@ def test_a_server_that_dies_half_way(locust: "Locust", server: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"photos": "nowhere"}, "no photos under 'nowhere'"),
+        ({"photos": "nowhere"}, "'nowhere' can't be read"),
         ({"key_file": "nowhere.json"}, "no token in 'nowhere.json'"),
         ({"key_file": "wrong.json"}, "refuses the token"),
         ({"model_version": "99.9"}, "has no version 99.9"),
