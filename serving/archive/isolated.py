@@ -93,8 +93,9 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
         if engine:
             environment[VARIABLE] = engine
         script = Path(__file__).with_name("isolated_worker.py")
-        # What packages were installed into, a `.pth` file's folders too; never a checkout.
-        sites = [path for path in sys.path if any(Path(path).glob("*.dist-info"))]
+        # What packages were installed into, a `.pth` file's folders too; never the checkout.
+        entries = [path for path in sys.path if not Path(path, "pyproject.toml").exists()]
+        sites = [path for path in entries if any(Path(path).glob("*.dist-info"))]
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-I", "-S", str(script), folder, *sites],
