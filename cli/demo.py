@@ -1,4 +1,4 @@
-"""`flyobj demo`: the main job from nothing, by the commands that a user has.
+"""`flyobj demo`: the whole job from nothing, by the commands that a user has.
 
 Draws (or takes) photos, trains, evaluates, packages version 1.0, serves it, classifies a photo of each
 class, forms batches, packages and promotes version 2.0, runs 20 s of Locust, stops.
@@ -35,7 +35,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Do the main job from nothing: draw photos, train, package, serve, roll out, load.
+    """Do the whole job from nothing: draw photos, train, package, serve, roll out, load.
 
     The figures are in OUT/summary.json, the pictures in OUT/report.html.
     """

@@ -30,13 +30,13 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],
     split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and pictures; of a run, RUN/evaluation.")
+        Path | None, typer.Option(help="Folder for report and pictures; for a run, RUN/evaluation.")
     ] = None,
     group_regex: Annotated[
         str | None,
         typer.Option(
-            help=r"Files in whose names it finds the same are one group: '^(.+)_f\d+'; of a run, what "
-            "it was trained with."
+            help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
+            "for a run, the one it was trained with."
         ),
     ] = None,
     unknown: Annotated[
@@ -47,15 +47,15 @@ def evaluate(
         typer.Option(metavar="TARGET", help="Must answer the same; can be given several times."),
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", help="Of the model, for its card, as Hugging Face names it.")
+        str, typer.Option("--license", help="The model's licence, as Hugging Face names it.")
     ] = "unknown",
-    force: Annotated[bool, typer.Option("--force", help="Write over an evaluation in OUT.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an evaluation in OUT.")] = False,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle, an archive or a running server on photos the model hasn't seen.
 
-    Draws a report with the mistakes. With --against it ends with 1 if the answers differ.
+    Draws a report with the mistakes. With --against the exit code is 1 if the answers differ.
     """
     from cli.targets import open_target
     from model.files import write_json
@@ -72,7 +72,7 @@ def evaluate(
         check_folder(out, force=True)
     history = read_history(run) if run else History()
     if group_regex is None:
-        group_regex = history.group_regex
+        group_regex = history.settings.get("group_regex")
     with ExitStack() as stack:
         opened = stack.enter_context(open_target(target, home))
         others = [stack.enter_context(open_target(name, home)) for name in against or []]
@@ -147,7 +147,7 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
             f"tells them apart with an AUROC of {s.auroc:.3f}"
         )
     for a in result.agreement:
-        verdict = "the same answers as" if a.agrees else "other answers than"
+        verdict = "the same answers as" if a.agrees else "answers differ from"
         lines.append(
             f"{verdict} {a.target}: up to {a.largest_difference:.2g} apart, {len(a.flips)} flips"
         )

@@ -22,8 +22,8 @@ Servers = Annotated[
     list[str] | None,
     typer.Option(
         metavar="HOME|URL[=KEY_FILE]",
-        help="One of several servers, given again for each: the home of one that runs here, or "
-        "http://HOST:PORT of a remote one, its management on the next port, with a copy of its tokens.",
+        help="One of several servers, repeated for each: the home of one on this machine, or "
+        "http://HOST:PORT of a remote one (management on the next port) with a copy of its tokens.",
     ),
 ]
 ServersFile = Annotated[
@@ -63,7 +63,7 @@ def apply(
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
-    """Bring the server to what model-store/deployment.json says, or several, one after another."""
+    """Change the server, or several in turn, to match model-store/deployment.json."""
     from model.errors import InputError
     from report.progress import say
     from serving.fleet import apply as fleet
@@ -86,7 +86,7 @@ def apply(
         raise
     _show_fleet(outcomes, as_json)
     if balancer and not balancer.runs:
-        say(f"nginx doesn't run; start it: nginx -p {proxy} -c nginx.conf")
+        say(f"nginx isn't running; start it: nginx -p {proxy} -c nginx.conf")
 
 
 def _members(

@@ -15,8 +15,8 @@ import cli
 PAGE = Path("docs/help.md")
 _HEAD = """# Every command
 
-Made from the commands by `python -m cli.help_page`. What follows an option is its default, `...` where
-there is none.
+Generated from the commands by `python -m cli.help_page`. What follows an option is its default, `...`
+where there is none.
 """
 
 

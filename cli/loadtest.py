@@ -48,23 +48,23 @@ def loadtest(
             metavar="BEFORE AFTER", help="Compare two such folders; exit code 1 if it got worse."
         ),
     ] = None,
-    max_minutes: Annotated[float, typer.Option(help="The search takes no longer.")] = 8.0,
+    max_minutes: Annotated[float, typer.Option(help="Time limit for the whole search.")] = 8.0,
     probe_seconds: Annotated[
-        float, typer.Option(help="Length of a probe; runs that confirm take 2.5 times as long.")
+        float, typer.Option(help="Length of a probe; confirming runs take 2.5 times as long.")
     ] = 8.0,
     first_rate: Annotated[float, typer.Option(help="Requests a second to begin with.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Of the times at which requests are sent.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the times at which requests are sent.")] = 1,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Put load on the running server: by Locust, or to find its capacity.
 
-    Locust runs headless; what follows `--` is for it, without anything it has 8 users for 20 s.
+    Locust runs headless; what follows `--` goes to it, by default 8 users for 20 s.
     """
     from model.errors import InputError
 
     if context.args and (find_capacity or compare):
-        raise InputError(f"{' '.join(context.args)!r} would go to Locust, which has no part in this")
+        raise InputError(f"{' '.join(context.args)!r} would go to Locust, which isn't used here")
     if compare:
         _compare(compare, out, as_json)
     elif find_capacity:

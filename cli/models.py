@@ -14,15 +14,14 @@ from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.rollout.shadow import ShadowResult
-    from serving.server.client import Client
 
 SHOWN_FLIPS = 40
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
 
 Version = Annotated[str, typer.Argument(help="A deployed version.")]
-Photos = Annotated[Path | None, typer.Option(help="Folder of photos, searched through.")]
-Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are taken.")]
+Photos = Annotated[Path | None, typer.Option(help="Folder of photos, with its subfolders.")]
+Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos are used.")]
 
 
 @app.command("list")
@@ -37,7 +36,7 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 @app.command()
 def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Show a version: workers, batching, archive, what its model says of itself."""
+    """Show a version: workers, batching, archive, what its model says about itself."""
     from model.errors import InputError
     from serving.server.versions import find_version
 
@@ -88,10 +87,11 @@ def promote(
     data: Data = None,
     if_agree: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Only if it calls this share of the photos as the default."),
+        typer.Option(min=0, max=1, help="Only if it agrees with the default on this share of photos."),
     ] = None,
     max_p99_ratio: Annotated[
-        float | None, typer.Option(min=0, help="Only if its p99 is at most so many times the default's.")
+        float | None,
+        typer.Option(min=0, help="Only if its p99 is at most this many times the default's."),
     ] = None,
     home: Home = DEFAULT_HOME,
     wait: Wait = DEFAULT_WAIT,
@@ -109,7 +109,7 @@ def promote(
         )
     with connect(home) as client:
         if conditions and client.default_version() != version:
-            comparison = _compare(client, version, None, photos, data, None)
+            comparison = shadow.compare(client, version, None, _find_photos(photos, data))
             shadow.require(comparison, if_agree, max_p99_ratio)
         promote(client, version, wait)
     emit({"default": version}, as_json, f"version {version} is the default")
@@ -121,10 +121,10 @@ def shadow(
     photos: Photos = None,
     data: Data = None,
     against: Annotated[
-        str | None, typer.Option(help="Version to compare with; the default one if not given.")
+        str | None, typer.Option(help="Version to compare with; by default the default one.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Send so many photos, evenly spread over the folder.")
+        int | None, typer.Option(min=1, help="Send this many photos, evenly spread over the folder.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
     home: Home = DEFAULT_HOME,
@@ -134,7 +134,7 @@ def shadow(
     from serving.rollout import shadow
 
     with connect(home) as client:
-        comparison = _compare(client, version, against, photos, data, limit)
+        comparison = shadow.compare(client, version, against, _find_photos(photos, data, limit))
     if page:
         shadow.write_page(comparison, page)
     emit(asdict(comparison), as_json, *_show_comparison(comparison))
@@ -142,7 +142,7 @@ def shadow(
 
 @app.command()
 def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
-    """Make the version the default again that was it before the last `promote`."""
+    """Make the version that was the default before the last `promote` the default again."""
     from serving.rollout.operations import rollback
 
     with connect(home) as client:
@@ -175,7 +175,7 @@ def retire(
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
-    """Remove a version that isn't the default, once nobody waits for it. Its archive stays."""
+    """Remove a version that isn't the default, once no request waits for it. Its archive stays."""
     from serving.rollout.operations import retire
 
     with connect(home) as client:
@@ -201,22 +201,13 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     emit(entries, as_json, table)
 
 
-def _compare(
-    client: "Client",
-    version: str,
-    against: str | None,
-    photos: Path | None,
-    data: Path | None,
-    limit: int | None,
-) -> "ShadowResult":
+def _find_photos(photos: Path | None, data: Path | None, limit: int | None = None) -> list[Path]:
     from model.errors import InputError
     from model.photo_files import find_photos
-    from serving.rollout import shadow
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    found = find_photos(photos or Path(str(data)) / "test", limit)
-    return shadow.compare(client, version, against, found)
+    return find_photos(photos or Path(str(data)) / "test", limit)
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:
@@ -237,11 +228,7 @@ def version_table(versions: list[dict[str, Any]]) -> Table:
         "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
     )
     for v in versions:
-        row = [
-            f"{v['ready']}/{v['workers']}",
-            str(v["batch_size"]),
-            f"{v['max_batch_delay_ms']} ms",
-            str(v["waiting"]),
-        ]
+        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
+        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
         table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
     return table

@@ -19,7 +19,7 @@ Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", help="Seconds to wait until nobody waits for an answer.")
+    float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")
 ]
 
 out = Console(highlight=False)
@@ -36,10 +36,8 @@ def connect(home: Path) -> "Client":
 def emit(document: Any, as_json: bool, *human: Any) -> None:
     """Print `document` as JSON, or the parts meant for people."""
     if as_json:
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        print(
-            text.encode("utf-8", "backslashreplace").decode(), flush=True
-        )  # file names may be no UTF-8
+        text = json.dumps(document, indent=2, ensure_ascii=False)  # file names may be no UTF-8
+        print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
         return
     for part in human:
         out.print(part, soft_wrap=isinstance(part, str))

@@ -33,8 +33,8 @@ def archive(
     engine: Annotated[
         str,
         typer.Option(
-            help="What else than PyTorch may run it: openvino, torch for nothing, auto for what is "
-            "installed. A worker takes the fastest; FLYOBJ_ENGINE=torch or openvino overrides that."
+            help="Engines besides PyTorch: openvino, torch for none, auto for what is installed. "
+            "A worker takes the fastest; FLYOBJ_ENGINE=torch or openvino overrides that."
         ),
     ] = "auto",
     as_json: Json = False,
@@ -60,11 +60,11 @@ def serve(
     tokens: Annotated[
         bool,
         typer.Option(
-            help="Whether calls need TorchServe's tokens. Without, who reaches the ports may do all: "
-            "for a pod of its own, or behind a proxy that checks keys."
+            help="Whether calls need TorchServe's tokens. Without them anyone who reaches the ports "
+            "may do anything: only for a pod of its own, or behind a proxy that checks keys."
         ),
     ] = True,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
@@ -86,13 +86,9 @@ def serve(
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing
-            document = {
-                **asdict(running),
-                "model": client.model,
-                "versions": [asdict(v) for v in versions],
-            }
+            more = {"model": client.model, "versions": [asdict(v) for v in versions]}
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
-            emit(document, as_json, line)
+            emit(asdict(running) | more, as_json, line)
             if detach:
                 keep = True
             else:
@@ -105,7 +101,7 @@ def serve(
 
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
-    """End the server of this home, and its workers, once nobody waits for an answer."""
+    """Stop the server of this home, and its workers, once no request waits for an answer."""
     from report.progress import progress
     from serving.rollout import health
 
@@ -119,14 +115,14 @@ def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
 def status(
     home: Home = DEFAULT_HOME,
     live: Annotated[
-        bool, typer.Option("--live", help="Only: exit code 0 if the server answers, else 1.")
+        bool, typer.Option("--live", help="Only check: exit code 0 if the server answers, else 1.")
     ] = False,
     ready: Annotated[
-        bool, typer.Option("--ready", help="Only: exit code 0 if the default answers photos, else 1.")
+        bool, typer.Option("--ready", help="Only check: exit code 0 if the default answers, else 1.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether a server runs, where, with which versions, queues, memory and tokens."""
+    """Say whether a server is running, where, with which versions, queues, memory and tokens."""
     from serving.rollout import health
     from serving.server import lifecycle
     from serving.server.client import Client
@@ -142,18 +138,11 @@ def status(
         kinds = KINDS if running.tokens else ()
         tokens = {kind: round(client.tokens.seconds_left(kind)) for kind in kinds}
     memory = {name: round(size) for name, size in lifecycle.memory_mib(running).items()}
-    document = {
-        **asdict(running),
-        "model": model,
-        "versions": versions,
-        "memory_mib": memory,
-        "tokens_last_s": tokens,
-    }
+    more = {"model": model, "versions": versions, "memory_mib": memory, "tokens_last_s": tokens}
     line = f"running on http://127.0.0.1:{running.port}, pid {running.pid}, {sum(memory.values())} MiB"
     minutes = ", ".join(f"{kind} {seconds / 60:.0f} min" for kind, seconds in tokens.items())
-    emit(
-        document, as_json, line, version_table(versions), f"tokens last: {minutes or 'none are needed'}"
-    )
+    last = f"tokens last: {minutes or 'none are needed'}"
+    emit(asdict(running) | more, as_json, line, version_table(versions), last)
 
 
 def _probe(why_not: str | None) -> None:
@@ -166,7 +155,7 @@ def _probe(why_not: str | None) -> None:
 @app.command()
 def token(
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and renew the tokens before they run out.")
+        bool, typer.Option("--watch", help="Stay, and renew the tokens before they expire.")
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
@@ -202,13 +191,10 @@ def predict(
                 answers.append({"photo": str(photo), "error": str(error)})
     table = Table("photo", "answer", "confidence", "version")
     for a in answers:
-        good = "predicted" in a
-        table.add_row(
-            a["photo"],
-            a["predicted"] if good else f"[red]{rich.markup.escape(a['error'])}",
-            f"{a['confidence']:.3f}" if good else "",
-            a["model_version"] if good else "",
-        )
+        if "error" in a:
+            table.add_row(a["photo"], f"[red]{rich.markup.escape(a['error'])}")
+        else:
+            table.add_row(a["photo"], a["predicted"], f"{a['confidence']:.3f}", a["model_version"])
     emit(answers, as_json, table)
     if bad := [a for a in answers if "error" in a]:
         raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")

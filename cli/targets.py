@@ -46,7 +46,7 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
         yield BundleTarget(bundle)
     else:
         raise InputError(
-            f"{name!r} is nothing to evaluate; give a run folder of `flyobj train`, a bundle, an "
+            f"{name!r} can't be evaluated; give a run folder of `flyobj train`, a bundle, an "
             "archive (.mar) or the address of a running server (http://127.0.0.1:8080)"
         )
 

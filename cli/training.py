@@ -31,7 +31,7 @@ def train(
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
     ] = None,
     target: Annotated[
-        float, typer.Option(help="Validation accuracy at which no more blocks are made trainable.")
+        float, typer.Option(help="Validation accuracy at which no more blocks are unfrozen.")
     ] = 0.93,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
@@ -40,27 +40,27 @@ def train(
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
-    batch_size: Annotated[int, typer.Option(help="Photos a step, all processes together.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Photos per step, all processes together.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes that load photos; 0 for none.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it finds the same validate together: '^(.+)_f\d+'."),
+        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
     ] = None,
     lr: Annotated[float | None, _recipe(help="Highest learning rate, instead of range tests.")] = None,
     layer_decay: Annotated[
         float, _recipe(help="Learning rate of a block over that of the one above it.")
     ] = 1.0,
-    patience: Annotated[int, _recipe(help="Epochs without getting better that end a stage.")] = 4,
+    patience: Annotated[int, _recipe(help="Epochs without improvement that end a stage.")] = 4,
     label_smoothing: Annotated[float, _recipe(help="Share of a label spread over all classes.")] = 0.0,
     mix: Annotated[str, _recipe(help="Mix photos: none, mixup or cutmix.")] = "none",
-    ema: Annotated[float, _recipe(help="Keep the weights' moving average, decay a step.")] = 0.0,
+    ema: Annotated[float, _recipe(help="Decay per step of the weights' moving average.")] = 0.0,
     class_weights: Annotated[
         str,
-        _recipe(help="Weight the loss against imbalance: on, off, or auto (classes 2 to 1 and worse)."),
+        _recipe(help="Weight the loss against imbalance: on, off, or auto (from 2 to 1)."),
     ] = "auto",
     resume: Annotated[
-        Path | None, _look(help="Run folder to continue; takes --lr and Machines.")
+        Path | None, _look(help="Run to resume; only --lr and Machines can change.")
     ] = None,
     lr_find_only: Annotated[
         bool, _look("--lr-find-only", help="Draw the range tests and stop.")
@@ -68,7 +68,7 @@ def train(
     logger: Annotated[
         str, _look(help="tensorboard, csv or wandb; CSV is always written.")
     ] = "tensorboard",
-    precision: Annotated[str, _machines(help="32, or bf16 where it is built in.")] = "32",
+    precision: Annotated[str, _machines(help="32, or bf16 where the hardware has it.")] = "32",
     devices: Annotated[int, _machines(help="Processes, or GPUs, that train.")] = 1,
     nodes: Annotated[int, _machines(help="Machines that train together.")] = 1,
     as_json: Json = False,

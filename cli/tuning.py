@@ -24,20 +24,22 @@ def tune(
     p99_ms: Annotated[float, typer.Option(min=0.1, help="Limit of 99 % of the answers, ms.")] = 100,
     clients: Annotated[
         int | None,
-        typer.Option(min=1, help="That ask at once; by default 8 a core for throughput, 2 for latency."),
+        typer.Option(
+            min=1, help="Clients at once; by default 8 per core for throughput, 2 for latency."
+        ),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photos; drawn ones by default.")] = None,
     candidates: Annotated[int, typer.Option(min=2, help="Settings to try.")] = 27,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each load.")] = 3,
-    rounds: Annotated[int, typer.Option(min=5, help="Of the best against the defaults.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each load.")] = 3,
+    rounds: Annotated[int, typer.Option(min=5, help="Rounds of the best against the defaults.")] = 8,
     config: Annotated[
         Path | None, typer.Option(help="File to tune; the product's handler/model-config.yaml.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of page and figures, replaced.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option(help="Folder for page and figures; replaced.")] = DEFAULT_OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no settings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try workers, threads, batches and engines on this machine, and keep what is better for sure."""
+    """Try workers, threads, batches and engines on this machine, and keep what is clearly better."""
     from loadtest.photos import photos_to_send
     from loadtest.tune import trials
     from loadtest.tune.page import PAGE, write_report
@@ -65,7 +67,7 @@ def tune(
     document = write_report(result, {"config": str(config), "changes": pairs, "written": written}, out)
     lines = [f"{name}: {was} before, now {value}" for name, (was, value) in pairs.items()]
     if changes:
-        done = f"written into {config}" if written else f"--dry-run: {config} is as it was"
+        done = f"written into {config}" if written else f"--dry-run: {config} is unchanged"
         then = f"flyobj archive, then flyobj models deploy --workers {result.choice.workers}"
         lines.append(f"{done}; package a version with it: {then}")
     if duel := result.duel:

@@ -14,27 +14,16 @@ Shape = Literal["object", "list", "predictions"]
 
 @dataclass
 class Photo:
-    """One photo of one request.
+    """One photo of one request."""
 
-    Attributes:
-        file: name of its form field, None outside forms.
-        content: its bytes, or why there are none.
-        top_k: how many classes to answer with, None for all.
-        explain: whether to answer where the network looked, too.
-        request_id: of its request.
-        pixels: (S, S, 3), once it was read.
-        format: of `model.formats`, if it has one of them.
-        answer: what goes back, with `status` and `phrase`.
-    """
-
-    file: str | None = None
-    content: bytes | bytearray | RequestError = b""
-    top_k: int | None = None
-    explain: bool = False
-    request_id: str | None = None
-    pixels: RGB | None = None
-    format: str | None = None
-    answer: dict[str, Any] = field(default_factory=dict)
+    file: str | None = None  # name of its form field, None outside forms
+    content: bytes | bytearray | RequestError = b""  # its bytes, or why there are none
+    top_k: int | None = None  # how many classes to answer with, None for all
+    explain: bool = False  # whether to answer where the network looked, too
+    request_id: str | None = None  # of its request
+    pixels: RGB | None = None  # (S, S, 3), once it was read
+    format: str | None = None  # of `model.formats`, if it has one of them
+    answer: dict[str, Any] = field(default_factory=dict)  # what goes back, with `status` and `phrase`
     status: int = 200
     phrase: str = "OK"
 

@@ -13,21 +13,14 @@ _ALLOWED = {"metrics": "true or false", "engine": f"auto, {' or '.join(ENGINES)}
 
 @dataclass(frozen=True)
 class HandlerSettings:
-    """One worker's settings.
+    """One worker's settings."""
 
-    Attributes:
-        threads: the engine's, of each worker.
-        engine: what runs the network, "auto", "torch" or "openvino" (see `model.engines.choose_engine`).
-        max_photos: that one request may hold.
-        metrics: whether the handler's own metrics are written.
-        limits: of one photo.
-    """
-
-    threads: int = 1
+    threads: int = 1  # the engine's, of each worker
+    # What runs the network, "auto", "torch" or "openvino" (see `model.engines.choose_engine`).
     engine: str = "auto"
-    max_photos: int = 16
-    metrics: bool = True
-    limits: PhotoLimits = DEFAULT_LIMITS
+    max_photos: int = 16  # that one request may hold
+    metrics: bool = True  # whether the handler's own metrics are written
+    limits: PhotoLimits = DEFAULT_LIMITS  # of one photo
 
 
 def read_settings(config: Mapping[str, Any] | None) -> HandlerSettings:

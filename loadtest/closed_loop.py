@@ -201,7 +201,7 @@ class ClosedLoopResult:
     faults: Sequence[str] = ()
 
     def summary(self, cpu_s: float) -> dict[str, Any]:
-        """Rates, latencies in ms, and CPU-ms an answer."""
+        """Rates, latencies in ms, and CPU-ms per answer."""
         n = len(self.latencies_s)
         faults = {"errors": len(self.faults), "examples": [*self.faults[:3]]}
         if n == 0:

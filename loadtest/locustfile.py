@@ -41,7 +41,7 @@ _SPAWN_RATE = 100  # users a second; Locust advises against more of one process
 _PAUSE_S = 0.5  # a server that is gone must not be asked in a tight loop
 BOTTLENECK = (
     "the load generator was the bottleneck: a Locust process used over 90 % of a core, so times and "
-    "rates are its own; give --processes 2 or fewer users, or let another machine send"
+    "rates are its own; give --processes 2 or fewer users, or send from another machine"
 )
 
 Check = Callable[[int, str | None], str | None]
@@ -55,7 +55,9 @@ def add_options(parser: Any) -> None:
     group.add_argument("--photos", default="", help=photos)
     keys = "TorchServe's tokens; '' for a server that needs none"
     group.add_argument("--key-file", default=f"{DEFAULT_HOME}/key_file.json", help=keys)
-    group.add_argument("--model-name", default=DEFAULT_MODEL, help="As it was given to flyobj archive")
+    group.add_argument(
+        "--model-name", default=DEFAULT_MODEL, help="Name of the model, as given to flyobj archive"
+    )
     group.add_argument("--model-version", default="", help="Version to ask; the default one if empty")
     shape = "How the users come and go, in shares of --users and --run-time"
     group.add_argument("--shape", choices=tuple(SHAPES), help=shape)

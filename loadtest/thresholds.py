@@ -2,6 +2,8 @@
 
 import math
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +49,9 @@ def add_options(group: Any) -> None:
     for percent in (50, 95, 99):
         slow = f"Exit code 1 if {100 - percent} %% of the requests take longer"
         group.add_argument(f"--max-p{percent}-ms", type=_above_zero, metavar="MS", help=slow)
-    bad = "Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it any does that"
+    bad = "Exit code 1 if a larger share of the requests fails, e.g. 0.01; without it, if any fails"
     group.add_argument("--max-failures", type=_share, metavar="SHARE", help=bad)
-    few = "Exit code 1 if there are fewer right answers a second"
+    few = "Exit code 1 if there are fewer correct answers a second"
     group.add_argument("--min-rate", type=_above_zero, metavar="N", help=few)
 
 
@@ -72,7 +74,7 @@ def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
     if limits == Thresholds():
         return []
     if not figures.requests:
-        return ["no request was made, so nothing can be said of the thresholds"]
+        return ["no request was made, so the thresholds can't be checked"]
     found = []
     for name in ("p50", "p95", "p99"):
         value, limit = getattr(figures, f"{name}_ms"), getattr(limits, f"{name}_ms")
@@ -85,28 +87,22 @@ def breaches(figures: RunFigures, limits: Thresholds) -> list[str]:
             f"--max-failures {limits.failures:g}"
         )
     if limits.rate is not None and figures.rate < limits.rate:
-        found.append(f"rate {figures.rate:.1f} right answers/s is under --min-rate {limits.rate:g}")
+        found.append(f"rate {figures.rate:.1f} correct answers/s is under --min-rate {limits.rate:g}")
     return found
 
 
 def _above_zero(text: str) -> float:
-    value = _number(text)
-    if not value > 0:
-        raise ArgumentTypeError(f"{text!r} must be a number above 0, such as 100")
-    return value
+    return _number(text, lambda value: value > 0, "a number above 0, such as 100")
 
 
 def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} must be a share from 0 to 1, such as 0.01 for 1 %")
-    return value
+    return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1, such as 0.01 for 1 %")
 
 
-def _number(text: str) -> float:
-    """Read a finite number; anything else becomes nan, which is in no range."""
-    try:
+def _number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
+    """Read a finite number."""
+    with suppress(ValueError):
         value = float(text)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+        if math.isfinite(value) and is_allowed(value):
+            return value
+    raise ArgumentTypeError(f"{text!r} must be {allowed}")

@@ -53,7 +53,7 @@ def as_explanation(best: str, pixels: "RGB", heatmap: "Heatmap") -> dict[str, An
 
 
 def as_error(error: Exception, file: str | None = None) -> dict[str, Any]:
-    """Lay out why there is no answer; what isn't the sender's fault stands in the server's log only."""
+    """Lay out why there is no answer; what isn't the sender's fault is in the server's log only."""
     answer = {"code": 500, "type": "InternalError", "message": "see the server's log"}
     if isinstance(error, PhotoError):
         answer = {"code": error.status, "type": type(error).__name__, "message": str(error)}

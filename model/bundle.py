@@ -66,18 +66,13 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory.
+    """A bundle in memory."""
 
-    Attributes:
-        spec: what `model.json` says.
-        source: the network, or the folder to read it from when it is first asked for: a worker that runs
-            another engine never does.
-        golden: the golden photos.
-    """
-
-    spec: ModelSpec
+    spec: ModelSpec  # what `model.json` says
+    # The network, or the folder to read it from when it is first asked for: a worker that runs another
+    # engine never does.
     source: "Network | Path"
-    golden: tuple[Golden, ...]
+    golden: tuple[Golden, ...]  # the golden photos
 
     @cached_property
     def network(self) -> "Network":
@@ -108,7 +103,9 @@ def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
 def read_bundle(path: Path) -> Bundle:
     """Read the bundle in the folder `path`."""
     if not (path / "model.json").is_file():
-        raise InputError(f"{str(path)!r} is no bundle (it has no model.json); `flyobj train` makes one")
+        raise InputError(
+            f"{str(path)!r} isn't a bundle (it has no model.json); `flyobj train` makes one"
+        )
     spec = ModelSpec.from_json(read_json(path / "model.json"), str(path / "model.json"))
     return Bundle(spec, path, read_golden(path / "golden"))
 

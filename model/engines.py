@@ -1,11 +1,11 @@
 """What runs the network: uint8 photos in, log-probabilities out.
 
-    torch     eager PyTorch, the reference that every other engine is held against; also on GPUs
+    torch     eager PyTorch, the reference that every other engine is compared with; also on GPUs
     openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), more than twice as fast
 
 All compute in float32: in bfloat16 OpenVINO takes half the time again, but gave other answers to 2 % of
 real photos (docs/experiments.md). An archive always holds the weights, so `torch` works everywhere; the
-graph for OpenVINO lies beside them in the folder `engines/`. `choose_engine` has the rule which one a
+graph for OpenVINO is next to them in the folder `engines/`. `choose_engine` has the rule which one a
 worker runs. PyTorch is imported by its own engine alone: where OpenVINO answers it needn't be installed.
 """
 

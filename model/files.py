@@ -12,7 +12,7 @@ from model.errors import FlyobjError, InputError
 
 
 def read_json(path: Path, kind: type = dict, remedy: str = "put it back or make it again") -> Any:
-    """Read a JSON document whose top is a `kind`, an object unless told otherwise.
+    """Read a JSON document whose top is a `kind`, an object by default.
 
     Raises:
         InputError: the file is missing, a folder, unreadable, empty, not UTF-8, not JSON or another

@@ -32,19 +32,13 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What a photo may have at the most; checked before decoding.
+    """What a photo may have at most; checked before decoding."""
 
-    Attributes:
-        max_bytes: size of the file.
-        max_pixels: width times height, of all photos of a request together.
-        max_side: width or height, pixels.
-        max_scans: passes over a progressive JPEG; each costs as much as the whole picture, and a
-            few bytes are enough for one.
-    """
-
-    max_bytes: int = 20 * 2**20
-    max_pixels: int = 50_000_000
-    max_side: int = 20_000
+    max_bytes: int = 20 * 2**20  # size of the file
+    max_pixels: int = 50_000_000  # width times height, of all photos of a request together
+    max_side: int = 20_000  # width or height, pixels
+    # Passes over a progressive JPEG; each costs as much as the whole picture, and a few bytes are enough
+    # for one.
     max_scans: int = 20
 
 
@@ -85,7 +79,7 @@ def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) 
 
 
 def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
-    """Read the header and hold it against the limits."""
+    """Read the header and check it against the limits."""
     if not data:
         raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
     if len(data) > limits.max_bytes:
@@ -159,7 +153,7 @@ def _check_scans(data: bytes | bytearray, most: int) -> None:
         at += int.from_bytes(data[at : at + 2])
     if scans > most:
         raise PhotoTooLarge(
-            f"the JPEG photo has more than {most} scans, {most} are allowed; save it anew"
+            f"the JPEG photo has more than {most} scans, {most} are allowed; save it again"
         )
 
 
@@ -174,7 +168,7 @@ def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedForma
 
 
 def _decode_jpeg(data: bytes | bytearray, image: Image.Image, at_least: int) -> RGB:
-    """Decode strictly, at the size that was held against the limits."""
+    """Decode strictly, at the size that was checked."""
     height, width = simplejpeg.decode_jpeg_header(data)[:2]
     if (width, height) != image.size:
         raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")

@@ -104,7 +104,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
             f"({str(error).splitlines()[0][:200]}); save one with torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"weights {str(path)!r} hold no state dict (names and tensors)")
+        raise InputError(f"weights {str(path)!r} aren't a state dict (names and tensors)")
     return state
 
 

@@ -141,10 +141,7 @@ def whole_ticks(axis: Axis, at_most: int) -> None:
 
 
 def scale_log(
-    axes: Axes,
-    side: Literal["x", "y"],
-    form: Callable[[float], str] = "{:g}".format,
-    at_most: int = 12,
+    axes: Axes, side: Literal["x", "y"], form: Callable[[float], str] = "{:g}".format, at_most: int = 12
 ) -> None:
     """Make an axis with its data logarithmic: about `at_most` ticks, written out, not as powers."""
     axes.set(**{f"{side}scale": "log"})

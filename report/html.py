@@ -1,6 +1,6 @@
 """HTML pages: one file each with everything in it, light or dark.
 
-A page's template stands beside the code that fills it and is named by its path in the packages:
+A page's template is next to the code that fills it and is named by its path in the packages:
 "training/evaluation/report.html.j2". It extends "report/base.html.j2", which says what is there for it.
 """
 

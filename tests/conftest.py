@@ -48,7 +48,7 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 # A test that uses one of these fixtures, through others too, has the marker.
 MARKERS = {
-    "server": {"new_home", "free_port"},
+    "server": {"new_home", "fleet", "torchserve"},
     "browser": {"chromium"},
     "nginx": {"nginx"},
     "prometheus": {"prometheus_tools"},
@@ -85,6 +85,11 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
 def _tool(name: str, package: str) -> str:
     """Find a program that isn't ours to install, or skip the test."""
     return find_tool(name) or pytest.skip(f"{name} isn't installed (Debian: {package})")
+
+
+@pytest.fixture(scope="session")
+def torchserve() -> None:
+    """For tests that start TorchServe by themselves."""
 
 
 @pytest.fixture(scope="session")

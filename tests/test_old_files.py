@@ -21,6 +21,8 @@ from tests.conftest import FlyObj
 from tests.helpers.servers import Home
 from training.evaluation.history import read_history
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from training.fit.tracking import Tracker
 if TYPE_CHECKING:
     from tests.conftest import MakeHome
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cli", "deploy/aws_lambda", "deploy/nginx", "handler", "loadtest", "model", "report")
 PACKAGES += ("serving", "training")

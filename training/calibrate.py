@@ -22,11 +22,11 @@ from model.image import RGB
 from model.predictor import Predictor
 from report.progress import track
 from training.data.photos import Photo
+from training.evaluation.answers import BATCH
 from training.evaluation.measure import Ints, reliability
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def fit_calibration(
     Raises:
         InputError: the rate is no share, or "unknown" is the name of a class.
     """
-    _check_rate(reject_rate)
+    if reject_rate is not None and not 0 <= reject_rate < 1:
+        raise InputError(f"--reject-rate {reject_rate} must be a share from 0 to less than 1, say 0.02")
     if reject_rate is not None and UNKNOWN in bundle.spec.classes:
         raise InputError(
             f"--reject-rate needs the name {UNKNOWN!r} for what is no class, but it is one of "
@@ -120,7 +121,6 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
     """
-    _check_rate(reject_rate)
     bundle = run / "bundle"
     classes = read_bundle(bundle).spec.classes
     document = read_json(run / "run.json")
@@ -165,7 +165,7 @@ def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
 
     # Convex in 1 / temperature, so the one minimum is found, and at 1 it shows on which side that is.
     if loss(0.0) < loss(1e-3):
-        return 1.0, "not below 1: validation photos, easier than others to come, would raise confidences"
+        return 1.0, "not below 1: validation photos, easier than later ones, would raise confidences"
     bounds = (0.0, float(np.log(HOTTEST)))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x)), ""
@@ -176,14 +176,9 @@ def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float)
     return float(np.sort(best)[int(rate * len(best))])
 
 
-def _check_rate(rate: float | None) -> None:
-    if rate is not None and not 0 <= rate < 1:
-        raise InputError(f"--reject-rate {rate} must be a share from 0 to less than 1, such as 0.02")
-
-
 def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
     """(N, classes) log-probabilities, without any temperature."""
-    batches = [photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH)]
+    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
     return np.concatenate(
         [
             predictor.scores([_prepare_photo(predictor, photo.path) for photo in batch])

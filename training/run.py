@@ -60,10 +60,7 @@ def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
         FlyobjError: the loss became no number, or the disk is full.
         Interrupted: by Ctrl-C.
     """
-    if is_first():
-        _check_new(out)
-    plan = make_plan(data, settings) if is_first() else None
-    return _run(plan, settings, out, new=True)
+    return _run(_plan_new(data, out, settings), settings, out, new=True)
 
 
 def resume(run: Path, changes: dict[str, Any]) -> Report | None:
@@ -82,10 +79,7 @@ def resume(run: Path, changes: dict[str, Any]) -> Report | None:
 
 def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float] | None:
     """Run and draw the range test of each stage, each from the weights given, into `out`/logs."""
-    if is_first():
-        _check_new(out)
-    plan = make_plan(data, settings) if is_first() else None
-    fabric, plan = launch(settings, plan)
+    fabric, plan = launch(settings, _plan_new(data, out, settings))
     found = {}
     with _explain_interruption(fabric, out), checkpoint.explain_full_disk(out):
         for number, stage in enumerate(stages_of(plan.settings)):
@@ -95,12 +89,16 @@ def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float]
     return found if fabric.is_global_zero else None
 
 
-def _check_new(out: Path) -> None:
+def _plan_new(data: Path, out: Path, settings: TrainSettings) -> Plan | None:
+    """Plan a new run, in the first process; `launch` hands the plan to the others."""
+    if not is_first():
+        return None
     if os.path.lexists(out):
         raise InputError(
             f"run folder {str(out)!r} exists already; give another or remove it, or continue with "
             f"`flyobj train --resume {out}`"
         )
+    return make_plan(data, settings)
 
 
 def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Report | None:
@@ -144,7 +142,7 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise FlyobjError(
-            f"a process that loads photos was ended from outside, for want of memory perhaps "
+            f"a process that loads photos was killed, perhaps for lack of memory "
             f"({str(error).splitlines()[0]}); continue with `flyobj train --resume {run}` and fewer "
             "--workers"
         ) from error

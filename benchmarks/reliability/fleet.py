@@ -2,7 +2,7 @@
 
 Clients ask nginx without a pause, remember each answer, and know which versions may answer at that time.
 The fleet is brought to one deployment.json after another: as homes of this machine and as addresses,
-with the balancer's drain and with our own pause alone. Then one server is killed and brought back, and
+with the balancer's drain and without nginx's drain. Then one server is killed and brought back, and
 applies are tried that must be refused or stop half-way. Needs nginx (Debian: nginx-light). The last line
 is the result as JSON; the exit code is 1 if a request failed.
 
@@ -213,7 +213,7 @@ def survive(case: Fleet, users: int, turns: int) -> dict[str, Any]:
             front = case.balancer()
             case.rollout("a version more, drained by nginx", case.by_home(), front, load, new, old)
             case.rollout("one less, by address, drained by nginx", case.by_address(), front, load, new)
-            case.rollout("another, by our pause alone", case.by_home(), None, load, last)
+            case.rollout("another, workers paused only", case.by_home(), None, load, last)
             case.rollout("and on, drained by nginx", case.by_home(), front, load, f"{3 * turn + 4}.0")
         served, new = f"{3 * turns + 1}.0", f"{3 * turns + 2}.0"
         case.no_room(load, new, served)

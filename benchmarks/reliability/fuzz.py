@@ -77,7 +77,8 @@ class Judge:
         self._predictor = Predictor(read_bundle(bundle))
         self.good = list(good_cases(photo))
         self._expected = {case.photo: self._answer(case) for case in self.good}
-        self._best = self._best_of(self.good[0])
+        of_original = self._expected[self.good[0].photo].probabilities
+        self._best = max(of_original, key=of_original.__getitem__)
 
     def clients(self) -> httpx.Client:
         """Open a connection of one client."""
@@ -111,10 +112,6 @@ class Judge:
     def _answer(self, case: Case) -> Golden:
         row = self._predictor.predict([self._predictor.prepare(case.photo or b"")])[0]
         return Golden(case.kind, b"", "", as_probabilities(self._predictor.classes, row))
-
-    def _best_of(self, case: Case) -> str:
-        probabilities: Mapping[str, float] = self._expected[case.photo].probabilities
-        return max(probabilities, key=probabilities.__getitem__)
 
 
 def run_cases(judge: Judge, cases: Iterable[Case], tally: FuzzTally, clients: int) -> None:

@@ -65,7 +65,7 @@ class Survival(Events):
     def run_planned(
         self, client: Client, turn: int, load: ContinuousLoad, named: ContinuousLoad
     ) -> None:
-        """Deploy, promote, scale, roll back and retire one version beside 1.0."""
+        """Deploy, promote, scale, roll back and retire one version next to 1.0."""
         new = f"{turn}.0"
         archive = as_version(self.archive, self.folder, new)
         both = (load, named)

@@ -1,1 +1,1 @@
-"""How fast it is, beside what bounds it and beside its peers."""
+"""How fast it is, compared with its limits and its peers."""

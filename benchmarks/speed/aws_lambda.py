@@ -122,7 +122,7 @@ def measure_warm(
 def measure_server(
     archive: Path, photos: Sequence[bytes], expected: Sequence[Any], seconds: float
 ) -> dict[str, Any]:
-    """Serve the archive and put load on it: CPU-ms an answer, rate, MiB."""
+    """Serve the archive and put load on it: CPU-ms per answer, rate, MiB."""
     pairs = [
         (photo, ExpectedAnswer(frozenset([right["predicted"]]), right["confidence"]))
         for photo, right in zip(photos, expected, strict=True)

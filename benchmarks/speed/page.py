@@ -4,12 +4,11 @@
 
 The page runs here, Chromium beside it, the server wherever it does. Both ways take turns on the same
 photos, so that what else the machine does meets both alike. In the browser the clock runs from giving
-the file until the answer stands in the page; the REST call is the page's own, token and all. The last
+the file until the answer is on the page; the REST call is the page's own, token and all. The last
 line is one JSON document, times in ms.
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +56,10 @@ def measure(home: Path, photos: list[bytes], port: int) -> dict[str, Any]:
         page = browser.new_page()
         page.goto(url)
         page.get_by_role("radio", name="default").wait_for()
-        drop: Callable[[bytes], float] = lambda photo: page.evaluate(_DROP, list(photo))  # noqa: E731
         warm_up = photos[:_WARM_UP]
         for number, photo in enumerate(track([*warm_up, *photos], "photos", transient=True)):
             timed = client.ask(photo)
-            shown_ms = drop(photo)
+            shown_ms = page.evaluate(_DROP, list(photo))
             page.get_by_alt_text("heat map").wait_for()
             page.get_by_label("Remove Image").click()
             page.locator("#verdict b").wait_for(state="detached")

@@ -113,9 +113,8 @@ def _environment(name: str, requirements: Path) -> Path:
     ours = "; ".join(f"site.addsitedir({path!r})" for path in site.getsitepackages())
     (packages / "zz_ours.pth").write_text(f"import site; {ours}\n", encoding="utf-8")
     command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    ended = subprocess.run(
-        [*command, "-r", str(requirements)], capture_output=True, text=True, check=False
-    )
+    command += ["-r", str(requirements)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         words = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")]
         raise FlyobjError(f"doesn't install: {' '.join(words)[:300] or ended.stderr[-300:]}")
@@ -123,8 +122,10 @@ def _environment(name: str, requirements: Path) -> Path:
     return python
 
 
-def _spawn(contender: Contender, given: Site, command: list[str], **more: str) -> psutil.Process:
-    """Start a program in a session of its own; it writes to LABEL.log."""
+def _run(
+    contender: Contender, given: Site, endpoint: Endpoint, command: list[str], **more: str
+) -> RunningServer:
+    """Start a program of its interpreter in a session of its own; it writes to LABEL.log."""
     environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine}
     environment |= {"PYTHONPATH": str(ROOT), "BENTOML_DO_NOT_TRACK": "1", **more}
     environment = {name: value for name, value in environment.items() if value}
@@ -132,7 +133,7 @@ def _spawn(contender: Contender, given: Site, command: list[str], **more: str) -
     folder.mkdir(exist_ok=True)
     with (given.folder / f"{contender.label}.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [str(contender.python()), *command],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -140,13 +141,7 @@ def _spawn(contender: Contender, given: Site, command: list[str], **more: str) -
             stderr=log,
             start_new_session=True,
         )
-    return psutil.Process(process.pid)
-
-
-def _run(
-    contender: Contender, given: Site, endpoint: Endpoint, command: list[str], **more: str
-) -> RunningServer:
-    root = _spawn(contender, given, [str(contender.python()), *command], **more)
+    root = psutil.Process(process.pid)
     return RunningServer(root, endpoint, lambda: end(root))
 
 

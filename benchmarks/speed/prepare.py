@@ -4,7 +4,7 @@ The floor reads each file, takes its SHA-256 and decodes it once, in as many pro
 scan (the same, plus perceptual hash and row), and the whole of prepare, from walking to the report.
 All three take turns on the same files in the same run, and the median of each is given; a share is the
 median of the turns' shares, by the clock and by processor time, which neighbours on the machine disturb
-less. Importing libraries (about 2 s) isn't counted. What is written lies in TMPDIR: a link takes 0.05 ms
+less. Importing libraries (about 2 s) isn't counted. What is written is in TMPDIR: a link takes 0.05 ms
 in memory, up to 4 ms on a crowded disk. Memory is the peak of the process that holds the rows; workers
 hold one photo each.
 

@@ -8,7 +8,7 @@ workers answer batches in a loop, the limit of what any server can reach.
 Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
 the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
 load in rounds of alternating order; of the manuals' only the main load, once. What holds on a machine
-with neighbours is CPU-milliseconds an answer of all the server's processes; rates and latencies suffer
+with neighbours is CPU-milliseconds per answer of all the server's processes; rates and latencies suffer
 from neighbours and from the clients, which share the cores. Every answer is checked. The last line on
 standard output is one JSON document, which is also OUT/serving.json.
 
@@ -136,7 +136,7 @@ class PeerComparison:
             return
         figures = self.load(row, width, clients, self.arguments.seconds)
         row.cells.setdefault(f"{width} px, {clients} clients", []).append(figures)
-        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms an answer"
+        line = f"{figures.get('per_s', 0)}/s, {figures.get('cpu_ms', 0)} CPU-ms per answer"
         wrong = f", {figures['errors']} errors" if figures["errors"] else ""
         console.print(f"{row.contender.name}: {width} px, {clients} clients: {line}{wrong}")
 
@@ -175,7 +175,8 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = parser_of(__doc__)
     names = list(contenders())
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", default=names, help=", ".join(names))
+    several: dict[str, Any] = {"nargs": "+", "choices": names, "metavar": "NAME", "default": names}
+    parser.add_argument("--contenders", **several, help=", ".join(names))
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
     parser.add_argument("--seconds", type=float, default=6, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of the main load")
@@ -191,9 +192,6 @@ def read_arguments() -> argparse.Namespace:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse what can't be measured; raises `InputError`."""
-    names = list(contenders())
-    if unknown := [name for name in arguments.contenders if name not in names]:
-        raise InputError(f"contenders {unknown} are unknown; allowed are {', '.join(names)}")
     whole = (arguments.rounds, *arguments.widths, *arguments.clients)
     if arguments.seconds <= 0 or min(whole) < 1 or min(arguments.widths, default=32) < 32:
         raise InputError("seconds, rounds and clients must be above 0, widths 32 px or more")

@@ -56,7 +56,7 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
     figure, axes = panels((11, 0.4 * len(rows) + 1.4), 1, 2, sharey=True)
     colours = [_colour(name) for name in rows]
     for panel, (key, title) in zip(
-        axes, (("cpu_ms", "CPU-ms an answer (less is better)"), ("per_s", "answers/s")), strict=True
+        axes, (("cpu_ms", "CPU-ms per answer (less is better)"), ("per_s", "answers/s")), strict=True
     ):
         values = [cell[key] for cell in rows.values()]
         bars = panel.barh(list(rows), values, color=colours)

@@ -2,8 +2,8 @@
 
 The handler answers batches in this process from what TorchServe's worker receives, with a clock around
 each stage; a real server then answers the same photos under load, and its processes' CPU time says what
-the rest costs: the worker's own protocol, and Java. All figures are CPU-milliseconds an answer, so that
-neighbours don't count. Pillow's time for decoding and resizing the same photos is given beside them.
+the rest costs: the worker's own protocol, and Java. All figures are CPU-milliseconds per answer, so that
+neighbours don't count. Pillow's time for decoding and resizing the same photos is given as well.
 The last line on standard output is one JSON document.
 
     python -m benchmarks.speed.stages [--run RUN] [--widths 320 640 1024 1920] [--seconds 10]
@@ -136,7 +136,7 @@ def time_pillow(photos: Sequence[bytes]) -> float:
 
 
 def time_server(given: Site, widths: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
-    """Let a real server answer: CPU-ms an answer of "python" and "java", by width."""
+    """Let a real server answer: CPU-ms per answer of "python" and "java", by width."""
     rows: dict[int, dict[str, float]] = {}
     running = start_ours(Contender("flying-objects", start_ours), given)
     try:
@@ -178,7 +178,7 @@ def measure(given: Site, widths: Sequence[int], seconds: float) -> dict[str, Any
         rows[width] = {stage: round(ms, 3) for stage, ms in rows[width].items()}
         rows[width]["all"] = round(used["python"] + used["java"], 3)
         rows[width]["pillow's decode and resize"] = round(pillow, 3)
-    return {"unit": "CPU-ms an answer", "batch": BATCH, "clients": CLIENTS, "widths": rows}
+    return {"unit": "CPU-ms per answer", "batch": BATCH, "clients": CLIENTS, "widths": rows}
 
 
 def draw_picture(document: dict[str, Any], path: Path) -> None:
@@ -187,7 +187,7 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
     figure, (axes,) = panels((9, 0.7 * len(rows) + 1.8))
     parts = {stage: [row.get(stage, 0.0) for row in rows.values()] for stage in (*STAGES, *REST)}
     stack_bars(axes, [f"{width} px" for width in rows], parts, [f"C{i}" for i in range(len(parts))])
-    axes.set_xlabel("CPU-ms an answer")
+    axes.set_xlabel("CPU-ms per answer")
     axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     save_png(figure, path)
 
@@ -195,7 +195,7 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
 def print_table(document: dict[str, Any]) -> None:
     """Print a row a stage, a column a width."""
     rows = document["widths"]
-    table = Table("CPU-ms an answer", *(f"{width} px" for width in rows))
+    table = Table("CPU-ms per answer", *(f"{width} px" for width in rows))
     for stage in (*STAGES, *REST, "all", "pillow's decode and resize"):
         table.add_row(stage, *(f"{row.get(stage, 0):.2f}" for row in rows.values()))
     console.print(table)

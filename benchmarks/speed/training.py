@@ -6,7 +6,7 @@ Over DATA/train, in turns within one run, photos/s of each:
 - memory: the same steps over batches that are in memory already, so that loading costs nothing. The
   share of it that `train` reaches is what loading leaves;
 - plain: a loop as in torchvision's reference script (references/classification): Pillow, torchvision's
-  transforms, normalised tensors from the loaders, contiguous fp32, everything open, SGD.
+  transforms, normalised tensors from the loaders, contiguous fp32, nothing frozen, SGD.
 
 They are given for each stage, and for a run of all of them. `--accuracy A` also runs both to a
 validation accuracy of A, each epoch validated on the same photos, and gives the seconds each needed,
@@ -244,7 +244,7 @@ class Plain:
         for batch, labels in self._train:
             loss = nn.functional.nll_loss(self._network(batch), labels)
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             self._optimizer.step()
             photos += len(labels)
         return photos / (time.perf_counter() - started), photos

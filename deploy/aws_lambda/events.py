@@ -71,7 +71,7 @@ def _body(event: Event) -> bytes:
     if event.get("isBase64Encoded"):
         decoded = _unbase64(body)
         if decoded is None:
-            raise WrongEncoding("isBase64Encoded is true, but the body is no base64")
+            raise WrongEncoding("isBase64Encoded is true, but the body isn't base64")
         return decoded
     if _REPLACED in body:
         raise WrongEncoding(

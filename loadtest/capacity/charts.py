@@ -96,7 +96,7 @@ def cpu(capacity: Capacity) -> Figure:
     parts = {"workers": total - java, "Java": java}
     *_, last = kit.stack_bars(axes, [f"{p.rate:g}/s" for p in probes], parts, (kit.BLUE, kit.PALE))
     axes.bar_label(last, [f"{ms:.1f}" for ms in total], padding=4, color=kit.INK, fontsize=8.5)
-    axes.set_xlabel("CPU-milliseconds an answer")
+    axes.set_xlabel("CPU-milliseconds per answer")
     axes.margins(x=0.12)
     axes.grid(axis="x")
     return figure

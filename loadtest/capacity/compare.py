@@ -7,7 +7,7 @@ from loadtest.capacity.search import Verdict
 from model.errors import FlyobjError, InputError
 
 KNEE_NOISE = 0.15  # two searches on one machine, one after the other, are no further apart
-P99_NOISE, P99_NOISE_MS = 1.5, 5.0  # a p99 is worse if it is so many times and so many ms longer
+P99_NOISE, P99_NOISE_MS = 1.5, 5.0  # a p99 is worse if it is this many times and this many ms longer
 
 
 @dataclass(frozen=True)

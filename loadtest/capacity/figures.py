@@ -85,7 +85,7 @@ def figures_of(
     """Sum up a probe.
 
     Args:
-        sent: what came of it.
+        sent: their results.
         arrivals: its schedule, s.
         warm_up_s: what arrived in this time was sent and isn't counted.
         limits: that the rate must keep.

@@ -65,7 +65,7 @@ class CapacitySettings:
         }
         for name, (value, low, high, good) in allowed.items():
             if not low <= value <= high:  # nan too
-                raise InputError(f"--{name} {value:g} must be from {low:g} to {high:g}; {good}, say")
+                raise InputError(f"--{name} {value:g} must be from {low:g} to {high:g}, such as {good}")
 
     def seconds(self, step: Step) -> float:
         """How long a step sends, with its warm-up."""

@@ -3,7 +3,7 @@
     python -m loadtest.capacity.open_loop
 
 `loadtest.capacity.generator` starts it and talks to it by lines of JSON: first a `Setup`, then an
-order for each load, each answered by what came of it. It ends with its input.
+order for each load, each answered by its result. It ends with its input.
 
 An arrival gets a greenlet of its own on geventhttpclient, which Locust's FastHttpUser is built on, so
 nobody waits for somebody else's answer. A Locust user does, for its own: it asks again when it has been

@@ -48,8 +48,8 @@ def _pairs(before: Capacity, after: Capacity) -> list[tuple[str, float | None, f
     if one is None or two is None:
         return []
     return [
-        ("CPU an answer", one.cpu_ms, two.cpu_ms, "ms"),
-        ("requests a batch", one.mean_batch, two.mean_batch, ""),
+        ("CPU per answer", one.cpu_ms, two.cpu_ms, "ms"),
+        ("requests per batch", one.mean_batch, two.mean_batch, ""),
         ("memory of the server, at most", _memory(before), _memory(after), "MiB"),
         ("cores that other programs used", one.cores["others"], two.cores["others"], ""),
     ]

@@ -56,7 +56,7 @@ class Probe:
     batches: dict[int, int]
 
     def __str__(self) -> str:
-        """Say what came of it, on one line."""
+        """Say the result, on one line."""
         f, times = self.figures, self.figures.latencies
         p99 = f"p50 {times.p50_ms:.0f}, p99 {times.p99_ms:.0f} ms" if times else "no answer"
         words = [f"{self.rate:7g}/s {f.verdict}, {p99}"]

@@ -15,5 +15,5 @@ def machines(rate: float, knee: float, headroom: float = HEADROOM, spare: int = 
 
 
 def core_hours(cpu_ms: float, answers: int = 1_000_000) -> float:
-    """Convert CPU-milliseconds an answer to hours of one core for so many answers."""
+    """Convert CPU-milliseconds an answer to hours of one core for this many answers."""
     return cpu_ms * answers / 3_600_000

@@ -3,7 +3,6 @@
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import psutil
@@ -14,28 +13,24 @@ from serving.server.process_tree import cpu_s, pss_mib
 _EVERY_S = 1.0
 _MEMORY_EVERY = 5  # samples; adding up the pages of some gigabytes costs some milliseconds
 _JAVA = "java"
-PARTS = ("java", "workers", "load_test", "others")
+PARTS = ("java", "workers", "load_test", "others")  # others: on this machine, or taken by its host
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds since each process's start, at a moment of the monotonic clock."""
+class Usage(NamedTuple):
+    """CPU seconds of each part since its start, at a moment of the monotonic clock."""
 
     at: float
-    java: float
-    workers: float
-    load_test: float
-    others: float  # on this machine, and what its host took away
+    cpu_s: dict[str, float]
 
     @property
     def server(self) -> float:
         """Of all of the server's processes."""
-        return self.java + self.workers
+        return self.cpu_s["java"] + self.cpu_s["workers"]
 
     def cores_since(self, before: "Usage") -> dict[str, float]:
         """Cores that each used from `before` to this moment."""
         took = self.at - before.at
-        used = {part: getattr(self, part) - getattr(before, part) for part in PARTS}
+        used = {part: self.cpu_s[part] - before.cpu_s[part] for part in PARTS}
         return {part: round(max(0.0, cpu_s) / took, 3) for part, cpu_s in used.items()}
 
 
@@ -83,7 +78,8 @@ class Watch:
             getattr(machine, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")
         )
         at = (begun + time.monotonic()) / 2  # on busy cores this takes a while
-        return Usage(at, java, workers, own, busy - java - workers - own)
+        parts = java, workers, own, busy - java - workers - own
+        return Usage(at, dict(zip(PARTS, parts, strict=True)))
 
     def _run(self) -> None:
         before = self.usage()

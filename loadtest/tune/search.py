@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
-KEPT = 3  # one in so many goes on, to be measured so many times as often
+KEPT = 3  # one in this many is kept, to be measured this many times as often
 _ENOUGH = 6  # a rung of so few is the last
 _LEVEL = 0.05  # how often the duel may call a draw a win
 
@@ -71,8 +71,8 @@ class Trial:
 class TunePlan:
     """What is wanted, "throughput" or "latency", and the clients, seconds and rounds to find it with.
 
-    What keeps the limit `p99_ms` goes before what doesn't. Where nothing does, a rate that is had with
-    twice as long a p99 counts half.
+    What keeps the limit `p99_ms` goes before what doesn't. Where nothing does, a rate with a p99
+    of twice the limit counts half.
     """
 
     goal: str
@@ -124,7 +124,7 @@ class Duel:
 
 
 def space(cores: int, engines: Sequence[str]) -> list[Candidate]:
-    """List what makes sense on so many cores: no more than twice as many threads in all."""
+    """List what makes sense on this many cores: no more than twice as many threads in all."""
     workers = sorted({1, max(1, cores // 2), cores, cores + max(1, cores // 2), 2 * cores})
     threads = sorted({1, 2, max(1, cores // 2), cores})
     batching = [(1, 1), *itertools.product((2, 4, 8, 16, 32), (1, 5, 10))]
@@ -144,7 +144,7 @@ def choose(defaults: Candidate, allowed: Sequence[Candidate], count: int) -> lis
 
 
 def rungs_of(count: int) -> list[tuple[int, int]]:
-    """Plan a search of so many candidates: how many each rung measures, and how often."""
+    """Plan a search of this many candidates: how many each rung measures, and how often."""
     plan = [(count, 1)]
     while plan[-1][0] > _ENOUGH:
         size, visits = plan[-1]

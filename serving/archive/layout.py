@@ -58,4 +58,4 @@ def unpack(archive: Path, folder: Path, *wanted: str) -> Path:
 
 def not_ours(archive: Path, error: Exception) -> InputError:
     """Say that a file is no archive of ours."""
-    return InputError(f"{str(archive)!r} is no archive of ours ({error}); `flyobj archive` makes one")
+    return InputError(f"{str(archive)!r} isn't a valid archive ({error}); `flyobj archive` makes one")

@@ -50,7 +50,7 @@ def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:
 
 
 def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
-    """Change settings of a file in one step; it is as it was if that fails."""
+    """Change settings of a file in one step; it is unchanged if that fails."""
     text = apply_changes(path.read_text(encoding="utf-8"), changes, repr(str(path)))
     write_text(text, path)
 

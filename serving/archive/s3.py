@@ -70,8 +70,8 @@ def push(path: Path, url: str, *, force: bool = False) -> PushResult:
             new = False
             if _look(client, place)["Metadata"][_SHA256] != archive.sha256:
                 raise InputError(
-                    f"{str(place)!r} is another archive already; package yours under another --version, "
-                    "or write over it with --force"
+                    f"{str(place)!r} is already another archive; package yours under another "
+                    f"--version, or overwrite it with --force"
                 ) from error
     return PushResult(str(place), archive.sha256, new)
 

@@ -31,7 +31,7 @@ class Place:
         """Read `s3://BUCKET/KEY`; the key may be empty."""
         bucket, _, key = url.removeprefix(SCHEME).partition("/")
         if not url.startswith(SCHEME) or not bucket:
-            raise InputError(f"{url!r} is no place in S3; give s3://BUCKET/KEY")
+            raise InputError(f"{url!r} isn't a place in S3; give s3://BUCKET/KEY")
         return cls(bucket, key)
 
     def __str__(self) -> str:

@@ -2,8 +2,8 @@
 
 Before anything is changed, every server must answer and run our version of TorchServe, and every archive
 must be the one that was deployed. Then each in turn: out of the balancer if there is one, changed as
-`reconcile` does it, asked for the golden photos of each version, and back. The first that fails ends it:
-that one stays out of the balancer, those after it are as they were, and the same command resumes later.
+`reconcile` does it, asked for the golden photos of each version, and put back. It stops at the first
+that fails: that one stays out of the balancer, later ones are unchanged, and the same command resumes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class FleetApplyFailed(FlyobjError):
         left = [o.server for o in outcomes if o.state == "not tried"]
         super().__init__(
             f"stopped at {failed.server}: {failed.error}; not tried: {', '.join(left) or 'none'}; "
-            "mend it and run the same command again"
+            "fix it and run the same command again"
         )
         self.outcomes = tuple(outcomes)
 
@@ -104,7 +104,7 @@ def _plan(member: FleetServer) -> tuple[Change, ...]:
         with Client(member.server, timeout_s=_LOOK_S) as client:
             if (theirs := client.software()) != ours:
                 raise InputError(
-                    f"it runs TorchServe {theirs}, here is {ours}; install the same on both"
+                    f"it runs TorchServe {theirs}, this machine has {ours}; install the same on both"
                 )
             return tuple(diff(client))
     except FlyobjError as error:
@@ -133,6 +133,6 @@ def _apply_to(
         if balancer:
             balancer.put_back(member.upstream)  # from a run before, which failed
     except FlyobjError as error:
-        out = "; the balancer sends it nothing" if balancer and plan else ""
+        out = "; the balancer sends it no requests" if balancer and plan else ""
         return Outcome(member.name, "failed", plan, f"{error}{out}")
     return Outcome(member.name, "done" if changes else "as it should be", tuple(changes))

@@ -80,8 +80,8 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     why, enough = None, canary.answers >= limits.least
     if enough and canary.failed > limits.error_rate * canary.answers:
         why = (
-            f"{canary.failed} of the canary's {canary.answers} answers failed, "
-            f"{limits.error_rate:g} of them may"
+            f"{canary.failed} of the canary's {canary.answers} answers failed, a share of "
+            f"{limits.error_rate:g} is allowed"
         )
     elif enough and others.answers >= limits.least and canary.p99_s > limits.p99_ratio * others.p99_s:
         why = (

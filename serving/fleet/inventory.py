@@ -107,7 +107,7 @@ def _check_address(url: str) -> str:
         good = False
     if not good or parts.query or parts.username:
         raise InputError(
-            f"{url!r} is no server's address; give the home of a server that runs here, "
+            f"{url!r} isn't a server's address; give the home of a server that runs here, "
             "http://HOST:PORT or http://HOST:PORT=KEY_FILE"
         )
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname

@@ -38,7 +38,9 @@ def write(proxy: Path, name: str, text: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError as error:
-        raise FlyobjError(f"nginx of {str(proxy)!r} is another user's; reload it yourself") from error
+        raise FlyobjError(
+            f"nginx of {str(proxy)!r} belongs to another user; reload it yourself"
+        ) from error
     return True
 
 

@@ -28,17 +28,11 @@ _TOO_LARGE = "the file is larger than the server takes (max_request_size, 21 MiB
 
 @dataclass(frozen=True)
 class State:
-    """What can be asked.
+    """What can be asked."""
 
-    Attributes:
-        versions: that have a worker which is ready.
-        default: the version among them that answers requests which name none, or None.
-        problem: why no photo can be answered; None if one can.
-    """
-
-    versions: tuple[str, ...] = ()
-    default: str | None = None
-    problem: str | None = None
+    versions: tuple[str, ...] = ()  # that have a worker which is ready
+    default: str | None = None  # the version among them that answers requests which name none, or None
+    problem: str | None = None  # why no photo can be answered; None if one can
 
     @property
     def first(self) -> str | None:
@@ -48,36 +42,22 @@ class State:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a version says of a photo.
+    """What a version says of a photo."""
 
-    Attributes:
-        version: that was asked.
-        predicted: a class, or "unknown".
-        probabilities: of the classes, the most probable first.
-        took_ms: from sending the photo to having the answer.
-        worker_ms: the worker's part of it by step; empty if the archive doesn't say.
-    """
-
-    version: str
-    predicted: str
-    probabilities: Sequence[tuple[str, float]]
-    took_ms: float
-    worker_ms: Mapping[str, float]
+    version: str  # that was asked
+    predicted: str  # a class, or "unknown"
+    probabilities: Sequence[tuple[str, float]]  # of the classes, the most probable first
+    took_ms: float  # from sending the photo to having the answer
+    worker_ms: Mapping[str, float]  # the worker's part of it by step; empty if the archive doesn't say
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer.
+    """Why there is no answer."""
 
-    Attributes:
-        version: that was asked; None for the default.
-        message: what is wrong and what to do about it.
-        of_photo: whether another photo might be answered; otherwise the server is the reason.
-    """
-
-    version: str | None
-    message: str
-    of_photo: bool
+    version: str | None  # that was asked; None for the default
+    message: str  # what is wrong and what to do about it
+    of_photo: bool  # whether another photo might be answered; otherwise the server is the reason
 
 
 class Backend:

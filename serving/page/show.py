@@ -19,22 +19,16 @@ _THUMBNAIL = 96
 
 Reply = Answer | Failure
 
-HINT = '<p class="hint">The answer comes here: give a photo, or try an example.</p>'
+HINT = '<p class="hint">The answer appears here: give a photo, or try an example.</p>'
 
 
 @dataclass(frozen=True)
 class Row:
-    """One photo of several.
+    """One photo of several."""
 
-    Attributes:
-        name: of its file.
-        thumbnail: data URL, or None if it can't be shown.
-        replies: of the versions that were asked.
-    """
-
-    name: str
-    thumbnail: str | None
-    replies: Sequence[Reply]
+    name: str  # of its file
+    thumbnail: str | None  # data URL, or None if it can't be shown
+    replies: Sequence[Reply]  # of the versions that were asked
 
     @property
     def differs(self) -> bool:

@@ -17,6 +17,7 @@ from serving.page.backend import Backend
 from serving.server.ports import require_free
 
 HOST = "127.0.0.1"
+_OFF = ("share", "run_history", "enable_monitoring", "ssr_mode", "pwa", "mcp_server")  # of Gradio
 
 
 @contextmanager
@@ -51,16 +52,11 @@ def open_page(home: Path, port: int) -> Iterator[str]:
                 _, url, _ = page.queue(api_open=False).launch(
                     server_name=HOST,
                     server_port=port,
-                    share=False,
                     quiet=True,
                     prevent_thread_lock=True,
                     footer_links=[],
-                    run_history=False,
-                    enable_monitoring=False,
-                    ssr_mode=False,
-                    pwa=False,
-                    mcp_server=False,
                     show_error=True,
+                    **dict.fromkeys(_OFF, False),
                     theme=gr.themes.Default(
                         primary_hue="sky", neutral_hue="slate", font="sans-serif", font_mono="monospace"
                     ),

@@ -85,7 +85,7 @@ class Deployment:
         """Refuse a default that isn't served; forget a previous one that is gone."""
         check_model(self.model)
         if self.default not in self.versions and (self.versions or self.default):
-            raise InputError(f"default {self.default!r} is none of the versions {list(self.versions)}")
+            raise InputError(f"default {self.default!r} isn't one of the versions {list(self.versions)}")
         if self.previous not in self.versions:
             object.__setattr__(self, "previous", None)
 
@@ -153,9 +153,10 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
         while not _try_lock(file):
             if time.monotonic() > until:
                 file.seek(0)
-                holder = file.read().strip() or "someone who starts just now"
+                holder = file.read().strip() or "someone who has just started"
                 raise FlyobjError(
-                    f"the deployment in {str(store)!r} is being changed: {holder}; waited {wait_s:g} s, "
+                    f"the deployment in {str(store)!r} is being changed: {holder}; waited {wait_s:g} "
+                    f"s, "
                     "try again when that is done"
                 )
             time.sleep(_POLL_S)

@@ -42,7 +42,7 @@ _RETRY_S = 0.3
 def deploy(
     client: Client, path: Path, workers: int | None = None, wait_s: float = LOCK_WAIT_S
 ) -> Version:
-    """Register an archive beside what is served, check its answers, and record it.
+    """Register an archive next to what is served, check its answers, and record it.
 
     The first version becomes the default, later ones wait for `promote`. A version that doesn't come
     up or answers wrongly is removed again. The same archive again is no error.
@@ -100,7 +100,7 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
             deployment = deployment.with_rollback()
         elif client.default_version() == deployment.default:
             raise InputError(
-                f"no default from before {deployment.default!r} is known; `flyobj models promote` "
+                f"no default before {deployment.default!r} is known; `flyobj models promote` "
                 f"makes one of {list(deployment.versions)} the default"
             )
         _make_default(client, deployment)  # without a previous one: ends what was interrupted
@@ -110,7 +110,7 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
 def scale(
     client: Client, version: str, workers: int, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_S
 ) -> Version:
-    """Give a version so many workers; they are taken away while none has a request.
+    """Give a version this many workers; some are removed only while none has a request.
 
     Raises:
         WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
@@ -178,8 +178,8 @@ def remove(client: Client, version: str, timeout_s: float) -> None:
         left = until - time.monotonic()
         if left < 0:
             raise WorkersBusy(
-                f"version {version} is asked all the time by clients that name it; move them first, or "
-                f"give a longer --timeout than {timeout_s:g} s; it stays"
+                f"version {version} is never idle, as clients name it; move them first, or give a "
+                f"--timeout longer than {timeout_s:g} s; it stays"
             )
         if found.waiting or not _scale_to_none(client, version, left):
             time.sleep(_RETRY_S)

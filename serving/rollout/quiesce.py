@@ -47,7 +47,7 @@ class WorkerHold:
     calls: tuple[http.client.HTTPConnection, ...]
 
     def scale_down(self, workers: int) -> None:
-        """Take workers away until so many are left.
+        """Take workers away until this many are left.
 
         The two threads that race for a worker's batch may make TorchServe stumble over it: 500, "job is
         null", with one worker gone and the others of that call still there; so it is asked again.
@@ -83,7 +83,7 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
         if not server.drained:
             raise InputError(
                 f"workers of version {version} at {server.management} can't be taken away without "
-                "losing requests: it is another machine's; give the --proxy that takes it out of the "
+                "losing requests: it is on another machine; give the --proxy that takes it out of the "
                 "traffic, or run `flyobj models apply` on that machine"
             )
         yield WorkerHold(client, version, ())
@@ -96,8 +96,8 @@ def hold_workers(client: Client, version: str, timeout_s: float) -> Iterator[Wor
                 return
         if time.monotonic() > until:
             raise WorkersBusy(
-                f"the workers of version {version} didn't come to rest within {timeout_s:g} s; nothing "
-                "was changed, try again when it is asked less, or give a longer --timeout"
+                f"the workers of version {version} couldn't be paused within {timeout_s:g} s; nothing "
+                f"was changed, try again when there is less load, or give a longer --timeout"
             )
         time.sleep(_BETWEEN_S)
 
@@ -120,7 +120,7 @@ def _hold(
             response = next(c for c in calls if c.sock in early).getresponse()
             if response.status == 200:
                 raise FlyobjError(
-                    f"version {version} was packaged before its handler could hold still: its workers "
+                    f"version {version} was packaged before its handler could be paused: its workers "
                     "can't be taken away without losing requests; package the run under another "
                     "--version, deploy and promote that"
                 )

@@ -70,7 +70,7 @@ def compare(client: Client, version: str, against: str | None, photos: Sequence[
     for name in pair:
         found = find_version(client, name)
         if found is None or not found.ready:
-            raise InputError(f"version {name!r} isn't there or not ready; see `flyobj models list`")
+            raise InputError(f"version {name!r} isn't there or isn't ready; see `flyobj models list`")
     if version == against:
         raise InputError(f"version {version} can't be compared with itself; give --against another one")
     for path in photos[:_WARM_UP]:
@@ -101,7 +101,7 @@ def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | No
     if agree is not None and c.agreement < agree:
         raise FlyobjError(
             f"versions {c.version} and {c.against} agree on {c.agreement:.4f} of {c.photos} photos, "
-            f"{agree} is asked for; the default stays {c.against}"
+            f"{agree} is required; the default stays {c.against}"
         )
     if p99_ratio is not None and c.p99_ratio > p99_ratio:
         raise FlyobjError(

@@ -155,7 +155,7 @@ class Client:
         self._manage("DELETE", f"/{version}")
 
     def scale(self, version: str, workers: int) -> None:
-        """Start or kill workers until there are so many; those that start aren't waited for."""
+        """Start or kill workers until there are this many; those that start aren't waited for."""
         self._manage("PUT", f"/{version}", min_worker=workers, max_worker=workers, synchronous="false")
 
     def set_default(self, version: str) -> None:
@@ -179,7 +179,7 @@ class Client:
             return str(response.json()["info"]["version"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.server.inference} is no TorchServe; give another address"
+                f"{self.server.inference} isn't a TorchServe server; give another address"
             ) from error
 
     def _describe(self, which: str) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ class RemoteModel:
             ) from error
         if not isinstance(answer.get("probabilities"), dict):
             raise InputError(
-                f"{url} doesn't classify a photo: {answer.get('message', answer)}; check the name and "
+                f"{url} didn't classify a photo: {answer.get('message', answer)}; check the name and "
                 "the version, and give the --home of the server, or its token as FLYOBJ_TOKEN"
             )
         self.classes = tuple(answer["probabilities"])
@@ -77,7 +77,7 @@ def parse_address(url: str) -> tuple[str, str | None, str | None]:
         known, path = False, None
     if not known or not path:
         raise InputError(
-            f"{url!r} is no inference address; give http://HOST:PORT or "
+            f"{url!r} isn't an inference address; give http://HOST:PORT or "
             "http://HOST:PORT/predictions/NAME, with /VERSION for another than the default"
         )
     return f"{parts.scheme}://{parts.netloc}", path[1], path[2]

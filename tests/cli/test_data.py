@@ -59,7 +59,7 @@ def test_shards(inside: FlyObj, complaint: Complaint, dataset: Path, tmp_path: P
         ((), "can't be read (No such file or directory)"),
         (("--min-side", 0), "min_side is 0"),
         (("--near", 20), "near is 20; give a whole number from 0 to 15"),
-        (("--group-regex", "("), "is no regular expression"),
+        (("--group-regex", "("), "isn't a regular expression"),
         (("--test-share", 2), "test_share is 2.0"),
         (("--prune-share", 0.5), "prune_share is 0.5"),
         (("--shard", "3/2"), "shard '3/2' isn't I/N"),

@@ -14,6 +14,7 @@ FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ["Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Drones"]
 
 
+@pytest.mark.usefixtures("torchserve")
 @pytest.mark.timeout(1200)
 def test_does_the_main_job_and_shows_it(tmp_path: Path) -> None:
     out = tmp_path / "demo"

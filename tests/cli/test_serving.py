@@ -105,7 +105,7 @@ def test_deploy_what_is_no_archive(
     path = tmp_path / "a.mar"
     path.write_text("words")
     result = inside("models", "deploy", path, "--home", server.path, code=2)
-    assert "a.mar' is no archive of ours" in complaint(result)
+    assert "a.mar' isn't a valid archive" in complaint(result)
 
 
 def test_deploy_what_is_deployed(inside: FlyObj, server: "Home", archive_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_answers_that_differ_end_with_1(
     path.write_text(json.dumps(document))
     result = flyobj("evaluate", run_copy, "--data", dataset, "--against", archive_path, code=1)
     assert "answer differently: probabilities are up to" in result.stderr
-    assert "other answers than archive" in result.stdout
+    assert "answers differ from archive" in result.stdout
     assert (run_copy / "evaluation" / "report.html").is_file()
 
 
@@ -79,11 +79,11 @@ def test_an_archive_refuses_one_photo_alone(archive_path: Path, photos: list[byt
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "is nothing to evaluate; give a run folder"),
-        (".", "is nothing to evaluate"),
-        ("ftp://127.0.0.1", "is no inference address; give http://HOST:PORT"),
-        ("http://127.0.0.1:port", "is no inference address"),
-        ("http://127.0.0.1/models/x", "is no inference address"),
+        ("nowhere", "can't be evaluated; give a run folder"),
+        (".", "can't be evaluated"),
+        ("ftp://127.0.0.1", "isn't an inference address; give http://HOST:PORT"),
+        ("http://127.0.0.1:port", "isn't an inference address"),
+        ("http://127.0.0.1/models/x", "isn't an inference address"),
         ("http://127.0.0.1:9", "nothing answers at http://127.0.0.1:9/predictions/flying_objects"),
     ],
 )
@@ -95,7 +95,7 @@ def test_what_is_no_target(name: str, message: str, tmp_path: Path) -> None:
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a.mar").write_text("words")
     with (
-        pytest.raises(InputError, match="is no archive of ours"),
+        pytest.raises(InputError, match="isn't a valid archive"),
         open_target(f"{tmp_path}/a.mar", tmp_path),
     ):
         pass

@@ -96,10 +96,10 @@ def test_evaluate_elsewhere(
     ("options", "message"),
     [
         (("--split", "nothing"), "nothing': no such folder"),
-        (("--group-regex", "("), "is no regular expression"),
-        (("--group-regex", "clip"), "finds nothing in any of"),
+        (("--group-regex", "("), "isn't a regular expression"),
+        (("--group-regex", "clip"), "matches none of"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
-        (("--against", "nowhere"), "is nothing to evaluate"),
+        (("--against", "nowhere"), "can't be evaluated"),
         (("--out", __file__), "is a file; name a folder"),
     ],
 )

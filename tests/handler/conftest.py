@@ -124,7 +124,7 @@ def expected(run: Path, photos: list[bytes]) -> list[dict[str, float]]:
 
 @pytest.fixture
 def assert_right(expected: list[dict[str, float]]) -> Callable[[Any, int], None]:
-    """Hold an answer against what `photos[number]` has to get."""
+    """Compare an answer with what `photos[number]` has to get."""
 
     def check(answer: Any, number: int) -> None:
         assert answer["probabilities"] == pytest.approx(expected[number], abs=1e-5)

@@ -33,7 +33,7 @@ def test_what_is_at_a_threshold_is_not_over_it() -> None:
         ("--max-p95-ms", "89.5", "p95 90 ms is over --max-p95-ms 89.5"),
         ("--max-p99-ms", "100", "p99 150 ms is over --max-p99-ms 100"),
         ("--max-failures", "0.01", "failures 0.0200 (20 of 1000 requests) are over --max-failures 0.01"),
-        ("--min-rate", "99", "rate 98.0 right answers/s is under --min-rate 99"),
+        ("--min-rate", "99", "rate 98.0 correct answers/s is under --min-rate 99"),
     ],
 )
 def test_each_breach_is_named_with_value_and_limit(option: str, limit: str, named: str) -> None:

@@ -119,7 +119,7 @@ def test_what_is_no_json_is_refused(spoiled: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no bundle .*`flyobj train` makes one"):
+    with pytest.raises(InputError, match=r"isn't a bundle .*`flyobj train` makes one"):
         read_bundle(tmp_path)
 
 

@@ -73,8 +73,8 @@ def save_checkpoint(path: Path) -> None:
         (save_text, r"can't be read as a PyTorch state dict .*torch\.save\(model\.state_dict\(\)"),
         (save_other_network, "don't fit torchvision's mobilenet_v2 .*give a state dict of that"),
         (save_other_shapes, "don't fit torchvision's mobilenet_v2 .*size mismatch.*give a state"),
-        (save_list, "hold no state dict"),
-        (save_checkpoint, "hold no state dict"),
+        (save_list, "aren't a state dict"),
+        (save_checkpoint, "aren't a state dict"),
     ],
 )
 def test_wrong_weights_are_refused(

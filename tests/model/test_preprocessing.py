@@ -1,4 +1,4 @@
-"""The test transform, held against Albumentations' own."""
+"""The test transform, compared with Albumentations' own."""
 
 import os
 

@@ -70,7 +70,7 @@ def answers(bundle: Bundle) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]
 
 
 def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Golden answers follow, weights don't change, and the gate takes the result."""
+    """Golden answers follow, weights don't change, and the packaging check takes the result."""
     monkeypatch.setattr(module, "fit_temperature", lambda *_: (2.0, ""))  # four photos are too few
     before = read_bundle(run_copy / "bundle")
     (run_copy / "bundle" / "metrics.json").write_text("{}")

@@ -25,6 +25,8 @@ from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
 from training.run import find_lrs, resume, train
 
+pytestmark = pytest.mark.slow
+
 MakeData = Callable[..., Path]
 TINY = TrainSettings("none", size=32, epochs=4, batch_size=8, workers=0, seed=3, logger="csv")
 
@@ -153,7 +155,7 @@ def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tm
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +317,7 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
         resume(tmp_path / "no", {})
     last = whole / checkpoint.LAST
     last.write_text("words")
-    with pytest.raises(InputError, match=r"last\.ckpt' is no checkpoint of `flyobj train`"):
+    with pytest.raises(InputError, match=r"last\.ckpt' isn't a checkpoint of `flyobj train`"):
         resume(whole, {})
     checkpoint.save(checkpoint.RunProgress(("bee", "wasp"), {}), whole)
     with pytest.raises(InputError, match=r"classes \['bee', 'wasp'\], the run's are \['a', 'b'\]"):

@@ -97,7 +97,7 @@ def read_manifest(path: Path) -> list[Row]:
         ) from error
     except (ValueError, csv.Error) as error:
         raise InputError(
-            f"{str(path)!r} is no manifest of ours ({error}); make it again with `flyobj data prepare`"
+            f"{str(path)!r} isn't a valid manifest ({error}); make it again with `flyobj data prepare`"
         ) from error
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +62,7 @@ def read_split(data: Path, split: str) -> Split:
     labels = {name: label for label, name in enumerate(classes)}
     files = [(folder / p, labels[p.partition("/")[0]]) for p in found.files if "/" in p]
     left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
-    with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
-        checks = track(
-            pool.map(_check, [file for file, _ in files]), f"checking {split}", total=len(files)
-        )
-        results = list(checks)
+    results = check_photos([file for file, _ in files], f"checking {split}")
     photos, skipped, digest = [], [], hashlib.sha256()
     for (file, label), (content, reason) in zip(files, results, strict=True):
         if reason:
@@ -77,6 +74,12 @@ def read_split(data: Path, split: str) -> Split:
     skipped += [SkippedPhoto(folder / path, reason) for path, reason in left_out.items()]
     _require_photos(folder, classes, photos, skipped)
     return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
+
+
+def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
+    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out."""
+    with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
+        return list(track(pool.map(_check, files), what, total=len(files)))
 
 
 def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
@@ -138,16 +141,13 @@ def hold_out(
                 "group(s), at least 2 groups are needed (one to train on, one to validate on); add "
                 "photos"
             )
-    return (
-        tuple(photo for photo, is_held in zip(photos, held, strict=True) if not is_held),
-        tuple(photo for photo, is_held in zip(photos, held, strict=True) if is_held),
-    )
+    return tuple(compress(photos, ~held)), tuple(compress(photos, held))
 
 
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos a class "
+            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
             f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
         )
     classes = tuple(folders_in(folder))
@@ -160,7 +160,6 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _check(file: Path) -> tuple[str, str]:
-    """Return the content's SHA-256 and an empty reason, or the reason to leave the file out."""
     try:
         content = file.read_bytes()
         decode_photo(content)

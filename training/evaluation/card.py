@@ -32,7 +32,7 @@ def render_card(
         e=result,
         spec=spec,
         classes=spec.classes,
-        start=_start(run.get("settings", {}).get("weights")),
+        start=_start(history.settings.get("weights")),
         counts=f"{counts}; validation is held out of the training split" if counts else "",
         weak=[(c, r) for c, r in rows if r.photos and min(r.precision, r.recall) < WEAK],
         confused=_frequent_confusions(result),

@@ -9,6 +9,7 @@ from report import charts as kit
 from report.charts import Axes, Chart, Figure
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History, StageRow
+from training.fit.lr_finder import draw_losses
 
 LABELLED = 12  # classes up to which each cell of the confusion matrix says its count
 DRAWN = 40  # classes; of more, the figures by class stay in the table
@@ -130,8 +131,8 @@ def curves(history: History) -> Figure:
         for axes in (losses, accuracies):
             _mark_stage(axes, stage.name, start, start + len(stage.epochs), number)
         start += len(stage.epochs)
-    if history.target:
-        kit.mark(accuracies, "y", history.target, "target")
+    if target := history.settings.get("target"):
+        kit.mark(accuracies, "y", target, "target")
     losses.set(title="Loss", xlabel="epoch", ylim=(0, None))
     losses.legend(losses.lines[:2], ("train", "validation"))
     accuracies.set(title="Validation accuracy", xlabel="epoch")
@@ -148,16 +149,9 @@ def range_tests(stages: Sequence[StageRow]) -> Figure:
     width = max(2, len(stages))
     figure, panels = kit.panels((3.1 * width, 2.7), 1, width, len(stages))
     for axes, stage in zip(panels, stages, strict=True):
-        rates, losses = np.array(stage.range_test).T
-        axes.plot(rates, losses, color=kit.BLUE)
-        if chosen := stage.facts.get("lr"):
-            kit.mark(axes, "x", chosen, f"{chosen:.2g}", kit.GREEN)
-        finite = losses[np.isfinite(losses)]
-        if len(finite):  # the end, where it diverges, would flatten the rest
-            low, first = float(finite.min()), float(finite[0])
-            axes.set_ylim(low - 0.15 * (first - low + 1e-6), first + 0.6 * (first - low + 1e-6))
-        axes.set(title=stage.name, xlabel="learning rate", xscale="log")
-        axes.grid(axis="y")
+        lrs, losses = zip(*stage.range_test, strict=True)
+        draw_losses(axes, lrs, losses, stage.facts.get("lr"))
+        axes.set_title(stage.name)
     panels[0].set_ylabel("loss")
     return figure
 

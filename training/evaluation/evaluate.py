@@ -13,11 +13,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from model.calibration import Calibration
-from model.errors import InputError, PhotoError
-from model.image import decode_photo
+from model.errors import InputError
 from model.photo_files import find_files
-from report.progress import track
-from training.data.photos import Split, number_groups, read_split
+from training.data.photos import Split, check_photos, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
 from training.evaluation.measure import Floats, Ints, Reliability, Scores, reliability, score
 from training.evaluation.target import Target
@@ -162,13 +160,10 @@ def _reliability_before(target: Target, probabilities: Floats, truth: Ints) -> R
 
 def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     """List the readable photos anywhere under `folder`, and count the other files."""
-    found, photos = find_files(folder), []
-    for name in track(found.files, "checking the unknown"):
-        try:
-            decode_photo((folder / name).read_bytes())
-            photos.append(folder / name)
-        except (PhotoError, OSError):
-            continue
+    found = find_files(folder)
+    files = [folder / name for name in found.files]
+    checks = check_photos(files, "checking photos of no known class")
+    photos = [file for file, (digest, _) in zip(files, checks, strict=True) if digest]
     if not photos:
         raise InputError(
             f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "
@@ -180,7 +175,7 @@ def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
 def _ask_foreign(
     target: Target, folder: Path, photos: list[Path], skipped: int, known: Answers
 ) -> OutOfDistribution:
-    answers = ask(target, photos, "asking the unknown")
+    answers = ask(target, photos, "asking about photos of no known class")
     own, theirs = known.probabilities.max(axis=1), answers.probabilities.max(axis=1)
     auroc = roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))
     rejected = int(answers.unknown.sum())

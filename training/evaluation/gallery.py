@@ -44,8 +44,10 @@ def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) ->
         for mistake, content, reply in zip(batch, contents, replies, strict=True):
             photo = scale_to_fit(decode_photo(content), _SIDE)
             overlay = reply.get("explanation", {}).get("overlay_png")
-            # The network's square, in the photo's own proportions again.
-            heat = _stretch(base64.b64decode(overlay), photo) if overlay else None
+            heat = None
+            if overlay:  # the network's square, in the photo's own proportions again
+                square = decode_photo(base64.b64decode(overlay))
+                heat = np.asarray(cv2.resize(square, photo.shape[1::-1]), np.uint8)
             found.append(Picture(mistake, photo, heat))
     return found
 
@@ -73,7 +75,3 @@ def _square(pixels: RGB) -> RGB:
     top, left = (_SIDE - height) // 2, (_SIDE - width) // 2
     canvas[top : top + height, left : left + width] = pixels
     return canvas
-
-
-def _stretch(png: bytes, photo: RGB) -> RGB:
-    return np.asarray(cv2.resize(decode_photo(png), photo.shape[1::-1]), np.uint8)

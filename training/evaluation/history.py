@@ -17,7 +17,7 @@ class StageRow:
     """One stage as `run.json` has it. `range_test` holds (learning rate, loss) pairs."""
 
     name: str
-    facts: dict[str, Any]  # what came of it: lr, val_accuracy, best_epoch, seconds, why, ...
+    facts: dict[str, Any]  # the result: lr, val_accuracy, best_epoch, seconds, why, ...
     epochs: tuple[dict[str, float], ...]  # columns of the CSV log
     range_test: tuple[tuple[float, float], ...]
 
@@ -39,16 +39,9 @@ class History:
         return str(self.run.get("stopped_because") or "")
 
     @property
-    def target(self) -> float | None:
-        """The validation accuracy that was aimed at."""
-        value = self.run.get("settings", {}).get("target")
-        return float(value) if isinstance(value, int | float) else None
-
-    @property
-    def group_regex(self) -> str | None:
-        """What found the groups of photos when the validation split was made."""
-        value = self.run.get("settings", {}).get("group_regex")
-        return value if isinstance(value, str) else None
+    def settings(self) -> dict[str, Any]:
+        """What was asked for; of an older run some are missing."""
+        return dict(self.run.get("settings") or {})
 
 
 def read_history(run: Path) -> History:

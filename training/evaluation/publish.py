@@ -17,14 +17,13 @@ from report.progress import progress
 from training.evaluation.card import render_card
 from training.evaluation.charts import charts_of
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.gallery import draw_mistakes, picture_mistakes
+from training.evaluation.gallery import Picture, draw_mistakes, picture_mistakes
 from training.evaluation.history import History
 from training.evaluation.target import Target
 
 FIGURES, PAGE, CARD = "evaluation.json", "report.html", "MODEL_CARD.md"
 CHARTS = ("per_class", "confusion", "reliability", "curves", "range_tests", "mistakes")
 OWN = (FIGURES, PAGE, CARD, *(f"{name}.png" for name in CHARTS))
-
 
 # The table of stages: title, key, form, and CSS class: a number, a word, or a text that needs room.
 COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
@@ -80,16 +79,7 @@ def publish(
     with progress("drawing the report"):
         gallery = picture_mistakes(target, result.mistakes, data)
         charts = charts_of(result, history)
-        rows = [stage.facts for stage in history.stages]
-        page = {
-            "title": title,
-            "evaluation": result,
-            "history": history,
-            "columns": [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)],
-            "gallery": gallery,
-            "explained": any(picture.heat is not None for picture in gallery),
-            "origin": _origin(result, history, target.spec),
-        }
+        page = {"title": title, **_page(result, history, target.spec, gallery)}
         try:
             out.mkdir(parents=True, exist_ok=True)
             for name in OWN:
@@ -111,6 +101,21 @@ def publish(
     return [out / name for name in OWN if (out / name).exists()]
 
 
+def _page(
+    result: Evaluation, history: History, spec: ModelSpec | None, gallery: Sequence[Picture]
+) -> dict[str, Any]:
+    """What the page's template shows."""
+    rows = [stage.facts for stage in history.stages]
+    return {
+        "evaluation": result,
+        "history": history,
+        "columns": [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)],
+        "gallery": gallery,
+        "explained": any(picture.heat is not None for picture in gallery),
+        "origin": _origin(result, history, spec),
+    }
+
+
 def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dict[str, str]:
     """Where the figures come from, for the end of the page."""
     facts = {"evaluated": result.target}
@@ -126,6 +131,6 @@ def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dic
     if history.run:
         counts = history.run.get("photos", {})
         facts["trained on"] = ", ".join(f"{n} {name} photos" for name, n in counts.items())
-        settings = history.run.get("settings", {})
-        facts["settings"] = ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+        given = {name: value for name, value in history.settings.items() if value is not None}
+        facts["settings"] = ", ".join(f"{name} {value}" for name, value in given.items())
     return {name: value for name, value in facts.items() if value}

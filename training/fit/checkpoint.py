@@ -28,26 +28,17 @@ State = dict[str, Tensor]
 
 @dataclass
 class StageProgress:
-    """A stage in progress.
+    """A stage in progress."""
 
-    Attributes:
-        why: the reason for running it.
-        lr: the highest learning rate, and in `lr_from` how it was chosen.
-        epochs: a row of figures for each epoch that is done.
-        best: the network at its best epoch.
-        optimizer: its state.
-        average: the state of the weights' moving average, if there is one.
-        extra_s: seconds for what isn't in `epochs`, the range test.
-    """
-
-    why: str
-    lr: float
+    why: str  # the reason for running it
+    lr: float  # the highest learning rate, and in `lr_from` how it was chosen
     lr_from: str
-    epochs: list[Epoch] = field(default_factory=list)
-    best: State = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    epochs: list[Epoch] = field(default_factory=list)  # a row of figures for each epoch that is done
+    best: State = field(default_factory=dict)  # the network at its best epoch
+    optimizer: dict[str, Any] = field(default_factory=dict)  # its state
+    # The state of the weights' moving average, if there is one.
     average: State = field(default_factory=dict)
-    extra_s: float = 0.0
+    extra_s: float = 0.0  # seconds for what isn't in `epochs`, the range test
 
 
 @dataclass
@@ -85,7 +76,7 @@ def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
         progress = RunProgress(**{**document, "results": results, "current": current})
     except Exception as error:  # unpickling raises whatever the file leads it to
         raise InputError(
-            f"{str(path)!r} is no checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
+            f"{str(path)!r} isn't a checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
             "start a new run"
         ) from error
     if tuple(progress.classes) != classes:

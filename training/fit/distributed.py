@@ -53,7 +53,7 @@ def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
 def keep_memory() -> None:
     """Let malloc keep what a step frees for the next one.
 
-    Getting it from the system anew took a quarter of a step's time at 128 pixels and half of it at 224
+    Getting it back from the system took a quarter of a step's time at 128 pixels and half of it at 224
     (docs/experiments.md).
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # other C libraries have none

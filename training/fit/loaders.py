@@ -73,15 +73,15 @@ class Order(Sampler[list[Key]]):
 
     def __init__(self, n: int, batch: int, rank: int = 0, world: int = 1, shuffle: bool = True) -> None:
         """Make batches of `batch` over all processes. Only `shuffle`d ones leave an odd rest out."""
-        self._n, self._batch, self._rank, self._world = n, batch, rank, world
-        self._shuffle = shuffle
+        self._n, self._batch, self._shuffle = n, batch, shuffle
+        self._own, self._step = slice(rank, n, world), batch // world  # photos of this process, a batch
         self.seed = 0
 
     def __len__(self) -> int:
         """Count the batches: as many in each process if they train, which waits for the others."""
         if self._shuffle and self._n > self._batch:
             return self._n // self._batch
-        return -(-len(self._own(np.arange(self._n))) // self._per_process)
+        return -(-len(range(self._n)[self._own]) // self._step)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield as `seed` has it."""
@@ -89,18 +89,9 @@ class Order(Sampler[list[Key]]):
         order = rng.permutation(self._n) if self._shuffle else np.arange(self._n)
         seeds = rng.integers(2**31, size=self._n)
         # A last batch of one photo would leave batch-norm nothing to average over.
-        keys = self._own(np.stack([order, seeds], axis=1))
-        for start in range(0, len(self) * self._per_process, self._per_process):
-            yield [(int(index), int(seed)) for index, seed in keys[start : start + self._per_process]]
-
-    @property
-    def _per_process(self) -> int:
-        return self._batch // self._world
-
-    def _own(
-        self, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]"
-    ) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-        return rows[self._rank :: self._world]
+        keys = np.stack([order, seeds], axis=1)[self._own].tolist()
+        for start in range(0, len(self) * self._step, self._step):
+            yield [(index, seed) for index, seed in keys[start : start + self._step]]
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -127,10 +118,10 @@ def loader(dataset: PhotoDataset, order: Order, workers: int) -> Batches:
 class Unreadable:
     """Photos that could be read before training and can't now."""
 
-    def __init__(self, photos: int, found: Sequence[SkippedPhoto] = ()) -> None:
+    def __init__(self, photos: int) -> None:
         """Allow `UNREADABLE_SHARE` of `photos`."""
         self._photos = photos
-        self.found: dict[Path, str] = {s.path: s.reason for s in found}
+        self.found: dict[Path, str] = {}
 
     def add(self, skipped: Sequence[SkippedPhoto]) -> list[SkippedPhoto]:
         """Note them and return those that are new.
@@ -142,7 +133,7 @@ class Unreadable:
         self.found |= {s.path: s.reason for s in new}
         if new and len(self.found) > UNREADABLE_SHARE * self._photos:
             raise InputError(
-                f"{len(self.found)} of {self._photos} photos have turned unreadable since training "
+                f"{len(self.found)} of {self._photos} photos have become unreadable since training "
                 f"began, {UNREADABLE_SHARE:.0%} are allowed; the last is {str(new[-1].path)!r}: "
                 f"{new[-1].reason}; "
                 "put the photos back and continue with --resume"

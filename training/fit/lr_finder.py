@@ -9,13 +9,13 @@ tenth of that one is taken (docs/experiments.md has the rules that were compared
 
 import csv
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
 from model.errors import FlyobjError
-from report.charts import BLUE, DASHED, GREEN, GREY, PALE, panels, save_png
+from report.charts import BLUE, GREEN, GREY, PALE, Axes, mark, panels, save_png
 from training.fit.loaders import Batch
 
 LOWEST, HIGHEST = 3e-5, 1.0
@@ -69,8 +69,8 @@ def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) 
         smooth.append(corrected)
     if len(lrs) < FEWEST:
         raise FlyobjError(
-            f"the range test's loss diverged at a learning rate of {lr:g} already; check the weights, "
-            "or give a lower --lr yourself"
+            f"the range test's loss diverged already at a learning rate of {lr:g}; check the weights, "
+            f"or give a lower one with --lr"
         )
     return Curve(tuple(lrs), tuple(losses), tuple(smooth))
 
@@ -82,12 +82,21 @@ def write_curve(curve: Curve, stage: str, folder: Path) -> None:
         writer.writerow(("lr", "loss", "smooth"))
         writer.writerows(zip(curve.lrs, curve.losses, curve.smooth, strict=True))
     figure, (axes,) = panels((6, 3.6))
-    axes.plot(curve.lrs, curve.losses, color=PALE, label="each step")
-    axes.plot(curve.lrs, curve.smooth, color=BLUE, label="smoothed")
-    axes.axvline(curve.suggestion, color=GREEN, ls=DASHED, label=f"taken: {curve.suggestion:g}")
+    axes.plot(curve.lrs, curve.smooth, color=PALE, label="smoothed")
     axes.axvline(curve.highest, color=GREY, ls=":", label=f"worse after {curve.highest:.1e}")
-    top = max(curve.smooth[0], min(curve.smooth)) * 1.6
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, top))
-    axes.set_title(f"range test of stage {stage!r}")
+    draw_losses(axes, curve.lrs, curve.losses, curve.suggestion)
+    axes.set(title=f"range test of stage {stage!r}", ylabel="training loss")
     axes.legend()
     save_png(figure, folder / f"range_test-{stage}.png")
+
+
+def draw_losses(axes: Axes, lrs: Sequence[float], losses: Sequence[float], lr: float | None) -> None:
+    """Draw the loss at each learning rate, and mark the one that was taken."""
+    axes.plot(lrs, losses, color=BLUE, label="each step")
+    if lr:
+        mark(axes, "x", lr, f"{lr:.2g}", GREEN)
+    if finite := [loss for loss in losses if math.isfinite(loss)]:
+        low, drop = min(finite), finite[0] - min(finite) + 1e-6
+        axes.set_ylim(low - 0.15 * drop, finite[0] + 0.6 * drop)  # the end would flatten the rest
+    axes.set(xlabel="learning rate", xscale="log")
+    axes.grid(axis="y")

@@ -25,48 +25,30 @@ LADDER = (("head", 0, 1), ("top", 5, 1), ("upper", 12, 2), ("whole", BLOCKS, 8))
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the training schedule.
+    """A row of the training schedule."""
 
-    Attributes:
-        name: for logs, checkpoints and people.
-        epochs: passes over the training photos, at most.
-        size: side of the photos in pixels.
-        trainable_blocks: of the feature blocks, counted from the top; the head always is.
-        lr: highest learning rate; None to find one by a range test.
-    """
-
-    name: str
-    epochs: int
-    size: int
-    trainable_blocks: int = BLOCKS
-    lr: float | None = None
+    name: str  # for logs, checkpoints and people
+    epochs: int  # passes over the training photos, at most
+    size: int  # side of the photos in pixels
+    trainable_blocks: int = BLOCKS  # of the feature blocks, counted from the top; the head always is
+    lr: float | None = None  # highest learning rate; None to find one by a range test
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came of a stage.
-
-    Attributes:
-        why: the reason for running it.
-        lr: the highest learning rate, and in `lr_from` how it was chosen.
-        epochs: how many were run; `ended` says why no more.
-        best_epoch: the one whose weights were kept, from 0.
-        val_accuracy: of that epoch; so is `val_loss`.
-        seconds: all of it, with range test and validation.
-        photos_per_s: over the training steps alone.
-    """
+    """What came of a stage."""
 
     stage: Stage
-    why: str
-    lr: float
+    why: str  # the reason for running it
+    lr: float  # the highest learning rate, and in `lr_from` how it was chosen
     lr_from: str
-    epochs: int
+    epochs: int  # how many were run; `ended` says why no more
     ended: str
-    best_epoch: int
-    val_accuracy: float
+    best_epoch: int  # the one whose weights were kept, from 0
+    val_accuracy: float  # of that epoch; so is `val_loss`
     val_loss: float
-    seconds: float
-    photos_per_s: float
+    seconds: float  # all of it, with range test and validation
+    photos_per_s: float  # over the training steps alone
 
 
 def stages_of(settings: TrainSettings) -> tuple[Stage, ...]:
@@ -107,7 +89,7 @@ def next_stage_reason(
         return None
     blocks = stage.trainable_blocks
     opened = "all blocks" if blocks == BLOCKS else f"{blocks} blocks from the top"
-    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: open {opened}"
+    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: unfreeze {opened}"
 
 
 def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
@@ -115,7 +97,7 @@ def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     best = results[best_stage_index(results)].val_accuracy
     if settings.weights == "none":
         return f"all stages are done: validation accuracy {best:.3f}"
-    met = "target met" if best >= settings.target else "everything is open, target not met"
+    met = "target met" if best >= settings.target else "all blocks are trained, target not met"
     return f"{met}: validation accuracy {best:.3f}, target {settings.target:g}"
 
 

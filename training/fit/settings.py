@@ -17,49 +17,31 @@ WEIGHTINGS = ("auto", "on", "off")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training run.
+    """One training run."""
 
-    Attributes:
-        weights: "imagenet", "none", or the path of a state dict of torchvision's `mobilenet_v2`.
-        size: side of the network's input, pixels.
-        epochs: passes over the photos at most, all stages together.
-        batch_size: photos a step, all processes together.
-        workers: processes that load photos, for each process that trains.
-        seed: of every random choice.
-        lr: highest learning rate of every stage; None for a range test before each.
-        target: validation accuracy at which nothing more is opened.
-        patience: epochs without a better loss or accuracy after which a stage ends.
-        layer_decay: learning rate of a block over that of the block above it.
-        precision: "32" or "bf16".
-        label_smoothing: share of each label that is spread over all classes.
-        mix: "none", "mixup" or "cutmix".
-        ema: decay a step of the weights' moving average, which is then what is kept; 0 for none.
-        class_weights: "on" to weight the loss against imbalance, "auto" from a stated imbalance on.
-        group_regex: files in whose names it finds the same stay on one side of the validation split.
-        logger: "csv" (always written), "tensorboard" or "wandb" beside it.
-        devices: processes that train, on each node.
-        nodes: machines.
-    """
-
+    # "imagenet", "none", or the path of a state dict of torchvision's `mobilenet_v2`.
     weights: str = "imagenet"
-    size: int = 224
-    epochs: int = 12
-    batch_size: int = 32
-    workers: int = 2
-    seed: int = 0
-    lr: float | None = None
-    target: float = 0.93
-    patience: int = 4
-    layer_decay: float = 1.0
-    precision: str = "32"
-    label_smoothing: float = 0.0
-    mix: str = "none"
+    size: int = 224  # side of the network's input, pixels
+    epochs: int = 12  # passes over the photos at most, all stages together
+    batch_size: int = 32  # photos a step, all processes together
+    workers: int = 2  # processes that load photos, for each process that trains
+    seed: int = 0  # of every random choice
+    lr: float | None = None  # highest learning rate of every stage; None for a range test before each
+    target: float = 0.93  # validation accuracy at which nothing more is opened
+    patience: int = 4  # epochs without a better loss or accuracy after which a stage ends
+    layer_decay: float = 1.0  # learning rate of a block over that of the block above it
+    precision: str = "32"  # "32" or "bf16"
+    label_smoothing: float = 0.0  # share of each label that is spread over all classes
+    mix: str = "none"  # "none", "mixup" or "cutmix"
+    # Decay a step of the weights' moving average, which is then what is kept; 0 for none.
     ema: float = 0.0
+    # "on" to weight the loss against imbalance, "auto" from a stated imbalance on.
     class_weights: str = "auto"
+    # Files in whose names it finds the same stay on one side of the validation split.
     group_regex: str | None = None
-    logger: str = "tensorboard"
-    devices: int = 1
-    nodes: int = 1
+    logger: str = "tensorboard"  # "csv" (always written), "tensorboard" or "wandb" beside it
+    devices: int = 1  # processes that train, on each node
+    nodes: int = 1  # machines
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained with."""

@@ -184,8 +184,8 @@ class StageLoop:
             loss, n = self._step(batch, peak_lr * self._lr_scale(number * steps + at))
             if not math.isfinite(loss):
                 raise FlyobjError(
-                    f"the loss became {loss} in stage {self._stage.name!r} at a highest learning rate "
-                    f"of {peak_lr:g}; what was reached before is kept: continue with --resume and a "
+                    f"the loss became {loss} in stage {self._stage.name!r} at a peak learning rate of "
+                    f"{peak_lr:g}; what was reached before is kept: continue with --resume and a "
                     f"lower --lr, say {peak_lr / 3:.1g}"
                 )
             total, photos = total + loss * n, photos + n

@@ -37,7 +37,7 @@ class Trainer:
     def __init__(
         self, fabric: Fabric, plan: Plan, run: Path, progress: RunProgress | None = None
     ) -> None:
-        """Go on from `progress`, or begin with the weights that the settings name."""
+        """Resume from `progress`, or begin with the weights that the settings name."""
         self._fabric, self._plan, self._run = fabric, plan, run
         torch.manual_seed(plan.settings.seed)
         self.network = Network(len(plan.classes))

@@ -1,4 +1,4 @@
-"""The capacity of a real server, what is written of it, and two held against each other."""
+"""The capacity of a real server, what is written of it, and two compared with each other."""
 
 import csv
 import json
@@ -206,7 +206,7 @@ def test_a_lower_knee_is_a_regression() -> None:
         require_no_regression(c)
     assert not compare(made(330), made(400)).regressed
     disturbed = replace(made(330).knee, limited_by="others")
-    assert not compare(made(400), made(330, knee=disturbed)).regressed  # it may bear more
+    assert not compare(made(400), made(330, knee=disturbed)).regressed  # it may sustain more
 
 
 def test_a_longer_p99_at_a_common_rate_is_a_regression() -> None:
@@ -254,7 +254,7 @@ def test_two_on_one_page(tmp_path: Path) -> None:
     page = (tmp_path / "new" / "page.html").read_text()
     assert "It got worse" in page
     assert page.count(">worse<") == 2
-    assert "What was not the same" in page
+    assert "What differed" in page
     write_comparison(compare(before, before), before, before, tmp_path / "same.html")
     assert "No regression" in (tmp_path / "same.html").read_text()
 

@@ -8,7 +8,7 @@ from loadtest.capacity.sizing import core_hours, machines
 @pytest.mark.parametrize(
     ("rate", "knee", "headroom", "spare", "count"),
     [
-        (1000, 400, 0.3, 1, 5),  # 280 each: 4 bear 1120, and one may be down
+        (1000, 400, 0.3, 1, 5),  # 280 each: 4 sustain 1120, and one may be down
         (1000, 400, 0.0, 0, 3),
         (280, 400, 0.3, 0, 1),
         (281, 400, 0.3, 0, 2),

@@ -42,6 +42,7 @@ def test_settings_have_their_names_in_the_file() -> None:
         from_config({"minWorkers": 2, "handler.threads": 1}, "my.yaml")
 
 
+@pytest.mark.usefixtures("torchserve")
 def test_a_real_tuning(flyobj: Callable[..., object], archive_path: Path, config: Path) -> None:
     """It says what it saw, and the file holds what it chose."""
     out, before = config.parent / "tune", config.read_text()
@@ -70,7 +71,7 @@ def test_a_real_tuning(flyobj: Callable[..., object], archive_path: Path, config
         (("nowhere.mar",), "'nowhere.mar': no such file"),
         (("nowhere.mar", "--goal", "speed"), "speed"),
         (("nowhere.mar", "--p99-ms", "0"), "0.1"),
-        (("nowhere.mar", "--photos", "nowhere"), "no photos under 'nowhere'"),
+        (("nowhere.mar", "--photos", "nowhere"), "'nowhere' can't be read"),
         (("nowhere.mar", "--config", "nowhere.yaml"), "'nowhere.yaml' can't be read"),
     ],
 )

@@ -73,7 +73,7 @@ def test_what_is_no_version_is_refused(run: Path, tmp_path: Path, version: str) 
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="isn't a bundle"):
         build_archive(tmp_path / "run", "1.0", tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 
@@ -220,7 +220,7 @@ def test_a_damaged_archive_is_refused(
     damage(content)
     path = tmp_path / "a.mar"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.mar' is no archive of ours"):
+    with pytest.raises(InputError, match=r"a\.mar' isn't a valid archive"):
         read_archive(path)
 
 
@@ -229,7 +229,7 @@ def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path, name: str) -> No
     path = tmp_path / "a.mar"
     with zipfile.ZipFile(path, "w") as files:
         files.writestr(name, "x")
-    with pytest.raises(InputError, match=r"no archive of ours \(.*outside its folder"):
+    with pytest.raises(InputError, match=r"a valid archive \(.*outside its folder"):
         unpack(path, tmp_path / "folder")
     assert list(tmp_path.iterdir()) == [path]
 

@@ -126,7 +126,7 @@ def test_push(bucket: "Bucket", archive_path: Path, place: str) -> None:
 def test_push_twice_writes_once(bucket: "Bucket", archive_path: Path, other_archive: Path) -> None:
     push(archive_path, bucket.url(KEY))
     assert not push(archive_path, bucket.url(KEY)).new
-    with pytest.raises(InputError, match=r"is another archive already; .* --version, or .* --force"):
+    with pytest.raises(InputError, match=r"is already another archive; .* --version, or .* --force"):
         push(other_archive, bucket.url(KEY))
     assert bucket.head(KEY)["Metadata"]["sha256"] == hash_of(archive_path)
     assert push(other_archive, bucket.url(KEY), force=True).new
@@ -152,7 +152,7 @@ def test_wrong_places(archive_path: Path, tmp_path: Path, url: str) -> None:
 
 def test_only_archives_are_pushed(bucket: "Bucket", tmp_path: Path) -> None:
     (tmp_path / "a.mar").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="is no archive of ours"):
+    with pytest.raises(InputError, match="isn't a valid archive"):
         push(tmp_path / "a.mar", bucket.url())
     assert bucket.client.list_objects_v2(Bucket=bucket.name)["KeyCount"] == 0
 

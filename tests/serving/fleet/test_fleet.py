@@ -19,7 +19,7 @@ import pytest
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.fleet import DRAIN_S, Fleet
 from model.errors import FlyobjError, InputError
-from serving.fleet import apply as fleet
+from serving.fleet.apply import apply_to_fleet
 from serving.fleet.balancer import KEYS, SERVERS, Balancer
 from serving.fleet.inventory import parse_servers, read_inventory
 from serving.rollout.history import read_history
@@ -34,68 +34,68 @@ needs_nginx = pytest.mark.usefixtures("nginx")
 
 
 @pytest.fixture(scope="module")
-def case(
+def fleet(
     archive_path: Path, photos: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
     """Two servers of one worker each."""
-    case = Fleet(archive_path, photos[0], tmp_path_factory.mktemp("fleet"), servers=2)
-    case.deployment("1.0")
-    yield case
-    for home in case.homes:
+    fleet = Fleet(archive_path, photos[0], tmp_path_factory.mktemp("fleet"), servers=2)
+    fleet.deployment("1.0")
+    yield fleet
+    for home in fleet.homes:
         lifecycle.stop(home)
 
 
 @pytest.fixture(scope="module")
-def front(case: Fleet) -> Iterator[Client]:
-    with case.running() as client:
+def front(fleet: Fleet) -> Iterator[Client]:
+    with fleet.running() as client:
         yield client
 
 
 @needs_nginx
-def test_no_change_of_the_fleet_loses_a_request(case: Fleet, front: Client) -> None:
+def test_no_change_of_the_fleet_loses_a_request(fleet: Fleet, front: Client) -> None:
     """Stopped half-way and finished, then by address alone."""
-    with ContinuousLoad(front, case.photo, 3, "1.0", think_s=0.02) as load:
-        case.no_room(load, "2.0", "1.0")
-        case.rollout("one less, by address", case.by_address(), case.balancer(), load, "2.0")
+    with ContinuousLoad(front, fleet.photo, 3, "1.0", think_s=0.02) as load:
+        fleet.no_room(load, "2.0", "1.0")
+        fleet.rollout("one less, by address", fleet.by_address(), fleet.balancer(), load, "2.0")
     tally = load.tally()
     assert (tally.failed, tally.wrong, set(tally.statuses)) == (0, 0, {200})
     assert tally.requests > 200
-    assert {row["event"]: row["as_wanted"] for row in case.rows} == {
-        row["event"]: True for row in case.rows
+    assert {row["event"]: row["as_wanted"] for row in fleet.rows} == {
+        row["event"]: True for row in fleet.rows
     }
-    said = case.rows[0]["said"]
-    assert said.startswith(f"stopped at {case.homes[1]}: ")
-    assert "the balancer sends it nothing; not tried: none; mend it and run the same" in said
-    done = [(entry.operation, entry.outcome) for entry in read_history(case.store)]
+    said = fleet.rows[0]["said"]
+    assert said.startswith(f"stopped at {fleet.homes[1]}: ")
+    assert "the balancer sends it no requests; not tried: none; fix it and run the same" in said
+    done = [(entry.operation, entry.outcome) for entry in read_history(fleet.store)]
     assert [operation for operation, _ in done] == ["apply to 2 servers"] * 3
     assert done[0][1] == said
     assert [outcome for _, outcome in done[1:]] == ["done"] * 2
 
 
 @needs_nginx
-def test_nginx_asks_for_a_key(case: Fleet, front: Client) -> None:
+def test_nginx_asks_for_a_key(fleet: Fleet, front: Client) -> None:
     url = f"{front.server.inference}/predictions/flying_objects"
-    key = (case.proxy / KEYS).read_text().split('"')[1]
+    key = (fleet.proxy / KEYS).read_text().split('"')[1]
     for headers in ({}, {"Authorization": "Bearer another"}):
-        answer = httpx.post(url, content=case.photo, headers=headers)
+        answer = httpx.post(url, content=fleet.photo, headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (401, "InvalidKeyException")
-    assert httpx.post(url, content=case.photo, headers={"Authorization": key}).status_code == 200
+    assert httpx.post(url, content=fleet.photo, headers={"Authorization": key}).status_code == 200
     assert (
         httpx.get(f"{front.server.inference}/models", headers={"Authorization": key}).status_code == 404
     )
-    assert (case.proxy / KEYS).stat().st_mode & 0o077 == 0
+    assert (fleet.proxy / KEYS).stat().st_mode & 0o077 == 0
 
 
 @needs_nginx
 @pytest.mark.usefixtures("front")
-def test_by_the_command_line(case: Fleet, flyobj: Callable[..., object]) -> None:
+def test_by_the_command_line(fleet: Fleet, flyobj: Callable[..., object]) -> None:
     """A fleet of one home and one address; nothing has to be done to it."""
-    case.deployment("2.0")
-    servers = ["--server", case.homes[0], "--server", f"http://127.0.0.1:{case.ports[case.homes[1]]}"]
+    fleet.deployment("2.0")
+    servers = ["--server", fleet.homes[0], "--server", f"http://127.0.0.1:{fleet.ports[fleet.homes[1]]}"]
     for command in ("diff", "apply"):
-        arguments = ["models", command, *servers, "--model-store", case.store]
+        arguments = ["models", command, *servers, "--model-store", fleet.store]
         outcomes = json.loads(str(getattr(flyobj(*arguments, "--json"), "stdout", "")))
-        assert [outcome["server"] for outcome in outcomes] == [str(case.homes[0]), servers[3]]
+        assert [outcome["server"] for outcome in outcomes] == [str(fleet.homes[0]), servers[3]]
         states = {outcome["state"] for outcome in outcomes}
         assert states == {"not tried" if command == "diff" else "as it should be"}
         assert [outcome["changes"] for outcome in outcomes] == [[], []]
@@ -103,30 +103,30 @@ def test_by_the_command_line(case: Fleet, flyobj: Callable[..., object]) -> None
 
 @needs_nginx
 @pytest.mark.usefixtures("front")
-def test_a_change_that_is_stopped(case: Fleet, flyobj: Callable[..., object]) -> None:
+def test_a_change_that_is_stopped(fleet: Fleet, flyobj: Callable[..., object]) -> None:
     """A server that is no home of ours can't be held still, so it must be out of the traffic."""
-    before = case.states()
-    case.deployment("2.0")
-    path = case.store / "deployment.json"
+    before = fleet.states()
+    fleet.deployment("2.0")
+    path = fleet.store / "deployment.json"
     document = json.loads(path.read_text())
     document["versions"]["2.0"]["batch_size"] = 4  # the version would have to be taken away for that
     path.write_text(json.dumps(document))
     servers = [
-        word for home in case.homes for word in ("--server", f"http://127.0.0.1:{case.ports[home]}")
+        word for home in fleet.homes for word in ("--server", f"http://127.0.0.1:{fleet.ports[home]}")
     ]
-    result = flyobj("models", "apply", *servers, "--model-store", case.store, "--json", code=1)
+    result = flyobj("models", "apply", *servers, "--model-store", fleet.store, "--json", code=1)
     assert "give the --proxy that takes it out of the traffic" in str(getattr(result, "stderr", ""))
     outcomes = json.loads(str(getattr(result, "stdout", "")))
     assert [outcome["state"] for outcome in outcomes] == ["failed", "not tried"]
     assert [change["action"] for change in outcomes[1]["changes"]] == ["restart"]
-    assert case.states() == before
-    case.deployment("2.0")
+    assert fleet.states() == before
+    fleet.deployment("2.0")
 
 
 @needs_nginx
 @pytest.mark.usefixtures("front")
-def test_a_server_without_tokens_needs_none(case: Fleet) -> None:
-    running = lifecycle.find(case.homes[0])
+def test_a_server_without_tokens_needs_none(fleet: Fleet) -> None:
+    running = lifecycle.find(fleet.homes[0])
     assert running is not None
     assert running.key_file is None
     with Client(running) as client:
@@ -135,16 +135,16 @@ def test_a_server_without_tokens_needs_none(case: Fleet) -> None:
 
 
 @needs_nginx
-def test_a_killed_server_is_passed_over(case: Fleet, front: Client) -> None:
+def test_a_killed_server_is_passed_over(fleet: Fleet, front: Client) -> None:
     """The last one here: nobody brings it back."""
-    with ContinuousLoad(front, case.photo, 3, "2.0", think_s=0.02) as load:
+    with ContinuousLoad(front, fleet.photo, 3, "2.0", think_s=0.02) as load:
         time.sleep(0.5)
-        case.kill(case.homes[1], load)
-        case.one_is_down(load)
+        fleet.kill(fleet.homes[1], load)
+        fleet.one_is_down(load)
     tally = load.tally()
     assert (tally.failed, tally.wrong, set(tally.statuses)) == (0, 0, {200})
-    assert case.rows[-1]["as_wanted"]
-    assert re.search(r"doesn't answer \(ConnectError\).*; nothing was changed", case.rows[-1]["said"])
+    assert fleet.rows[-1]["as_wanted"]
+    assert re.search(r"doesn't answer \(ConnectError\).*; nothing was changed", fleet.rows[-1]["said"])
 
 
 class OtherSoftware(BaseHTTPRequestHandler):
@@ -168,9 +168,9 @@ class OtherSoftware(BaseHTTPRequestHandler):
     [
         (
             {"info": {"version": "0.11.1"}},
-            rf"it runs TorchServe 0\.11\.1, here is {version('torchserve')}; install the same on both",
+            rf"it runs TorchServe 0\.11\.1, this machine has {version('torchserve')}; install",
         ),
-        ({"hello": "world"}, "is no TorchServe; give another address; nothing was changed"),
+        ({"hello": "world"}, "isn't a TorchServe server; give another address; nothing was changed"),
         ([], "is no TorchServe"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_server_with_other_software_is_refused(says: object, why: str, tmp_pat
         try:
             members = parse_servers([f"http://127.0.0.1:{web.server_port}"], tmp_path, drained=False)
             with pytest.raises(InputError, match=why):
-                fleet.apply_to_fleet(members, tmp_path)
+                apply_to_fleet(members, tmp_path)
         finally:
             web.shutdown()
             thread.join()
@@ -193,16 +193,16 @@ def test_a_server_that_is_down(tmp_path: Path, free_port: int) -> None:
     with pytest.raises(
         FlyobjError, match=rf"the server at http://127\.0\.0\.1:{free_port} doesn't answer"
     ):
-        fleet.apply_to_fleet(members, tmp_path)
+        apply_to_fleet(members, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (["ftp://127.0.0.1:8080"], "'ftp://127.0.0.1:8080' is no server's address"),
-        (["http://127.0.0.1"], "is no server's address; give the home"),
-        (["http://127.0.0.1:99999"], "is no server's address"),
-        (["http://127.0.0.1:8080/predictions/a"], "is no server's address"),
+        (["ftp://127.0.0.1:8080"], "'ftp://127.0.0.1:8080' isn't a server's address"),
+        (["http://127.0.0.1"], "isn't a server's address; give the home"),
+        (["http://127.0.0.1:99999"], "isn't a server's address"),
+        (["http://127.0.0.1:8080/predictions/a"], "isn't a server's address"),
         (
             ["http://127.0.0.1:8080=nowhere.json"],
             "key file 'nowhere.json' of http://127.0.0.1:8080: no such",

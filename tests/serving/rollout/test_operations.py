@@ -81,12 +81,12 @@ def test_promote_and_roll_back(client: Client, home: "Home", photos: list[bytes]
     assert rollback(client) == "1.0"
     assert client.predict(photos[0])["model_version"] == "1.0"
     assert read_deployment(home.store).default == "1.0"
-    with pytest.raises(InputError, match=r"no default from before '1\.0' is known"):
+    with pytest.raises(InputError, match=r"no default before '1\.0' is known"):
         rollback(client)
     operations = [(e.operation, e.outcome) for e in read_history(home.store)][-4:]
     assert operations[:3] == [("promote", "done"), ("promote", "done"), ("rollback", "done")]
     assert operations[3][0] == "rollback"
-    assert "no default from before" in operations[3][1]
+    assert "no default before" in operations[3][1]
 
 
 def test_an_interrupted_promote_is_finished_by_a_second_one(client: Client, home: "Home") -> None:
@@ -178,7 +178,7 @@ def test_a_busy_version_is_neither_scaled_down_nor_retired(client: Client, home:
     before = read_deployment(home.store)
     with (
         hold_workers(client, "2.0", 10),
-        pytest.raises(WorkersBusy, match=r"didn't come to rest within .* try again"),
+        pytest.raises(WorkersBusy, match=r"couldn't be paused within .* try again"),
     ):
         retire(client, "2.0", timeout_s=0.5)
     assert (served(client), read_deployment(home.store)) == (BOTH, before)
@@ -196,7 +196,7 @@ def test_a_handler_that_cannot_hold_still_says_so(client: Client, home: "Home") 
     client.scale("9.0", 1)
     try:
         wait_ready(client, "9.0")
-        message = r"version 9\.0 was packaged before its handler could hold still"
+        message = r"version 9\.0 was packaged before its handler could be paused"
         with pytest.raises(FlyobjError, match=message), hold_workers(client, "9.0", 30):
             pytest.fail("it holds")
     finally:
@@ -227,7 +227,7 @@ def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, t
     text = page.read_text()
     assert text.count('<img src="data:image/jpeg;base64,') == len(found)
     assert "http" not in text.replace("http-equiv", "")
-    with pytest.raises(FlyobjError, match=r"agree on 0\.0000 of 8 photos, 0\.9 is asked for"):
+    with pytest.raises(FlyobjError, match=r"agree on 0\.0000 of 8 photos, 0\.9 is required"):
         shadow.require(result, 0.9, None)
     with pytest.raises(FlyobjError, match=r"times as long as 1\.0 .* 0 is allowed"):
         shadow.require(result, None, 0)
@@ -237,7 +237,7 @@ def test_shadow_shows_where_two_versions_differ(client: Client, dataset: Path, t
 def test_shadow_on_wrong_input(client: Client, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be compared with itself"):
         shadow.compare(client, "1.0", None, [tmp_path])
-    with pytest.raises(InputError, match=r"version '7\.0' isn't there or not ready"):
+    with pytest.raises(InputError, match=r"version '7\.0' isn't there or isn't ready"):
         shadow.compare(client, "7.0", None, [tmp_path])
 
 

@@ -47,8 +47,8 @@ def test_where_nothing_is_known_each_photo_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("regex", "message"),
     [
-        ("(", "is no regular expression"),
-        ("clip", "finds nothing in any of 1 file names, such as '1.jpg'"),
+        ("(", "isn't a regular expression"),
+        ("clip", "matches none of 1 file names, such as '1.jpg'"),
     ],
 )
 def test_a_regex_that_is_of_no_use(tmp_path: Path, regex: str, message: str) -> None:

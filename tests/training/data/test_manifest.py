@@ -47,5 +47,5 @@ def test_columns_are_those_promised(tmp_path: Path) -> None:
 )
 def test_what_is_no_manifest(tmp_path: Path, content: str) -> None:
     (tmp_path / "m.csv").write_text(content)
-    with pytest.raises(InputError, match=r"m\.csv' is no manifest of ours.*flyobj data prepare"):
+    with pytest.raises(InputError, match=r"m\.csv' isn't a valid manifest.*flyobj data prepare"):
         read_manifest(tmp_path / "m.csv")

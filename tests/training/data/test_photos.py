@@ -159,9 +159,7 @@ def test_groups_by_expression(photo_folder: MakeData) -> None:
     photos = read_split(data, "train").photos
     assert groups_of(data, photos, None) == tuple(f"train/{n}.jpg" for n in ("a/0", "a/1", "a/2", "b/0"))
     assert groups_of(data, photos, "^([01])")[:3] == ("0", "1", "train/a/2.jpg")
-    with pytest.raises(
-        InputError, match=r"'clip' finds nothing in any of 4 file names, such as '0\.jpg'"
-    ):
+    with pytest.raises(InputError, match=r"'clip' matches none of 4 file names, such as '0\.jpg'"):
         groups_of(data, photos, "clip")
 
 

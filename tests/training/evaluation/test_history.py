@@ -41,7 +41,7 @@ def test_a_run_with_range_tests(tmp_path: Path) -> None:
     assert (top.facts["lr"], top.facts["lr_from"], top.facts["trainable_blocks"]) == (1e-3, "given", 5)
     assert top.range_test[:2] == ((1e-5, 1.5), (1e-3, 1.1))
     assert (whole.range_test, whole.epochs) == ((), ())
-    assert (history.stopped_because, history.target) == ("everything is open", 0.9)
+    assert (history.stopped_because, history.settings) == ("everything is open", {"target": 0.9})
     axes = range_tests([top]).axes[0]
     low, high = axes.get_ylim()
     assert low < 1.1 < 1.5 < high < 3

@@ -76,7 +76,7 @@ def test_it_ends_when_everything_is_open() -> None:
     assert stages[-1].trainable_blocks == BLOCKS
     assert "open all blocks" in str(next_stage_reason(stages, done[:-1], settings))
     assert next_stage_reason(stages, done, settings) is None
-    assert end_reason(done, settings).startswith("everything is open, target not met: ")
+    assert end_reason(done, settings).startswith("all blocks are trained, target not met: ")
 
 
 def test_from_scratch_all_stages_are_run_whatever_the_target() -> None:
@@ -121,7 +121,7 @@ def test_a_stage_at_another_size_is_not_kept() -> None:
         ({"class_weights": "yes"}, "class_weights 'yes' must be one of auto, on, off"),
         ({"devices": 3}, "batch_size 32 must be a multiple of devices x nodes, 3"),
         ({"devices": 2, "nodes": 16}, "at least 2 for each"),
-        ({"group_regex": "("}, "is no regular expression"),
+        ({"group_regex": "("}, "isn't a regular expression"),
     ],
 )
 def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -> None:

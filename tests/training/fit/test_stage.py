@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rate(loop: MakeLoop) -> No
     with torch.no_grad():
         network.head[4].bias.fill_(float("nan"))
     with pytest.raises(
-        FlyobjError, match=r"nan in stage 'top' at a highest learning rate of 0\.25; .* say 0\.08"
+        FlyobjError, match=r"nan in stage 'top' at a peak learning rate of 0\.25; .* say 0\.08"
     ):
         loop(network, Stage("top", 1, 32, 5)).epoch(begin(0.25))
 
@@ -192,7 +192,8 @@ def test_photos_that_turn_unreadable_are_named_once(
     made = loop(Network(2), Stage("head", 2, 32, 0))
     state = made.epoch(begin())
     assert len(made.epoch(state).epochs) == 2
-    (line,) = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()  # to standard error, once a command line has run in this process
+    (line,) = (said.out + said.err).splitlines()
     assert f"skipped: {str(photos[2].path)!r} can't be read any more" in line
 
 
@@ -200,7 +201,7 @@ def test_no_readable_photo_at_all_is_an_error(loop: MakeLoop, photos: list[Photo
     for photo in photos:
         photo.path.unlink()
     made = loop(Network(2), Stage("head", 1, 32, 0))
-    with pytest.raises(InputError, match="of 100 photos have turned unreadable"):
+    with pytest.raises(InputError, match="of 100 photos have become unreadable"):
         made.epoch(begin())
 
 

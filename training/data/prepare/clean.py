@@ -17,7 +17,7 @@ def clean(rows: Sequence[Row], settings: PrepareSettings) -> list[tuple[Row, Row
     for row in rows:
         if row.kept and min(row.width, row.height) < settings.min_side:
             size = (
-                f"{row.width} x {row.height} pixels, at least {settings.min_side} a side are asked for"
+                f"{row.width} x {row.height} pixels, at least {settings.min_side} per side are required"
             )
             row.drop(Reason.TOO_SMALL, size)
     _drop_exact([row for row in rows if row.kept])

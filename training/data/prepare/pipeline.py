@@ -150,5 +150,5 @@ def _check_apart(source: Path, out: Path) -> None:
     inside, outside = out.resolve(), source.resolve()
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise InputError(
-            f"{str(out)!r} and the source {str(source)!r} lie in each other; name another --out"
+            f"{str(out)!r} and the source {str(source)!r} contain one another; name another --out"
         )

@@ -65,7 +65,7 @@ def _prune_class(name: str, rows: list[Row], settings: PrepareSettings) -> list[
             row.drop(
                 Reason.PRUNED,
                 f"its {small.kind} cluster has {small.share:.1%} of the class, "
-                f"at least {settings.prune_share:.1%} are asked for",
+                f"at least {settings.prune_share:.1%} is required",
             )
     return clusters
 

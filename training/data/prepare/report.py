@@ -26,9 +26,9 @@ SHOWN_CLASSES = 20  # pictures stop there; the table of classes goes on
 
 MEANING = {
     Reason.HIDDEN: "The name starts with a dot, or is one that systems leave beside photos: Thumbs.db.",
-    Reason.OUTSIDE: "Beside the class folders, not in one.",
+    Reason.OUTSIDE: "Next to the class folders, not in one.",
     Reason.UNOPENED: "The file can't be read, or is a pipe, a device or a broken link.",
-    Reason.EMPTY: "There is nothing in the file.",
+    Reason.EMPTY: "The file is empty.",
     Reason.UNSUPPORTED: "Whatever the name says, the content is no image in a supported format.",
     Reason.TOO_LARGE: "More bytes or pixels than a photo may have; refused from the header.",
     Reason.UNREADABLE: "The photo is damaged, or ends before its last line.",

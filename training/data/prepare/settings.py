@@ -55,7 +55,7 @@ class PrepareSettings:
         found = [(m[1 if pattern.groups else 0] or "") if m else "" for m in matches]
         if names and not any(found):
             raise InputError(
-                f"group_regex {self.group_regex!r} finds nothing in any of {len(names)} file names, "
+                f"group_regex {self.group_regex!r} matches none of {len(names)} file names, "
                 f"such as {names[0]!r}; give another, or none"
             )
         return found
@@ -71,6 +71,6 @@ def _compile(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"group_regex {pattern!r} is no regular expression ({error}); "
+            f"group_regex {pattern!r} isn't a regular expression ({error}); "
             r"give one whose first parenthesis is the group, say '^(.+)_f\d+'"
         ) from error

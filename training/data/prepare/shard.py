@@ -58,7 +58,8 @@ def join_shards(folders: Sequence[Path]) -> ScanResult:
     for path, other in zip(folders, shards, strict=True):
         if replace(other, part="", rows=[]) != replace(first, part="", rows=[]):
             raise InputError(
-                f"{str(path)!r} and {str(folders[0])!r} differ in source, settings or folders; make all "
+                f"{str(path)!r} and {str(folders[0])!r} differ in source, settings or folders; make "
+                f"all "
                 "shards of one source with the same options"
             )
     _require_all(Counter(shard.part for shard in shards))
@@ -95,6 +96,6 @@ def _read_shard(folder: Path) -> ScanResult:
         parse_part(seen.part)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{str(path)!r} is no shard of ours ({error}); make it again with --shard"
+            f"{str(path)!r} isn't a valid shard ({error}); make it again with --shard"
         ) from error
     return seen

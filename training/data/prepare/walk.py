@@ -37,8 +37,8 @@ def walk(source: Path) -> Tree:
     if splits and set(tops) != set(splits):
         others = sorted(set(tops) - set(splits))
         raise InputError(
-            f"{str(source)!r} has {splits} beside {others}; name the splits 'train' and 'test' and have "
-            "nothing else there, or have class folders only"
+            f"{str(source)!r} has {splits} next to {others}; name the splits 'train' and 'test' with "
+            f"nothing else there, or have class folders only"
         )
     names = {name for split in splits for name in folders_in(source / split)} if splits else set(tops)
     if len(names) < 2:
@@ -47,8 +47,8 @@ def walk(source: Path) -> Tree:
             f"{where} has {'no class folder' if not names else f'one class folder {sorted(names)}'}, "
             f"at least 2 are needed: {str(source / 'CLASS' / 'photo.jpg')!r}"
         )
-    if odd := [name for name in names if not _is_text(name)]:
-        raise InputError(f"class folder {odd[0]!a} has a name that is no UTF-8; rename it")
+    if odd := [name for name in names if name.encode(errors="replace").decode() != name]:
+        raise InputError(f"class folder {odd[0]!a} has a name that isn't UTF-8; rename it")
     found, given = find_files(source), set(splits) == set(SPLITS)
     rows = [_place(path, len(splits) > 0, given) for path in found.files]
     for path, why in found.skipped_files.items():
@@ -56,14 +56,6 @@ def walk(source: Path) -> Tree:
         rows[-1].drop(*((Reason.HIDDEN,) if why == HIDDEN else (Reason.UNOPENED, why)))
     rows.sort(key=lambda row: row.path)
     return Tree(rows, tuple(sorted(names)), given, dict(sorted(found.skipped_folders.items())))
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _place(path: str, has_splits: bool, given: bool) -> Row:

@@ -68,7 +68,7 @@ def test_a_failure_with_force_leaves_the_old_one(tmp_path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda out: (out / "manifest.csv").unlink(), "has no manifest.csv"),
-        (lambda out: (out / "manifest.csv").write_text("mine"), "is no manifest of ours"),
+        (lambda out: (out / "manifest.csv").write_text("mine"), "isn't a valid manifest"),
         (lambda out: (out / "train" / "a" / "mine.jpg").touch(), r"mine\.jpg' wasn't made by"),
         (lambda out: (out / "mine").symlink_to("/"), r"mine' wasn't made by"),
     ],

@@ -56,8 +56,8 @@ def test_a_class_called_train(pile: MakePile) -> None:
             {"train/a/1.jpg": b"", "test/a/1.jpg": b""},
             r"\(in \['train', 'test'\]\) has one class folder",
         ),
-        ({"a/1.jpg": b"", "b\udcff/1.jpg": b""}, r"class folder 'b\\udcff' has a name that is no UTF-8"),
-        ({"train/a/1.jpg": b"", "val/a/1.jpg": b""}, r"\['train'\] beside \['val'\]; name the splits"),
+        ({"a/1.jpg": b"", "b\udcff/1.jpg": b""}, r"class folder 'b\\udcff' has a name that isn't UTF-8"),
+        ({"train/a/1.jpg": b"", "val/a/1.jpg": b""}, r"\['train'\] next to \['val'\]; name the splits"),
     ],
 )
 def test_sources_that_do_not_do(pile: MakePile, files: dict[str, bytes], message: str) -> None:
