@@ -111,10 +111,10 @@ def _read_form(body: bytes, kind: str) -> tuple[list[Upload], list[Upload]]:
 
     def on_file(file: File) -> None:
         file.file_object.seek(0)
-        files.append(Upload(_text(file.field_name), file.file_object.read()))
+        files.append(Upload((file.field_name or b"").decode(errors="replace"), file.file_object.read()))
 
     def on_field(field: Field) -> None:
-        fields.append(Upload(_text(field.field_name), field.value or b""))
+        fields.append(Upload((field.field_name or b"").decode(errors="replace"), field.value or b""))
 
     try:
         parser = create_form_parser(
@@ -128,7 +128,3 @@ def _read_form(body: bytes, kind: str) -> tuple[list[Upload], list[Upload]]:
     except ValueError as error:  # the parser's own errors are of that kind
         raise RequestError(f"the form can't be read ({error}); {_SEND}") from error
     return files, fields
-
-
-def _text(name: bytes | None) -> str:
-    return (name or b"").decode(errors="replace")

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -23,11 +23,6 @@ from model.golden import Golden, read_golden
 from serving.archive.layout import BUNDLE, CONFIG, GOLDEN, MANIFEST, file_name, not_ours, unpack
 from serving.names import DEFAULT_MODEL
 from serving.stock import stock_file
-
-if TYPE_CHECKING:
-    from model.bundle import Bundle
-
-_SHIPPED = ("model", "handler")
 
 
 @dataclass(frozen=True)
@@ -60,14 +55,14 @@ def build_archive(
     # These load PyTorch; only packaging waits for it.
     from model.bundle import read_bundle
     from model.engines import FOLDER, write_engines
-    from serving.archive.parity import check_archive
+    from serving.archive.isolated import check_archive
 
     bundle = read_bundle(run / "bundle")
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
         staged = Path(temporary) / "staged"
         engines = write_engines(bundle, staged / FOLDER, engine)
-        built = _run_archiver(run / "bundle", bundle, name, version, staged)
+        built = _run_archiver(run / "bundle", bundle.spec.classes, name, version, staged)
         check_archive(built, bundle.golden, engines)
         try:
             os.link(built, target)  # fails where a rename would overwrite
@@ -100,14 +95,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_archiver(source: Path, bundle: "Bundle", name: str, version: str, staged: Path) -> Path:
+def _run_archiver(source: Path, classes: Sequence[str], name: str, version: str, staged: Path) -> Path:
     """Call torch-model-archiver on the folder `staged`; its top level becomes the archive's."""
     work, scratch = staged.parent, staged.parent / "tmp"
     shutil.copytree(source, staged / BUNDLE)
-    for package in _SHIPPED:
+    for package in ("model", "handler"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(stock_file(package), staged / package, ignore=ignored)
-    write_json(dict(enumerate(bundle.spec.classes)), staged / "index_to_name.json")
+    write_json(dict(enumerate(classes)), staged / "index_to_name.json")
     scratch.mkdir()
     command = [str(Path(sys.executable).with_name("torch-model-archiver"))]
     command += ["--model-name", name, "--version", version, "--export-path", str(work)]

@@ -1,6 +1,7 @@
 """A packaged model, answering by itself: the archive's own code in a process that sees nothing else.
 
-Packaging asks it the golden photos, evaluation any others. What answers is the archive: its handler, its
+Packaging asks it the golden photos and refuses an archive that answers them differently from training;
+evaluation asks any others. What answers is the archive: its handler, its
 copy of `model/`, its bundle, loaded by TorchServe's loader (`isolated_worker`).
 """
 
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +24,8 @@ from model.bundle import ModelSpec
 from model.engines import VARIABLE
 from model.errors import FlyobjError
 from model.files import read_json
-from serving.archive.layout import BUNDLE, unpack
+from model.golden import Golden, difference
+from serving.archive.layout import BUNDLE, GOLDEN, unpack
 
 _TIMEOUT_S = 300  # of a batch
 
@@ -90,9 +93,12 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
         if engine:
             environment[VARIABLE] = engine
         script = Path(__file__).with_name("isolated_worker.py")
+        # What packages were installed into, a `.pth` file's folders too; never the checkout.
+        entries = [path for path in sys.path if not Path(path, "pyproject.toml").exists()]
+        sites = [path for path in entries if any(Path(path).glob("*.dist-info"))]
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-I", "-S", str(script), folder, *_site_folders()],
+                [sys.executable, "-I", "-S", str(script), folder, *sites],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -102,17 +108,37 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
                 encoding="utf-8",
             )
         )
-        stack.callback(_end, process)
-        yield IsolatedModel(f"archive {archive}", Path(folder), process, log)
+        try:
+            yield IsolatedModel(f"archive {archive}", Path(folder), process, log)
+        finally:
+            process.kill()
+            if process.stdin:
+                with contextlib.suppress(BrokenPipeError):  # what it never read
+                    process.stdin.close()
 
 
-def _site_folders() -> list[str]:
-    """List what packages were installed into, a `.pth` file's folders too; so never a checkout."""
-    return [path for path in sys.path if any(Path(path).glob("*.dist-info"))]
+def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str] = ("torch",)) -> None:
+    """Answer `golden` with the archive in a clean interpreter and compare with training's answers.
 
+    Each of `engines` answers for itself.
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    if process.stdin:
-        with contextlib.suppress(BrokenPipeError):  # what it never read
-            process.stdin.close()
+    Raises:
+        FlyobjError: an answer differs, or the archive's handler doesn't run; the message says how.
+    """
+    with zipfile.ZipFile(archive) as files:
+        packaged = len(json.loads(files.read(f"{GOLDEN}/golden.json")))
+    if packaged != len(golden):
+        raise FlyobjError(f"the archive has {packaged} golden photos, training made {len(golden)}")
+    for engine in engines:
+        with open_archive(archive, engine) as model:
+            answers = model.answer([photo.photo for photo in golden])
+        differences = [
+            found
+            for photo, answer in zip(golden, answers, strict=True)
+            if (found := difference(photo, answer))
+        ]
+        if differences:
+            raise FlyobjError(
+                f"with {engine} the archive answers {len(differences)} of {len(golden)} golden photos "
+                "differently from training, so it is not kept:\n  " + "\n  ".join(differences)
+            )

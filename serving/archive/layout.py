@@ -13,11 +13,7 @@ MAX_FILES, MAX_BYTES = 10_000, 2 << 30
 
 
 def file_name(model: str, version: str) -> str:
-    """Name the archive of a version.
-
-    Raises:
-        InputError: no model or no version can be called so.
-    """
+    """Name the archive of a version; raises `InputError` if no model or version can be called so."""
     check_model(model)
     check_version(version)
     return f"{model}-{version}.mar"

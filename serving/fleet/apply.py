@@ -124,20 +124,15 @@ def _apply_to(
     try:
         with Client(member.server) as client, out_of_it:
             changes = reconcile(client, timeout_s)
-            _check_answers(client, deployment, archives)
+            for archive in archives.values():
+                check_golden(client, archive)
+            if default := deployment.default:
+                photo = archives[default].golden[0].photo
+                if (found := client.predict(photo)["model_version"]) != default:
+                    raise FlyobjError(f"version {found} answers where {default} is the default")
         if balancer:
             balancer.put_back(member.upstream)  # from a run before, which failed
     except FlyobjError as error:
         out = "; the balancer sends it no requests" if balancer and plan else ""
         return Outcome(member.name, "failed", plan, f"{error}{out}")
     return Outcome(member.name, "done" if changes else "as it should be", tuple(changes))
-
-
-def _check_answers(client: Client, deployment: Deployment, archives: Mapping[str, Archive]) -> None:
-    """Let the server answer the golden photos of every version, and one with its default."""
-    for archive in archives.values():
-        check_golden(client, archive)
-    if deployment.default:
-        photo = archives[deployment.default].golden[0].photo
-        if (found := client.predict(photo)["model_version"]) != deployment.default:
-            raise FlyobjError(f"version {found} answers where {deployment.default} is the default")

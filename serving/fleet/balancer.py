@@ -29,11 +29,8 @@ class Balancer:
     ) -> None:
         """Write what is missing; nginx needn't run.
 
-        Args:
-            proxy: nginx's folder.
-            servers: HOST:PORT, as nginx reaches them.
-            timeout_s: for the requests of a server that is taken out.
-            listen: nginx's port, where there is no nginx.conf yet.
+        `timeout_s` is for the requests of a server that is taken out, `listen` nginx's port where there
+        is no nginx.conf yet.
 
         Raises:
             InputError: there is only one server, or `servers.conf` has others than these.

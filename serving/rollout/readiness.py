@@ -62,8 +62,9 @@ def wait_ready(client: Client, version: str) -> Version:
     pids: dict[str, int] = {}
     with progress(f"version {version} starts") as advance:
         while time.monotonic() < until:
+            current = find_version(client, version)
             entry = client.versions().get(version)
-            if entry is None:
+            if current is None or entry is None:
                 raise FlyobjError(f"the server dropped version {version}{_see_logs(client)}")
             for worker in entry["workers"]:
                 pid = int(worker.get("pid") or -1)
@@ -71,11 +72,9 @@ def wait_ready(client: Client, version: str) -> Version:
                     raise FlyobjError(
                         f"a worker of version {version} crashed at start{_see_logs(client)}"
                     )
-            current = find_version(client, version)
-            if current and current.is_ready:
+            if current.is_ready:
                 return current
-            if current:
-                advance(0, f"version {version}: {current.ready} of {current.workers} workers ready")
+            advance(0, f"version {version}: {current.ready} of {current.workers} workers ready")
             time.sleep(_POLL_S)
     raise FlyobjError(f"version {version} wasn't ready within {READY_TIMEOUT_S} s{_see_logs(client)}")
 

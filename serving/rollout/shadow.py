@@ -90,8 +90,9 @@ def compare(client: Client, version: str, against: str | None, photos: Sequence[
     times, times_against = _times(took[version]), _times(took[against])
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
-    figures = agreement, tuple(flips), times, times_against, ratio
-    return ShadowResult(version, against, len(photos), *figures)
+    return ShadowResult(
+        version, against, len(photos), agreement, tuple(flips), times, times_against, ratio
+    )
 
 
 def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | None) -> None:

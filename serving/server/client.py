@@ -35,13 +35,10 @@ class ServerError(FlyobjError):
 
 @dataclass(frozen=True)
 class TimedAnswer:
-    """An answer and what it took.
+    """What the handler says, and the time from sending the photo to having that.
 
-    Attributes:
-        answer: what the handler says.
-        took_ms: from sending the photo to having the answer.
-        worker_ms: the worker's part of it by step (`decode`, `inference`), of the whole batch that the
-            photo was in; empty for an older archive, whose workers don't say.
+    `worker_ms` is the worker's part of it by step (`decode`, `inference`), of the whole batch that the
+    photo was in; empty for an older archive, whose workers don't say.
     """
 
     answer: dict[str, Any]

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,12 +57,9 @@ class RemoteModel:
 
     def _ask(self, photo: bytes, explain: bool) -> dict[str, Any]:
         response = self._client.post(photo, self._version, explain)
-        try:
-            document = response.json()
-        except json.JSONDecodeError:
-            document = None
-        if isinstance(document, dict):
-            return document
+        with suppress(json.JSONDecodeError):
+            if isinstance(document := response.json(), dict):
+                return document
         return {"message": f"HTTP {response.status_code} {response.text.strip()[:200]}".strip()}
 
 

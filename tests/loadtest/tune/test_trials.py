@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.tuning import tune
 from loadtest.tune.page import write_report
 from loadtest.tune.search import Candidate, Duel, Measurement, Trial, TunePlan
 from loadtest.tune.trials import TuneResult, as_config, from_config
@@ -79,6 +80,19 @@ def test_what_is_wrong_is_said(
 ) -> None:
     ended = flyobj("tune", *words, code=2, cwd=tmp_path)
     assert message in getattr(ended, "stderr", "").replace("\n", " ")
+
+
+def test_an_installed_packages_own_file_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to pip, and the next installation would replace it."""
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / OURS.name).write_bytes(OURS.read_bytes())
+    monkeypatch.setattr("serving.stock.ROOT", tmp_path)
+    with pytest.raises(InputError, match=r"can't be tuned in place; give --config COPY_OF_IT"):
+        tune(Path("nowhere.mar"))
+    with pytest.raises(InputError, match=r"'nowhere\.mar': no such file"):
+        tune(Path("nowhere.mar"), dry_run=True)
 
 
 LOAD = Measurement(300.0, 40.0, 90.0, 5.0)

@@ -11,8 +11,8 @@ from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
 from serving.archive import layout
 from serving.archive.build import build_archive, read_archive, sha256
+from serving.archive.isolated import check_archive
 from serving.archive.layout import unpack
-from serving.archive.parity import check_archive
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def test_a_failure_on_the_way_leaves_nothing_in_the_store(
     def refuse(*_: object) -> None:
         raise FlyobjError("refused")
 
-    monkeypatch.setattr("serving.archive.parity.check_archive", refuse)
+    monkeypatch.setattr("serving.archive.isolated.check_archive", refuse)
     with pytest.raises(FlyobjError, match="refused"):
         build_archive(run, "1.0", tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -136,9 +136,25 @@ def test_a_module_missing_in_the_archive_is_not_taken_from_the_checkout(
     run: Path, repack: Repack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.syspath_prepend(ROOT)
     path = repack(tmp_path / "a.mar", {"model/image.py": None})
     with pytest.raises(FlyobjError, match=r"doesn't run by itself: .*model\.image"):
         check_archive(path, read_bundle(run / "bundle").golden)
+
+
+def test_packages_may_lie_in_another_site_directory(
+    run: Path, repack: Repack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of the system do under a virtual environment that sees them."""
+    site = tmp_path / "site"
+    (site / "only_there-1.0.dist-info").mkdir(parents=True)
+    (site / "only_there.py").touch()
+    path = repack(tmp_path / "a.mar", {"model/image.py": lambda text: f"import only_there\n{text}"})
+    golden = read_bundle(run / "bundle").golden
+    with pytest.raises(FlyobjError, match=r"doesn't run by itself: .*only_there"):
+        check_archive(path, golden)
+    monkeypatch.syspath_prepend(site)
+    check_archive(path, golden)
 
 
 def test_an_archive_with_fewer_golden_photos_is_refused(
