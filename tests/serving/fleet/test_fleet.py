@@ -171,7 +171,7 @@ class OtherSoftware(BaseHTTPRequestHandler):
             rf"it runs TorchServe 0\.11\.1, this machine has {version('torchserve')}; install",
         ),
         ({"hello": "world"}, "isn't a TorchServe server; give another address; nothing was changed"),
-        ([], "is no TorchServe"),
+        ([], "isn't a TorchServe server"),
     ],
 )
 def test_a_server_with_other_software_is_refused(says: object, why: str, tmp_path: Path) -> None:
