@@ -16,6 +16,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -120,7 +121,7 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
 def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str] = ("torch",)) -> None:
     """Answer `golden` with the archive in a clean interpreter and compare with training's answers.
 
-    Each of `engines` answers for itself.
+    Each of `engines` answers for itself, all at once: most of the time goes into starting.
 
     Raises:
         FlyobjError: an answer differs, or the archive's handler doesn't run; the message says how.
@@ -129,14 +130,16 @@ def check_archive(archive: Path, golden: Sequence[Golden], engines: Sequence[str
         packaged = len(json.loads(files.read(f"{GOLDEN}/golden.json")))
     if packaged != len(golden):
         raise FlyobjError(f"the archive has {packaged} golden photos, training made {len(golden)}")
-    for engine in engines:
+
+    def differences_of(engine: str) -> list[str]:
         with open_archive(archive, engine) as model:
             answers = model.answer([photo.photo for photo in golden])
-        differences = [
-            found
-            for photo, answer in zip(golden, answers, strict=True)
-            if (found := difference(photo, answer))
-        ]
+        pairs = zip(golden, answers, strict=True)
+        return [found for photo, answer in pairs if (found := difference(photo, answer))]
+
+    with ThreadPoolExecutor() as pool:
+        all_differences = list(pool.map(differences_of, engines))
+    for engine, differences in zip(engines, all_differences, strict=True):
         if differences:
             raise FlyobjError(
                 f"with {engine} the archive answers {len(differences)} of {len(golden)} golden photos "

@@ -211,7 +211,7 @@ def contained(
 def can_be_entered(path: Path) -> None:
     """Let others enter the folders of a path below pytest's, which are the owner's alone."""
     for folder in path.parents:
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith("pytest-"):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-")):
             folder.chmod(0o755)
 
 

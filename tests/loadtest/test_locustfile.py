@@ -137,9 +137,10 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
         writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", port)
         if writers:  # the first connection is the question before the load
             asked.set()
+        writers.add(writer)
+        there = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
     async def serve() -> None:
@@ -150,6 +151,8 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
         server.close()
         for writer in writers:
             writer.close()
+        # Left open, they would fail whichever test is running when they are collected.
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
     ended = asyncio.Event()
     thread = threading.Thread(target=asyncio.run, args=(serve(),))  # which cancels what still pumps

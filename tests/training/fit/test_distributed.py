@@ -14,12 +14,12 @@ if "keep" in sys.argv:
 network = Network(4)
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 counts = []
-for _ in range(4):
+for _ in range(12):
     counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
     network(torch.randn(8, 3, 64, 64)).sum().backward()
     optimizer.step()
     optimizer.zero_grad()
-print(counts[-1] - counts[-2])
+print(min(after - before for before, after in zip(counts[6:], counts[7:])))
 """
 
 
