@@ -216,7 +216,7 @@ def can_be_entered(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("torchserve")
-def test_the_entry_point_as_the_image_runs_it(
+def test_the_entry_point(
     archive_path: Path, photos: list[bytes], tmp_path: Path, free_port: int
 ) -> None:
     """Ready by its own health check, answers, and ends in order at SIGTERM, as a user without rights."""

@@ -344,6 +344,7 @@ def test_from_s3_to_a_server(
     assert "version 7.0 is ready with 1 workers" in result.stdout
     assert (server.store / archive.name).read_bytes() == archive.read_bytes()
     flyobj("models", "retire", "7.0", *home)
+    (server.store / archive.name).unlink()  # which other tests use too
     missing = flyobj("models", "deploy", bucket.url("models/flying_objects-8.0.mar"), *home, code=2)
     assert "doesn't exist, though its bucket does" in missing.stderr
     assert not [name for name in names(server.store) if "8.0" in name]
