@@ -160,7 +160,7 @@ def test_weights_make_a_class_count_more(loop: MakeLoop) -> None:
     torch.manual_seed(0)
     network = Network(2)
     stage = Stage("whole", 4, 32)
-    made = loop(network, stage, weights=(1.0, 0.0))  # the second is of no account
+    made = loop(network, stage, weights=(1.0, 0.0))  # the second doesn't count
     state = begin()
     for _ in range(stage.epochs):
         state = made.epoch(state)
