@@ -8,7 +8,9 @@ content types are ignored.
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +19,14 @@ from PIL import Image
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
 from model.jpeg import decode_jpeg, read_frame
+from model.png import picture_only
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
 _PILLOW_FORMATS = (*FORMATS, "MPO")  # MPO: a JPEG followed by more pictures, as phones write it
-_ORIENTATION = 0x0112  # the tag's number in the Exif 2.3 standard, section 4.6.4
+# Tags of TIFF 6.0, section 8, and of Exif 2.3, section 4.6.4.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 0x0112
+_WHITE_IS_ZERO = 0
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
 
@@ -64,6 +69,10 @@ def decode_photo(
     except (UnsupportedFormat, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
+        if len(picture := picture_only(data)) < len(data) and not isinstance(error, OSError):
+            return decode_photo(
+                picture, limits
+            )  # a chunk behind the picture; one cut short is an OSError
         raise UnreadableImage(
             f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
         ) from error
@@ -95,6 +104,8 @@ def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
             f"the photo has {pixels} pixels, {limits.max_pixels} are allowed; send a smaller one"
         ) from error
     except Exception as error:  # as above
+        if len(picture := picture_only(data)) < len(data):
+            return _open(picture, limits)
         raise _unidentified(data) from error
     _check_size(image.size, limits)
     if image.format in ("JPEG", "MPO"):
@@ -156,16 +167,29 @@ def _shrunk(size: tuple[int, int], at_least: int) -> dict[str, int]:
 
 
 def _decode_with_pillow(image: Image.Image) -> RGB:
-    if image.mode == "F":
-        raise UnsupportedFormat("the photo has floating-point pixels; send 8 or 16 bits a channel")
-    if image.mode.startswith("I"):  # 16 bits a pixel, in Pillow's "I;16" or its 32-bit "I"
-        grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)  # (H, W)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):  # how dark and how bright its values may be isn't said
+        what = "floating-point" if image.mode == "F" else "32-bit or signed"
+        raise UnsupportedFormat(f"the photo has {what} pixels; send 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):
+        return _decode_grey(image)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         under = Image.new("RGBA", over.size, (*_BACKGROUND, 255))
         image = Image.alpha_composite(under, over)
     return np.asarray(image.convert("RGB"))
+
+
+def _decode_grey(image: Image.Image) -> RGB:
+    """Scale grey of more than 8 bits to 8; Pillow leaves it as it is in the file."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
+    most = 2 ** int(np.max(tags.get(_BITS_PER_SAMPLE, 16))) - 1
+    values = np.asarray(image)  # (H, W) uint16
+    grey = (values.astype(np.uint32) * 255 // most).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = _BACKGROUND[0]
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def _orientation(image: Image.Image) -> int:
