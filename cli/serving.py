@@ -69,9 +69,9 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
-    from report.progress import progress
+    from report.progress import progress, say
     from serving.rollout import health
-    from serving.rollout.reconcile import reconcile
+    from serving.rollout.reconcile import restore
     from serving.server import lifecycle
     from serving.server.client import Client
     from serving.server.versions import list_versions
@@ -81,12 +81,14 @@ def serve(
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
-            reconcile(client)
+            for version, why in (not_served := restore(client)).items():
+                say(f"version {version} isn't served: {why}; `flyobj models apply` then adds it")
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing
-            more = {"model": client.model, "versions": [asdict(v) for v in versions]}
+            more: dict[str, Any] = {"model": client.model, "not_served": not_served}
+            more["versions"] = [asdict(v) for v in versions]
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
             emit(asdict(running) | more, as_json, line)
             if detach:
