@@ -26,11 +26,12 @@ from model.files import write_json
 from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
+from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
-from training.fit.plan import Plan, make_plan, read_plan, write_plan
+from training.fit.plan import FILE, Plan, make_plan, read_plan, write_plan
 from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
 from training.fit.settings import TrainSettings
 from training.fit.trainer import Trainer
@@ -108,6 +109,8 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=not new)
             write_plan(plan, run)  # again when resuming: a setting may have changed
+            if plan.skipped:
+                say(f"files left out: {len(plan.skipped)}, listed in {str(run / FILE)!r}")
             (run / FAILED).unlink(missing_ok=True)
         trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from model.errors import InputError
+from model.errors import InputError, PhotoError, PhotoTooLarge, UnsupportedFormat
 from report.tables import read_csv, write_csv
 
 NAME = "manifest.csv"
@@ -35,6 +35,15 @@ class Reason(StrEnum):
     NEAR = "near duplicate"
     PRUNED = "pruned cluster"
     EXTENSION = "extension contradicts content"
+
+
+def reason_for(error: PhotoError | OSError) -> Reason:
+    """Why a file can't be read, from what reading or decoding it has raised."""
+    if isinstance(error, OSError):
+        return Reason.UNOPENED
+    if isinstance(error, PhotoTooLarge):
+        return Reason.TOO_LARGE
+    return Reason.UNSUPPORTED if isinstance(error, UnsupportedFormat) else Reason.UNREADABLE
 
 
 @dataclass(slots=True)

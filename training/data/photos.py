@@ -6,6 +6,7 @@ of an epoch. What is left out is returned, with the reason.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import numpy as np
 from model.errors import InputError, PhotoError
 from model.image import decode_photo
 from model.photo_files import SPLITS, find_files, folders_in
-from report.progress import track
-from training.data.manifest import NAME, Reason, read_manifest
+from report.progress import say, track
+from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
 from training.data.prepare.settings import PrepareSettings
 from training.data.split import Indices, choose, number
@@ -77,9 +78,19 @@ def read_split(data: Path, split: str) -> Split:
 
 
 def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
-    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out."""
+    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out.
+
+    How many are left out, and why, is said.
+    """
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
-        return list(track(pool.map(_check, files), what, total=len(files)))
+        results = list(track(pool.map(_check, files), what, total=len(files)))
+    left_out = [(file, reason) for file, (_, reason) in zip(files, results, strict=True) if reason]
+    if left_out:
+        why = Counter(reason.partition(":")[0] for _, reason in left_out)
+        counts = ", ".join(f"{count} {kind}" for kind, count in why.most_common())
+        file, reason = left_out[0]
+        say(f"{what}: {len(left_out)} of {len(files)} left out: {counts}; {str(file)!r} is {reason}")
+    return results
 
 
 def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
@@ -164,7 +175,7 @@ def _check(file: Path) -> tuple[str, str]:
         content = file.read_bytes()
         decode_photo(content)
     except (PhotoError, OSError) as error:
-        return "", str(error)
+        return "", f"{reason_for(error)}: {error}"
     return hashlib.sha256(content).hexdigest(), ""
 
 

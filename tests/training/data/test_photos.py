@@ -70,14 +70,21 @@ def test_a_class_without_files_is_named(photo_folder: MakeData) -> None:
         read_split(data, "train")
 
 
-def test_what_cannot_be_read_is_skipped_with_the_reason(photo_folder: MakeData) -> None:
-    data = photo_folder(train={"a": 3, "b": 1})
+def test_what_cannot_be_read_is_skipped_with_the_reason(
+    photo_folder: MakeData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photo_folder(train={"a": 4, "b": 1})
     text, half = data / "train" / "a" / "0.jpg", data / "train" / "a" / "1.jpg"
     text.write_text("words")
+    other = data / "train" / "a" / "2.jpg"
     half.write_bytes(half.read_bytes()[:-300])
+    other.write_bytes(other.read_bytes()[:-200])
     split = read_split(data, "train")
-    assert [p.path.name for p in split.photos] == ["2.jpg", "0.jpg"]
-    assert [s.path for s in split.skipped] == [text, half]
+    assert [p.path.name for p in split.photos] == ["3.jpg", "0.jpg"]
+    assert [s.path for s in split.skipped] == [text, half, other]
+    line = capsys.readouterr().out
+    assert "checking train: 3 of 5 left out: 2 not decodable, 1 not an image; " in line
+    assert f"{str(text)!r} is not an image: the data starts with b'words'" in line
     assert "is no photo" in split.skipped[0].reason
     assert "can't be decoded to its end" in split.skipped[1].reason
 
