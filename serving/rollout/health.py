@@ -16,7 +16,7 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.golden import difference
-from serving.archive.build import read_archive
+from serving.archive.build import read_golden_photos
 from serving.rollout.deployment import read_deployment
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.server.client import Client
@@ -80,12 +80,12 @@ def _check_answer(client: Client) -> str | None:
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
     archive = client.store / deployment.versions[found.version].archive
+    golden = read_golden_photos(archive)[0]
     if missing := _missing_file(client, found.version, archive):
         return (
             f"{str(missing)!r} was removed from the server's temporary folder, so no worker can be "
             "started again; stop and start the server"
         )
-    golden = read_archive(archive).golden[0]
     return difference(golden, client.predict(golden.photo))
 
 
