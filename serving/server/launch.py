@@ -30,8 +30,12 @@ PID_FILE = ".model_server.pid"  # TorchServe's, written once: what sweeps by age
 _START = "import os; os.dup2({folder}, 0); from ts.model_server import start; start()"
 # What TorchServe or a worker's Python would read in place of our settings: TS_CONFIG_FILE has other
 # ports, with LOCAL_RANK (of torchrun or Slurm) no worker answers, PYTHONPATH goes before the archive.
+# _JAVA_OPTIONS go before our own arguments; JAVA_TOOL_OPTIONS don't, and stay.
 _FOREIGN = ("PYTHON", "TS_")
-_FOREIGN_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ENABLE_TORCH_PROFILER")
+_FOREIGN_NAMES = {
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    *("ENABLE_TORCH_PROFILER", "_JAVA_OPTIONS"),
+}
 
 
 def launch(
