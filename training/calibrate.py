@@ -24,6 +24,7 @@ from report.progress import track
 from training.data.photos import Photo
 from training.evaluation.answers import BATCH
 from training.evaluation.measure import Ints, reliability
+from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
@@ -129,7 +130,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
         raise InputError(
             f"{str(run / 'run.json')!r} doesn't list its validation files; train again with this version"
         )
-    folder = (data or Path(document["data"])) / "train"
+    folder = (data or find_data(document, run)) / "train"
     photos = [Photo(folder / name, classes.index(name.split("/")[0])) for name in names]
     missing = [photo.path for photo in photos if not photo.path.is_file()]
     if missing:

@@ -1,11 +1,13 @@
 """What a run works on, decided before it begins and written down as `settings.json`.
 
-Resuming later reads the same photos in the same split from there, and looks at nothing again.
+Resuming later, from any folder, reads the same photos in the same split from there, and looks at nothing
+again.
 """
 
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +55,15 @@ class Plan:
             len(self.train) / (len(counts) * counts[label]) for label in range(len(self.classes))
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Lay it out for `settings.json` and `run.json`; photos are named below `data`/train."""
+    def to_json(self, run: Path) -> dict[str, Any]:
+        """Lay it out for settings.json and run.json of `run`; photos are named below `data`/train."""
 
         def relative(photos: Sequence[Photo]) -> list[str]:
             return [photo.path.relative_to(self.data / "train").as_posix() for photo in photos]
 
         return {
             "data": str(self.data),
+            "data_from_run": os.path.relpath(self.data, run),
             "settings": asdict(self.settings),
             "classes": self.classes,
             "fingerprint": self.fingerprint,
@@ -78,6 +81,9 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
         InputError: photos, weights or settings don't fit.
     """
     check_precision(settings.precision)
+    data = data.absolute()
+    if settings.weights not in ("imagenet", "none"):
+        settings = replace(settings, weights=str(Path(settings.weights).absolute()))
     split = read_split(data, "train")
     _check_test_classes(data, split.classes)
     load_pretrained(Network(len(split.classes)), settings.weights)
@@ -90,11 +96,24 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
 
 def write_plan(plan: Plan, run: Path) -> None:
     """Write `settings.json` into the run folder."""
-    write_json(plan.to_json(), run / FILE)
+    write_json(plan.to_json(run), run / FILE)
 
 
-def read_plan(run: Path) -> Plan:
-    """Read what `write_plan` wrote.
+def find_data(document: Mapping[str, Any], run: Path) -> Path:
+    """Find the data folder of a run by what its settings.json or run.json says.
+
+    That is where it was, or else where it is if data and run were moved together. Earlier versions wrote
+    it as given, in a folder that the run is somewhere below.
+    """
+    data = Path(document["data"])
+    places = [data, run.absolute() / document.get("data_from_run", data)]
+    if not data.is_absolute():
+        places += [parent / data for parent in run.absolute().parents]
+    return next((Path(os.path.normpath(p.absolute())) for p in places if (p / "train").is_dir()), data)
+
+
+def read_plan(run: Path, data: Path | None = None) -> Plan:
+    """Read what `write_plan` wrote; `data` is where its photos are now, if they were moved.
 
     Raises:
         InputError: the folder isn't a run's, or its data aren't what they were.
@@ -106,7 +125,7 @@ def read_plan(run: Path) -> Plan:
         )
     document = with_new_names(read_json(path))
     try:
-        data, classes = Path(document["data"]), tuple(document["classes"])
+        data, classes = data or find_data(document, run), tuple(document["classes"])
         photos = [_photos(data, classes, document[key]) for key in ("train_files", "validation_files")]
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
@@ -117,8 +136,11 @@ def read_plan(run: Path) -> Plan:
     if not set(classes) <= found:
         raise InputError(
             f"{str(folder)!r} has lost the classes {sorted(set(classes) - found)} since the run "
-            "began; put them back, or start a new run"
+            f"began; put them back, say where the data are now with `flyobj train DATA --resume {run}`, "
+            "or start a new run"
         )
+    if data != Path(document["data"]):
+        _require_same_photos([photo.path for part in photos for photo in part])
     return Plan(data, TrainSettings.from_json(document["settings"], str(path)), classes, *rest)
 
 
@@ -146,6 +168,15 @@ def _check_test_classes(data: Path, classes: Sequence[str]) -> None:
         raise InputError(
             f"{str(folder)!r} has classes {strange} that aren't in train, which has {list(classes)}; "
             "add photos of them to train, or remove the folders"
+        )
+
+
+def _require_same_photos(paths: Sequence[Path]) -> None:
+    """Refuse data in another place than they were if they lack photos of the run."""
+    if missing := [path for path in paths if not path.is_file()]:
+        raise InputError(
+            f"{len(missing)} of the run's {len(paths)} photos aren't there, such as "
+            f"{str(missing[0])!r}; give the folder that the run was begun with"
         )
 
 
