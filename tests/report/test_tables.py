@@ -7,7 +7,20 @@ import pytest
 
 from report.tables import csv_text, read_csv, write_csv
 
-FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "=", "-", "--1", "-0.5%")
+FORMULAS = (
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\uff1d1",
+    "=",
+    "-",
+    "--1",
+    "-0.5%",
+)
 PLAIN = ("a", "", "a=1", "'quoted'", "-0.5", "+3", "-1e-05", "[b]", 'say "=1"', "Möwe", "bad\udcff")
 
 
