@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are hard links.")]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are hard links.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if this command made it before.")]
 
 

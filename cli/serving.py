@@ -6,12 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, connect, emit, out
+from cli.options import Home, Json, Store, emit, out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -69,9 +67,9 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
-    from report.progress import progress
+    from report.progress import progress, say
     from serving.rollout import health
-    from serving.rollout.reconcile import reconcile
+    from serving.rollout.reconcile import restore
     from serving.server import lifecycle
     from serving.server.client import Client
     from serving.server.versions import list_versions
@@ -81,12 +79,14 @@ def serve(
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
-            reconcile(client)
+            for version, why in (not_served := restore(client)).items():
+                say(f"version {version} isn't served: {why}; `flyobj models apply` then adds it")
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing
-            more = {"model": client.model, "versions": [asdict(v) for v in versions]}
+            more: dict[str, Any] = {"model": client.model, "not_served": not_served}
+            more["versions"] = [asdict(v) for v in versions]
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
             emit(asdict(running) | more, as_json, line)
             if detach:
@@ -168,36 +168,6 @@ def token(
         print(client.tokens.get("inference"), flush=True)
         if watch:
             lifecycle.wait(running, client.tokens.keep)
-
-
-@app.command()
-def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
-    version: Annotated[str | None, typer.Option(help="A version other than the default.")] = None,
-    home: Home = DEFAULT_HOME,
-    as_json: Json = False,
-) -> None:
-    """Classify photos with the running server."""
-    from model.errors import InputError, PhotoError
-
-    if missing := [str(photo) for photo in photos if not photo.is_file()]:
-        raise InputError(f"no such file: {', '.join(missing)}; give image files")
-    answers: list[dict[str, Any]] = []
-    with connect(home) as client:
-        for photo in photos:
-            try:
-                answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})
-            except PhotoError as error:
-                answers.append({"photo": str(photo), "error": str(error)})
-    table = Table("photo", "answer", "confidence", "version")
-    for a in answers:
-        if "error" in a:
-            table.add_row(a["photo"], f"[red]{rich.markup.escape(a['error'])}")
-        else:
-            table.add_row(a["photo"], a["predicted"], f"{a['confidence']:.3f}", a["model_version"])
-    emit(answers, as_json, table)
-    if bad := [a for a in answers if "error" in a]:
-        raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")
 
 
 @app.command()

@@ -25,7 +25,11 @@ _machines = partial(typer.Option, rich_help_panel="Machines")
 def train(
     context: typer.Context,
     data: Annotated[
-        Path | None, typer.Argument(help="Folder with train/CLASS/ photos, and validation/CLASS/ ones if there are.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder with train/CLASS/ photos, and validation/CLASS/ ones if there are.",
+            show_default=False,
+        ),
     ] = None,
     out_: Annotated[
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")

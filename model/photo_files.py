@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import InputError
-from model.formats import FORMATS, format_of
+from model.formats import FORMATS, SUFFIXES, format_of
 
 HIDDEN, CIRCLE, BROKEN = "hidden", "link in a circle", "broken link"
 _FOLDER, _LINK, _FILE = "folder", "link to a folder", "file"
 _FOLDERS = (_FOLDER, _LINK)
 # Left by macOS' archives, Synology, Windows' thumbnails and Windows' folder settings.
 _LITTER = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
+_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 _HEAD = 12  # bytes that tell a format
 
 Identity = tuple[int, int]  # device and inode
@@ -72,6 +73,11 @@ def spread(photos: list[Path], limit: int | None) -> list[Path]:
 def tally(reasons: Iterable[str]) -> str:
     """Count reasons for people: "12 broken link, 3 hidden"."""
     return ", ".join(f"{count} {why}" for why, count in Counter(reasons).most_common())
+
+
+def may_be_photo(path: Path) -> bool:
+    """Whether a file starts like a photo or is called like one, as damaged ones are."""
+    return _is_photo(path) or path.suffix.lower() in _SUFFIXES
 
 
 def find_files(folder: Path) -> FolderFiles:

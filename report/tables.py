@@ -43,8 +43,13 @@ def read_csv(path: Path) -> Iterator[list[str]]:
         ValueError: it isn't UTF-8.
     """
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for row in csv.reader(file):
-            yield [cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for cell in row]
+        yield from read_lines(file)
+
+
+def read_lines(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the rows of a table's text, as `read_csv` does."""
+    for row in csv.reader(lines):
+        yield [cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for cell in row]
 
 
 def _guard(cell: object) -> object:

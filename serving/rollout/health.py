@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.errors import FlyobjError
 from model.golden import difference
-from serving.archive.build import read_archive
+from serving.archive.build import read_golden_photos
 from serving.rollout.deployment import read_deployment
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.server.client import Client
@@ -70,7 +70,8 @@ def _check_answer(client: Client) -> str | None:
         return f"version {deployment.default} isn't the server's default; see `flyobj models diff`"
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
-    golden = read_archive(client.store / deployment.versions[found.version].archive).golden[0]
+    archive = client.store / deployment.versions[found.version].archive
+    golden = read_golden_photos(archive)[0]
     return difference(golden, client.predict(golden.photo))
 
 

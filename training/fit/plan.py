@@ -143,8 +143,8 @@ def read_plan(run: Path) -> Plan:
         there = {photo.label for photo in own if photo.path.is_file()}
         if lost := sorted({classes[photo.label] for photo in own if photo.label not in there}):
             raise InputError(
-                f"{str(data)!r} has lost the classes {lost} since the run began; put their photos back, or "
-                "start a new run"
+                f"{str(data)!r} has lost the classes {lost} since the run began; put their photos back, "
+                "or start a new run"
             )
     settings = TrainSettings.from_json(document["settings"], str(path))
     return Plan(data, settings, classes, *rest, folders=(train, validation))
