@@ -50,6 +50,7 @@ def summarize(
         "clusters": [asdict(cluster) for cluster in clusters],
         "leaks": [asdict(leak) for leak in leaks],
         "unentered": seen.unentered,
+        "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
     }
     return {**summary, "warnings": _warnings(summary)}
 
@@ -66,11 +67,14 @@ def _warnings(summary: Summary) -> list[str]:
             f"{train[small]} ({ratio:.1f} times as many); add photos of the small one"
         )
     for name, counts in classes.items():
-        found += [f"class {name!r} has no photo in {part}" for part, n in counts.items() if not n]
+        empty = [split for split in SPLITS if counts.get(split) == 0]
+        found += [f"class {name!r} has no photo in {split}" for split in empty]
     if conflicts := summary["dropped"].get(Reason.CONFLICT):
         found.append(f"{conflicts} photos are under two classes and were dropped: someone has to look")
     if leaking := sum(leak["open"] for leak in summary["leaks"]):
         found.append(f"{leaking} leaks between the splits remain, which flatter the model")
+    if unopened := summary["unopened"]:
+        found.append(f"files that can't be opened: {unopened}")
     if blocked := [why for why in summary["unentered"].values() if why != HIDDEN]:
         found.append(f"{len(blocked)} folders weren't searched: {tally(blocked)}")
     if links := summary["symbolic_links"]:
