@@ -27,7 +27,8 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder with train/CLASS/ photos; with --resume only if it was moved.",
+            help="Folder with train/CLASS/ photos, and validation/CLASS/ ones if there are; with "
+            "--resume only if it was moved.",
             show_default=False,
         ),
     ] = None,
