@@ -40,7 +40,9 @@ def open_page(home: Path, port: int) -> Iterator[str]:
         os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
         try:
             import gradio as gr
+            from starlette.middleware import Middleware
 
+            from serving.page.guard import MAX_FILE_BYTES, Guard
             from serving.page.layout import Page
         except ImportError as error:
             raise missing_library("the page", "gradio", error) from error
@@ -56,6 +58,8 @@ def open_page(home: Path, port: int) -> Iterator[str]:
                     prevent_thread_lock=True,
                     footer_links=[],
                     show_error=True,
+                    max_file_size=MAX_FILE_BYTES,
+                    app_kwargs={"middleware": [Middleware(Guard)]},
                     **dict.fromkeys(_OFF, False),
                     theme=gr.themes.Default(
                         primary_hue="sky", neutral_hue="slate", font="sans-serif", font_mono="monospace"
