@@ -12,7 +12,7 @@ import sys
 import rich
 import typer
 
-from cli import canary, data, demo, evaluation, loadtest, models, serving, training, tuning
+from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
 app.add_typer(serving.app)
+app.add_typer(predict.app)
 app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")

@@ -6,12 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, connect, emit, out
+from cli.options import Home, Json, Store, emit, out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -185,36 +183,6 @@ def token(
         print(client.tokens.get("inference"), flush=True)
         if watch:
             lifecycle.wait(running, client.tokens.keep)
-
-
-@app.command()
-def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
-    version: Annotated[str | None, typer.Option(help="A version other than the default.")] = None,
-    home: Home = DEFAULT_HOME,
-    as_json: Json = False,
-) -> None:
-    """Classify photos with the running server."""
-    from model.errors import InputError, PhotoError
-
-    if missing := [str(photo) for photo in photos if not photo.is_file()]:
-        raise InputError(f"no such file: {', '.join(missing)}; give image files")
-    answers: list[dict[str, Any]] = []
-    with connect(home) as client:
-        for photo in photos:
-            try:
-                answers.append({"photo": str(photo), **client.predict(photo.read_bytes(), version)})
-            except PhotoError as error:
-                answers.append({"photo": str(photo), "error": str(error)})
-    table = Table("photo", "answer", "confidence", "version")
-    for a in answers:
-        if "error" in a:
-            table.add_row(a["photo"], f"[red]{rich.markup.escape(a['error'])}")
-        else:
-            table.add_row(a["photo"], a["predicted"], f"{a['confidence']:.3f}", a["model_version"])
-    emit(answers, as_json, table)
-    if bad := [a for a in answers if "error" in a]:
-        raise InputError(f"{len(bad)} of {len(answers)} photos can't be answered")
 
 
 @app.command()

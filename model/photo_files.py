@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import InputError
-from model.formats import FORMATS, format_of
+from model.formats import FORMATS, SUFFIXES, format_of
 
 SPLITS = ("train", "test")
 HIDDEN, CIRCLE = "hidden", "link in a circle"
 _FOLDER, _FILE = "folder", "file"
 # Left by macOS' archives, Synology, Windows' thumbnails and Windows' folder settings.
 _LITTER = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
+_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 _HEAD = 12  # bytes that tell a format
 
 
@@ -56,6 +57,11 @@ def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
 def spread(photos: list[Path], limit: int | None) -> list[Path]:
     """Take at most `limit` of the photos, evenly spread; None takes all."""
     return photos[:: max(1, -(-len(photos) // limit)) if limit else 1]
+
+
+def may_be_photo(path: Path) -> bool:
+    """Whether a file starts like a photo or is called like one, as damaged ones are."""
+    return _is_photo(path) or path.suffix.lower() in _SUFFIXES
 
 
 def find_files(folder: Path) -> FolderFiles:
