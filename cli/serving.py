@@ -59,14 +59,23 @@ def serve(
         bool,
         typer.Option(
             help="Whether calls need TorchServe's tokens. Without them anyone who reaches the ports "
-            "may do anything: only for a pod of its own, or behind a proxy that checks keys."
+            "may do anything, web pages in this machine's browser too: needs --private-ports."
         ),
     ] = True,
+    private_ports: Annotated[
+        bool,
+        typer.Option(
+            "--private-ports",
+            help="Say that nothing reaches 127.0.0.1 here but a gate that checks keys, or the "
+            "containers of a pod: no browser, no other user.",
+        ),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
+    from model.errors import InputError
     from report.progress import progress, say
     from serving.rollout import health
     from serving.rollout.reconcile import restore
@@ -74,6 +83,12 @@ def serve(
     from serving.server.client import Client
     from serving.server.versions import list_versions
 
+    if not (tokens or private_ports):
+        raise InputError(
+            "--no-tokens lets every program, and every web page open in this machine's browser, change "
+            "what is served; add --private-ports if only a gate or a pod's own containers can reach the "
+            "ports, or leave the tokens on"
+        )
     with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
