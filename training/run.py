@@ -64,14 +64,15 @@ def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
     return _run(_plan_new(data, out, settings), settings, out, new=True)
 
 
-def resume(run: Path, changes: dict[str, Any]) -> Report | None:
+def resume(run: Path, changes: dict[str, Any], data: Path | None = None) -> Report | None:
     """Continue where the last finished epoch of `run` has left, to the same end as without a stop.
 
     Args:
         run: folder of `train`.
         changes: settings to change: "lr", and "devices", "nodes" or "workers".
+        data: where the photos are now, if they were moved.
     """
-    plan = read_plan(run)
+    plan = read_plan(run, data and data.absolute())
     if (run / "bundle").exists():
         raise InputError(f"run {str(run)!r} is finished; start a new one with another --out")
     settings = replace(plan.settings, **changes)
@@ -154,7 +155,7 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
 def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
-        **plan.to_json(),
+        **plan.to_json(report.run),
         "photos": {"train": len(plan.train), "validation": len(plan.validation)},
         "class_weights": plan.class_weights,
         "turned_unreadable": [{"file": str(p), "reason": r} for p, r in unreadable.items()],
