@@ -78,7 +78,7 @@ def _plain_jpeg_pixels(data: bytes | bytearray) -> int:
 def _jpeg_size(data: bytes | bytearray) -> Size:
     import simplejpeg  # not needed where only the other formats come
 
-    height, width = simplejpeg.decode_jpeg_header(data)[:2]
+    height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
     return width, height
 
 
