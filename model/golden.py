@@ -11,7 +11,7 @@ from typing import Any
 
 from model.answers import UNKNOWN
 from model.errors import InputError
-from model.files import exact_keys, read_json
+from model.files import Readable, exact_keys, read_json
 
 # Of probabilities, for every engine. They repeat to about 1e-6 on one machine and 1e-4 across CPUs; a
 # change of preprocessing that matters moves them by more than 1e-2, and so does computing in 16 bits.
@@ -28,13 +28,19 @@ class Golden:
     probabilities: Mapping[str, float]
 
 
-def read_golden(folder: Path) -> tuple[Golden, ...]:
-    """Read the golden photos of a bundle from its folder `golden/`."""
-    entries = read_json(folder / "golden.json", list)
+def read_golden(folder: Readable) -> tuple[Golden, ...]:
+    """Read the golden photos of a bundle from its folder `golden/`, which may be in an archive."""
+    where = repr(str(folder / "golden.json"))
     keys = ["file", "label", "probabilities"]
     golden = []
-    for entry in entries:
-        values = exact_keys(entry, keys, str(folder / "golden.json"))
+    for entry in read_json(folder / "golden.json", list):
+        values = exact_keys(entry, keys, where)
+        numbers = values["probabilities"]
+        named = isinstance(values["file"], str) and isinstance(values["label"], str)
+        if not (named and isinstance(numbers, dict) and numbers):
+            raise InputError(f"{where}: {entry!r} isn't a golden photo; train or package it again")
+        if bad := [n for n in numbers.values() if type(n) not in (int, float) or not 0 <= n <= 1]:
+            raise InputError(f"{where}: {bad[0]!r} isn't a probability; train or package it again")
         photo = folder / Path(values["file"]).name
         if not photo.is_file():
             raise InputError(f"golden photo {str(photo)!r} is missing; train or package it again")

@@ -4,4 +4,5 @@ charts     matplotlib in the product's style, for pages and as PNG
 html       pages: one Jinja environment; `base.html.j2` is the skeleton that each one extends
 pictures   photos scaled to fit, and as data URLs
 progress   bars and lines in a terminal
+tables     CSV files
 """

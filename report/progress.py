@@ -14,9 +14,12 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 Item = TypeVar("Item")
 
@@ -47,7 +50,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 def progress(what: str, total: float | None = None, unit: str = "items") -> Iterator[Advance]:
     """Show work that advances in steps of its own; without `total`, only that it goes on.
 
-    `unit` is "items" or "bytes".
+    `unit` is "items", "bytes", or what is counted and shown as a rate too, as in "12.3 photos/s".
     """
     with _bar(unit) as bar:
         task = bar.add_task(what, total=total)
@@ -61,6 +64,21 @@ def progress(what: str, total: float | None = None, unit: str = "items") -> Iter
 def _bar(unit: str) -> Progress:
     console = rich.get_console()
     amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(), amount]
+    if unit not in ("items", "bytes"):
+        columns.append(_RateColumn(unit))
     disable = console.quiet or not console.is_terminal
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=disable)
+
+
+class _RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Write the rate; nothing before there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g} {self._unit}/s" if speed else "", style="progress.data.speed")

@@ -79,10 +79,11 @@ def test_what_people_look_at_is_made_by_one_kit(package: str, only: str) -> None
         ("rollout", {"archive", "server"}),
         ("fleet", {"archive", "server", "rollout"}),
         ("page", {"archive", "server", "rollout"}),
+        ("batch", {"archive", "server", "rollout"}),
     ],
 )
 def test_directions_inside_serving(wing: str, below: set[str]) -> None:
-    wings = {"archive", "server", "rollout", "fleet", "page"}
+    wings = {"archive", "server", "rollout", "fleet", "page", "batch"}
     for path in files_of(f"serving/{wing}"):
         found = {name.split(".")[1] for name in modules(path) if name.startswith("serving.")}
         assert not found & (wings - below - {wing}), path.relative_to(ROOT)
@@ -94,7 +95,7 @@ def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
 
 
 # no PyTorch, no sockets
-PURE = {"model.errors", "model.formats", "model.photo_files", "serving.names"}
+PURE = {"model.errors", "model.formats", "model.layout", "model.photo_files", "serving.names"}
 
 
 @pytest.mark.parametrize("entry", ["loadtest/locustfile.py", "loadtest/capacity/open_loop.py"])

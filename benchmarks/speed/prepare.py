@@ -40,9 +40,10 @@ from rich.table import Table
 from benchmarks.program import console, parser_of, run
 from model.errors import PhotoError
 from model.image import decode_photo
+from model.parallel import in_parallel
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.near import near_pairs
-from training.data.prepare.scan import in_parallel, scan
+from training.data.prepare.scan import scan
 from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.walk import walk
 from training.data.synthetic import defects

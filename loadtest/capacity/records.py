@@ -1,6 +1,5 @@
 """What a search for the capacity leaves in its folder, and reading it again."""
 
-import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +14,7 @@ from loadtest.capacity.figures import Latencies, ProbeFigures
 from loadtest.capacity.search import Knee, Verdict
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import exact_keys, read_json, write_json
+from report.tables import write_csv
 from serving.server.process_tree import processor
 
 FIGURES, PAGE, PROBES, SECONDS = "capacity.json", "report.html", "probes.csv", "seconds.csv"
@@ -206,8 +206,4 @@ def _row(probe: Probe) -> dict[str, Any]:
 
 def _write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     table = [*rows]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        if table:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+    write_csv(path, [*table[0]] if table else [], [[*row.values()] for row in table])

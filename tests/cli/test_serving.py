@@ -46,6 +46,15 @@ def test_no_server_runs(
     assert "start one with `flyobj serve --detach" in complaint(result)
 
 
+def test_no_tokens_needs_a_word_on_who_reaches_the_ports(
+    inside: FlyObj, complaint: Complaint, tmp_path: Path
+) -> None:
+    result = inside("serve", "--no-tokens", "--home", tmp_path / "home", code=2)
+    assert "every web page open in this machine's browser" in complaint(result)
+    assert "add --private-ports if only a gate" in complaint(result)
+    assert not (tmp_path / "home").exists()
+
+
 def test_stop_without_a_server_is_no_error(inside: FlyObj, tmp_path: Path) -> None:
     assert "no server ran" in inside("stop", "--home", tmp_path).stdout
 
@@ -78,8 +87,37 @@ def test_predict(flyobj: FlyObj, server: "Home", dataset: Path) -> None:
     assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
     for answer in answers:
         assert answer["confidence"] == answer["probabilities"][answer["predicted"]]
+        assert list(answer)[1:] == ["predicted", "confidence", "probabilities", "model_version"]
     shown = flyobj("predict", photos[0], *home, "--version", "1.0").stdout
     assert f"{answers[0]['confidence']:.3f}" in shown
+
+
+def test_predict_a_folder(
+    inside: FlyObj,
+    complaint: Complaint,
+    server: "Home",
+    archive_path: Path,
+    dataset: Path,
+    tmp_path: Path,
+) -> None:
+    """By the server as by its archive, without one: rows of the one are continued by the other."""
+    folder, out = shutil.copytree(dataset / "test", tmp_path / "photos"), tmp_path / "out.csv"
+    (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "large.jpg").write_bytes(bytes(21 * 2**20))  # the server would just hang up
+    by_server = ("--home", server.path, "--csv", out)
+    said = inside("predict", folder, *by_server).stdout
+    assert "10 photos in" in said
+    assert "2 can't be answered" in said
+    lines = out.read_text().splitlines(keepends=True)
+    assert "the photo has 22020096 bytes, 20971520 are allowed" in "".join(lines)
+    out.write_text("".join(lines[:5]))
+    inside("predict", folder, "--archive", archive_path, "--csv", out)
+    assert [line.split(",")[:2] for line in out.read_text().splitlines()] == [
+        line.split(",")[:2] for line in lines
+    ]
+    assert "10 of 10 photos are answered already" in inside("predict", folder, *by_server).stderr
+    wrong = inside("predict", folder, "--home", server.path, "--version", "7.0", code=2)
+    assert "version '7.0' isn't on the server" in complaint(wrong)
 
 
 def test_predict_on_what_is_no_photo(

@@ -5,34 +5,26 @@ worker holds one photo at a time; what comes back is a row.
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from scipy.fft import dctn
 
-from model.errors import FlyobjError, PhotoError, PhotoTooLarge, UnsupportedFormat
+from model.errors import PhotoError, PhotoTooLarge
 from model.formats import SUFFIXES, format_of
 from model.image import DEFAULT_LIMITS, RGB, decode_photo
+from model.parallel import in_parallel
 from report.progress import track
-from training.data.manifest import Reason, Row
+from training.data.manifest import Reason, Row, reason_for
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
 HASH_PIXELS = 4 * HASH_SIZE
 ROUNDING = 1e-6  # more than is left of a coefficient that should be zero
 FLAT = 1.0  # standard deviation in grey levels under which a hash would be of noise alone
-CHUNK = 32  # files handed to a worker at once
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def scan(source: Path, files: Sequence[Row], workers: int | None = None) -> list[Row]:
@@ -45,26 +37,6 @@ def scan(source: Path, files: Sequence[Row], workers: int | None = None) -> list
     return list(track(in_parallel(look, files, workers), "checking photos", total=len(files)))
 
 
-def in_parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
-) -> Iterator[Result]:
-    """Map in `workers` processes (default: one for each core), in order; 1 stays in this one."""
-    workers = min(workers or os.cpu_count() or 1, max(1, len(items) // CHUNK))
-    if workers == 1:
-        yield from map(function, items)
-        return
-    context = get_context("spawn")  # a fork would copy the locks of threads that it doesn't have
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(function, items, chunksize=CHUNK)
-        except BrokenProcessPool as error:
-            raise FlyobjError(
-                "a worker process died (no memory left, or a decoder crashed); try fewer --workers"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def scan_file(source: Path, found: Row) -> Row:
     """Look at one file. Whatever is wrong with it ends up in its row."""
     row = replace(found)
@@ -75,19 +47,10 @@ def scan_file(source: Path, found: Row) -> Row:
         if content is not None:
             _look_into(content, row)
     except OSError as error:
-        row.drop(Reason.UNOPENED, error.strerror or str(error))
-    except PhotoTooLarge as error:
-        row.drop(Reason.TOO_LARGE, _without_remedy(error))
-    except UnsupportedFormat as error:
-        row.drop(Reason.UNSUPPORTED, _without_remedy(error))
-    except PhotoError as error:
-        row.drop(Reason.UNREADABLE, _without_remedy(error))
+        row.drop(reason_for(error), error.strerror or str(error))
+    except PhotoError as error:  # without the remedy, which is for someone who sends a photo
+        row.drop(reason_for(error), str(error).partition(";")[0])
     return row
-
-
-def _without_remedy(error: PhotoError) -> str:
-    """What is wrong, without the remedy, which is for someone who sends a photo."""
-    return str(error).partition(";")[0]
 
 
 def _read(path: Path, row: Row) -> bytes | None:

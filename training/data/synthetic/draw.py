@@ -19,8 +19,8 @@ from PIL import Image
 from model.errors import InputError
 from model.files import atomic_folder, write_json
 from model.image import RGB
+from model.parallel import in_parallel
 from report.progress import track
-from training.data.prepare.scan import in_parallel
 from training.data.synthetic.defects import plant
 from training.data.synthetic.shapes import SUBJECTS, Array, Colour, Face, Random, Subject, X, Y, Z
 

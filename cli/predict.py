@@ -1,0 +1,146 @@
+"""`flyobj predict`: one photo, or whole folders."""
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import rich
+import typer
+from rich.table import Table
+
+from cli.options import Home, Json, connect, emit
+from serving.names import DEFAULT_HOME
+
+if TYPE_CHECKING:
+    from serving.batch.classify import BatchSummary
+    from serving.batch.models import BatchModel
+
+SHOWN = 40  # photos in a terminal's table
+
+app = typer.Typer()
+
+
+@app.command()
+def predict(
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO|DIR...", help="Image files, folders of them, - for a pipe."),
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Answer with this run or bundle in all cores, without a server.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="Answer with this .mar in all cores, without a server.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="A version of the server other than the default.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a row for each photo; - is standard output.")
+    ] = None,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(help="Write a JSON document a line for each photo; - is standard output."),
+    ] = None,
+    sort_into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Link each photo to DIR/CLASS/.")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy to DIR/CLASS/ instead of linking.")] = False,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Give only the K highest probabilities.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a CSV or JSONL file instead of continuing it.")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Classify photos and folders, with the running server, or without one.
+
+    Started again with the same files, it continues where it was stopped. Photos in a folder that can't
+    be read are rows with a reason; the exit code is 2 if a photo named by itself can't be answered, or
+    none can.
+    """
+    from model.errors import InputError
+    from serving.batch.classify import BatchOptions, classify
+    from serving.batch.photos import find_sources
+
+    if sum(option is not None for option in (run, archive, version)) > 1:
+        raise InputError("--run, --archive and --version (of the server) exclude one another; give one")
+    if copy and sort_into is None:
+        raise InputError("--copy needs --sort-into DIR")
+    if csv is not None and csv == jsonl:
+        raise InputError(f"--csv and --jsonl are both {str(csv)!r}; name two files")
+    found = find_sources(photos)
+    options = BatchOptions(csv, jsonl, force, sort_into, copy, top_k)
+    with ExitStack() as stack:
+        try:
+            summary = classify(
+                _open(stack, run, archive, version, home, len(found.photos)), found, options
+            )
+        except BrokenPipeError:  # as in `--csv - | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+    quiet = Path("-") in (csv, jsonl)
+    if not quiet:
+        emit(_document(summary), as_json, *_show(summary))
+    if summary.named_errors or summary.errors == summary.photos:
+        raise InputError(f"{summary.errors} of {summary.photos} photos can't be answered")
+
+
+def _open(
+    stack: ExitStack,
+    run: Path | None,
+    archive: Path | None,
+    version: str | None,
+    home: Path,
+    photos: int,
+) -> "BatchModel":
+    """Open what answers."""
+    from model.errors import InputError
+    from serving.batch.models import ServedModel, open_packed, open_run
+
+    if archive is not None:
+        return stack.enter_context(open_packed(archive))
+    if run is not None:
+        from cli.targets import bundle_of
+
+        if not (bundle := bundle_of(run)):
+            raise InputError(f"{str(run)!r} has no bundle; give a run folder of `flyobj train`")
+        return stack.enter_context(open_run(bundle, photos))
+    return ServedModel(stack.enter_context(connect(home)), version)
+
+
+def _document(summary: "BatchSummary") -> Any:
+    """The answers as the server gives them, or what was written."""
+    if summary.rows:
+        extra = ("runner_up", "sha256", "model")
+        return [{key: row[key] for key in row if key not in extra} for row in summary.rows]
+    return {key: value for key, value in asdict(summary).items() if key != "rows"}
+
+
+def _show(summary: "BatchSummary") -> list[Any]:
+    table = Table("photo", "answer", "confidence", "runner-up", "version")
+    for row in summary.rows[:SHOWN]:
+        name = rich.markup.escape(row["photo"])
+        if "error" in row:
+            table.add_row(name, f"[red]{rich.markup.escape(row['error'])}")
+        else:
+            words = row["predicted"], f"{row['confidence']:.3f}", row["runner_up"]
+            table.add_row(name, *map(rich.markup.escape, words), row.get("model_version", ""))
+    shown: list[Any] = [table] if summary.rows else []
+    if (more := len(summary.rows) - SHOWN) > 0:
+        shown.append(f"and {more} more; --csv FILE writes them all")
+    if summary.photos > 1:
+        counts = ", ".join(f"{name} {n:,}" for name, n in summary.classes.most_common())
+        rate = (
+            f" in {summary.seconds:.1f} s, {summary.photos_per_s:.3g}/s" if summary.photos_per_s else ""
+        )
+        parts = [counts, f"{summary.errors:,} can't be answered" if summary.errors else ""]
+        parts += [f"{summary.others:,} other files left out" if summary.others else ""]
+        line = "; ".join([f"{summary.photos:,} photos{rate}", *filter(None, parts)])
+        shown.append(rich.markup.escape(line))
+    return shown
