@@ -1,6 +1,6 @@
 """Bodies within the size limit that would cost far more time or memory than what they hold is worth.
 
-The photos are in `benchmarks.reliability.costly_photos`; here are JSON and forms, and all of them as cases.
+The photos are in `benchmarks.reliability.costly_photos`; here are JSON, forms, and all of it as cases.
 """
 
 import io
