@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json, write_json
+from model.files import read_json, read_text, reading, write_json
+from model.typed import check_fields
 from serving.server.connection import Connection, NoAnswer
 from serving.server.ports import require_free
 from serving.server.process_tree import end, pss_mib
@@ -78,7 +79,7 @@ class Server:
             process = psutil.Process(self.pid)
             same = process.create_time() == self.started and _MAIN_CLASS in process.cmdline()
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError):  # no pid at all
             return None
 
 
@@ -122,8 +123,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
     config = config or stock_file("config.properties")
-    if not config.is_file():
-        raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
+    settings = read_text(config, "give a configuration like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
         require_free(number, name)
     for folder in (home / "logs", store):
@@ -131,7 +131,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     home, store = home.resolve(), store.resolve()
     (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
     scratch = _scratch_of(home)
-    process = _launch(home, port, store, config, tokens, scratch)
+    process = _launch(home, port, store, settings, tokens, scratch)
     place = port, str(store), str(home), tokens, str(scratch)
     server = Server(process.pid, process.create_time(), *place)
     write_json(asdict(server), home / "server.json")
@@ -174,16 +174,17 @@ def memory_mib(server: Server) -> dict[str, float]:
 def _read_server(home: Path) -> Server | None:
     """Read what the server of this home, which may have ended, wrote of itself."""
     path = home / "server.json"
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        return Server(**read_json(path, remedy="remove it"))
-    except TypeError as error:
-        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
+    remedy = "end that server by its pid if it runs, and remove the file"
+    with reading(path, remedy):
+        document = read_json(path, remedy=remedy)
+        check_fields(Server, document, repr(str(path)), remedy)
+        return Server(**document)
 
 
 def _launch(
-    home: Path, port: int, store: Path, settings: Path, tokens: bool, scratch: Path
+    home: Path, port: int, store: Path, settings: str, tokens: bool, scratch: Path
 ) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / "config.properties"
@@ -224,7 +225,7 @@ def _environment(home: Path, scratch: Path) -> dict[str, str]:
     return environment
 
 
-def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
+def _configuration(port: int, settings: str, tokens: bool) -> Iterator[str]:
     """Yield the lines of `settings` with this server's ports, and paths made absolute."""
     own = {
         "inference_address": f"http://127.0.0.1:{port}",
@@ -235,7 +236,7 @@ def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         "metrics_config": str(stock_file("handler/metrics.yaml")),
         "disable_token_authorization": str(not tokens).lower(),
     }
-    for line in settings.read_text(encoding="utf-8").splitlines():
+    for line in settings.splitlines():
         if line.split("=")[0].strip() not in own:
             yield line
     for key, value in own.items():

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from model.errors import InputError
-from model.files import read_json, write_json
+from model.files import read_json, reading, write_json
 from model.network import Network, load_pretrained
 from model.photo_files import folders_in
+from model.typed import check_fields
 from training.data.photos import Photo, SkippedPhoto, groups_of, hold_out, read_split
 from training.fit.old_names import with_new_names
 from training.fit.settings import TrainSettings
@@ -22,6 +23,7 @@ from training.fit.settings import TrainSettings
 VAL_SHARE = 0.15
 IMBALANCED = 2.0  # largest class over the smallest, from which "auto" weights the loss
 FILE = "settings.json"
+_REMEDY = "put it back as `flyobj train` wrote it, or start a new run"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,19 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The types of what `Plan.to_json` gives."""
+
+    data: str
+    classes: list[str]
+    fingerprint: str
+    groups: int
+    skipped: list[dict[str, str]]
+    train_files: list[str]
+    validation_files: list[str]
+
+
 def make_plan(data: Path, settings: TrainSettings) -> Plan:
     """Read and split `data/train`, and try what else could fail only after minutes.
 
@@ -104,22 +119,22 @@ def read_plan(run: Path) -> Plan:
         raise InputError(
             f"{str(run)!r} has no {FILE}; give the run folder of `flyobj train` to --resume"
         )
-    document = with_new_names(read_json(path))
-    try:
+    with reading(path, _REMEDY):
+        document = with_new_names(read_json(path, remedy=_REMEDY))
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        settings = TrainSettings.from_json(document["settings"], str(path))
         data, classes = Path(document["data"]), tuple(document["classes"])
         photos = [_photos(data, classes, document[key]) for key in ("train_files", "validation_files")]
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} isn't as `flyobj train` wrote it ({error})") from error
     folder = data / "train"
     found = set(folders_in(folder)) if folder.is_dir() else set()
     if not set(classes) <= found:
         raise InputError(
-            f"{str(folder)!r} has lost the classes {sorted(set(classes) - found)} since the run "
-            "began; put them back, or start a new run"
+            f"{str(folder)!r}, as {str(path)!r} names it, has lost the classes "
+            f"{sorted(set(classes) - found)} since the run began; put them back, or start a new run"
         )
-    return Plan(data, TrainSettings.from_json(document["settings"], str(path)), classes, *rest)
+    return Plan(data, settings, classes, *rest)
 
 
 def check_precision(precision: str) -> None:

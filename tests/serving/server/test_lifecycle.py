@@ -113,7 +113,9 @@ def test_a_server_json_of_before_is_read(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path)}))
     assert lifecycle.find(tmp_path) is None  # read, and no server
     (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path), "more": 1}))
-    with pytest.raises(InputError, match=r"server\.json' isn't this version's .*more.*; remove it"):
+    with pytest.raises(
+        InputError, match=r"server\.json' isn't as it was written .*more.*remove the file"
+    ):
         lifecycle.find(tmp_path)
 
 
