@@ -5,9 +5,11 @@ only place where errors become exit codes: 0 done, 1 the work failed, 2 the inpu
 imported inside the commands, so that `flyobj --help` doesn't wait for PyTorch.
 """
 
+import io
 import os
 import signal
 import sys
+from types import FrameType
 
 import rich
 import typer
@@ -32,14 +34,41 @@ app.add_typer(loadtest.app)
 app.add_typer(demo.app)
 
 
+def end_as_after_ctrl_c() -> None:
+    """Clean up when asked to end, by SIGTERM, or by SIGHUP as a terminal closes unless `nohup` says not.
+
+    SIGHUP comes from the system and from the shell: the second one must not break off the cleaning up.
+    """
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
+
+
+def speak_utf8() -> None:
+    """Take names of files as UTF-8 in any locale, and print what a terminal can't show as escapes."""
+    if sys.getfilesystemencoding() != "utf-8":  # decided as Python starts, so it is started again
+        os.environ["PYTHONUTF8"] = "1"  # for the programs that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
 
+    speak_utf8()
+
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    end_as_after_ctrl_c()
     rich.reconfigure(stderr=True)
     try:
         app()

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are linked.")]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are hard links.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if this command made it before.")]
 
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/test.")],
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, in splits or not.")],
     out: Out,
     copy: Copy = False,
     min_side: Annotated[int, typer.Option(help="Smallest height and width kept, pixels.")] = 32,
@@ -125,11 +127,13 @@ def synthesize(
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
-    classes = Table("class", "train", "test", "dropped")
+    classes = Table("class", *next(iter(summary["classes"].values())))
     for name, counts in summary["classes"].items():
-        classes.add_row(
-            rich.markup.escape(name), *(str(counts[k]) for k in ("train", "test", "dropped"))
-        )
+        classes.add_row(rich.markup.escape(name), *map(str, counts.values()))
+    given = summary["given"]
+    read = [f"{split} from {folder!r}" for split, folder in given.items()]
+    if given and "test" not in given:
+        read.append("test of train's photos")
     why = Table("files", "dropped or noted because")
     for part in ("dropped", "noted"):
         for reason, count in summary[part].items():
@@ -137,4 +141,5 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     line = f"{summary['kept']} of {summary['files']} files kept; look at {folder}/report.html"
     warnings = [rich.markup.escape(f"warning: {text}") for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
-    emit(shown, as_json, classes, *([why] if why.row_count else []), *warnings, line)
+    splits = [f"splits: {', '.join(read)}"] if read else []
+    emit(shown, as_json, classes, *splits, *([why] if why.row_count else []), *warnings, line)

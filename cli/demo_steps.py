@@ -16,7 +16,8 @@ from typing import Any
 import rich
 
 from model.errors import FlyobjError, InputError
-from model.photo_files import find_photos, folders_in
+from model.layout import TEST, classes_in, read_layout
+from model.photo_files import find_photos
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -108,8 +109,8 @@ class Demo:
 
     def _predict(self) -> None:
         """Classify one test photo of each class."""
-        test = self.data / "test"
-        photos = {name: find_photos(test / name)[0] for name in folders_in(test)}
+        test = read_layout(self.data).folder(TEST)
+        photos = {name: find_photos(test / own[0])[0] for name, own in classes_in(test).items()}
         answers = self._flyobj("predict", *photos.values(), "--home", self.home)
         self.summary["predictions"] = [
             {"truth": truth, **answer} for truth, answer in zip(photos, answers, strict=True)
@@ -137,7 +138,7 @@ class Demo:
         """Run Locust; a failed request makes it, and so the demo, fail."""
         load = ["--users", LOAD_USERS, "--spawn-rate", LOAD_USERS, "--run-time", f"{LOAD_S}s"]
         load += ["--csv", self.out / "load", "--only-summary"]
-        photos = ["--photos", self.data / "test"]
+        photos = ["--photos", read_layout(self.data).folder(TEST)]
         self._flyobj("loadtest", "--home", self.home, *photos, "--", *load, as_json=False)
         with (self.out / "load_stats.csv").open(newline="") as file:
             total = next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")

@@ -96,7 +96,8 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
     process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
     try:
         return process.wait()
-    except KeyboardInterrupt:  # it has got Ctrl-C too, and prints its summary
+    except KeyboardInterrupt:
+        process.terminate()  # with Ctrl-C it has been told already; it prints its summary
         with suppress(subprocess.TimeoutExpired):
             return process.wait(10)
         process.kill()

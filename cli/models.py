@@ -203,11 +203,12 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 def _find_photos(photos: Path | None, data: Path | None, limit: int | None = None) -> list[Path]:
     from model.errors import InputError
+    from model.layout import read_layout
     from model.photo_files import find_photos
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    return find_photos(photos or Path(str(data)) / "test", limit)
+    return find_photos(photos or read_layout(Path(str(data))).folder("test"), limit)
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:

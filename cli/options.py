@@ -1,6 +1,7 @@
 """What the commands share: options, and how results are printed."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +37,8 @@ def connect(home: Path) -> "Client":
 def emit(document: Any, as_json: bool, *human: Any) -> None:
     """Print `document` as JSON, or the parts meant for people."""
     if as_json:
-        text = json.dumps(document, indent=2, ensure_ascii=False)  # file names may be no UTF-8
+        ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"
+        text = json.dumps(document, indent=2, ensure_ascii=ascii_only)  # file names may be no UTF-8
         print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
         return
     for part in human:

@@ -111,19 +111,33 @@ def serve(
                 lifecycle.wait(running, client.tokens.keep)
     finally:
         if not keep:
-            health.stop(home, drain_s)
+            try:
+                _, why_not = health.stop(home, drain_s)
+            finally:  # a second Ctrl-C cuts the wait short
+                lifecycle.stop(home)
+            _require_drained(why_not)
 
 
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
-    """Stop the server of this home, and its workers, once no request waits for an answer."""
+    """Stop the server of this home, and its workers, once no request waits for an answer.
+
+    If it can't wait for that, the exit code is 1; --drain 0 doesn't wait.
+    """
     from report.progress import progress
     from serving.rollout import health
 
     with progress("waiting for the last answers"):
-        ran, waiting = health.stop(home, drain)
-    left = f"; {waiting} requests were still waiting after {drain:g} s" if waiting else ""
-    out.print(f"stopped{left}" if ran else f"no server ran with home {home}")
+        ran, why_not = health.stop(home, drain)
+    out.print("stopped" if ran else f"no server ran with home {home}", soft_wrap=True)
+    _require_drained(why_not if ran else None)
+
+
+def _require_drained(why_not: str | None) -> None:
+    from model.errors import FlyobjError
+
+    if why_not:
+        raise FlyobjError(f"the server was stopped, but requests may have been cut off: {why_not}")
 
 
 @app.command()

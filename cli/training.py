@@ -25,7 +25,12 @@ _machines = partial(typer.Option, rich_help_panel="Machines")
 def train(
     context: typer.Context,
     data: Annotated[
-        Path | None, typer.Argument(help="Folder with train/CLASS/ photos.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder with train/CLASS/ photos, and validation/CLASS/ ones if there are; with "
+            "--resume only if it was moved.",
+            show_default=False,
+        ),
     ] = None,
     out_: Annotated[
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
@@ -83,7 +88,7 @@ def train(
 
     if resume is not None:
         changes = _explicit_options(context, "lr", "workers", "devices", "nodes")
-        _show(run.resume(resume, changes), as_json)
+        _show(run.resume(resume, changes, data), as_json)
         return
     if data is None or out_ is None:
         raise InputError("train needs DATA and --out RUN, or --resume RUN")
@@ -103,7 +108,7 @@ def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
+    if wrong := sorted(set(given) - {*allowed, "resume", "data", "as_json"}):
         raise InputError(
             f"--resume continues with the run's own settings; {wrong} can't be changed, only "
             f"{sorted(allowed)}; start a new run for that"

@@ -6,6 +6,7 @@ blocks are kept; its one-layer classifier is replaced.
 
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,7 +119,7 @@ def _imagenet() -> dict[str, Any]:
             urllib.request.urlopen(
                 urllib.request.Request(weights.url, method="HEAD"), timeout=_REACH_TIMEOUT_S
             ).close()
-        except (TimeoutError, urllib.error.URLError, OSError) as error:
+        except (OSError, HTTPException, ValueError) as error:  # the last two for a proxy that is none
             raise InputError(
                 f"weights 'imagenet' can't be downloaded ({error}); copy "
                 f"{Path(weights.url).name} to {cached}, or give --weights PATH or --weights none"

@@ -95,7 +95,7 @@ def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
 
 
 # no PyTorch, no sockets
-PURE = {"model.errors", "model.formats", "model.photo_files", "serving.names"}
+PURE = {"model.errors", "model.formats", "model.layout", "model.photo_files", "serving.names"}
 
 
 @pytest.mark.parametrize("entry", ["loadtest/locustfile.py", "loadtest/capacity/open_loop.py"])

@@ -26,11 +26,12 @@ from model.files import write_json
 from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
+from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
-from training.fit.plan import Plan, make_plan, read_plan, write_plan
+from training.fit.plan import FILE, Plan, make_plan, read_plan, write_plan
 from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
 from training.fit.settings import TrainSettings
 from training.fit.trainer import Trainer
@@ -63,14 +64,15 @@ def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
     return _run(_plan_new(data, out, settings), settings, out, new=True)
 
 
-def resume(run: Path, changes: dict[str, Any]) -> Report | None:
+def resume(run: Path, changes: dict[str, Any], data: Path | None = None) -> Report | None:
     """Continue where the last finished epoch of `run` has left, to the same end as without a stop.
 
     Args:
         run: folder of `train`.
         changes: settings to change: "lr", and "devices", "nodes" or "workers".
+        data: where the photos are now, if they were moved.
     """
-    plan = read_plan(run)
+    plan = read_plan(run, data and data.absolute())
     if (run / "bundle").exists():
         raise InputError(f"run {str(run)!r} is finished; start a new one with another --out")
     settings = replace(plan.settings, **changes)
@@ -108,6 +110,8 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=not new)
             write_plan(plan, run)  # again when resuming: a setting may have changed
+            if plan.skipped:
+                say(f"files left out: {len(plan.skipped)}, listed in {str(run / FILE)!r}")
             (run / FAILED).unlink(missing_ok=True)
         trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
         try:
@@ -151,7 +155,7 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
 def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
-        **plan.to_json(),
+        **plan.to_json(report.run),
         "photos": {"train": len(plan.train), "validation": len(plan.validation)},
         "class_weights": plan.class_weights,
         "turned_unreadable": [{"file": str(p), "reason": r} for p, r in unreadable.items()],

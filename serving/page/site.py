@@ -38,6 +38,8 @@ def open_page(home: Path, port: int) -> Iterator[str]:
         # Read when Gradio is imported, and when it makes a part of a page.
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            del os.environ[name]  # Gradio would ask a proxy whether the page is there
         try:
             import gradio as gr
             from starlette.middleware import Middleware

@@ -154,8 +154,8 @@ def _pause_folder(scratch: Path) -> Iterator[Path]:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise FlyobjError(
-            f"the server's temporary folder {str(scratch)!r} can't be used ({error.strerror}); "
-            "work on the server's machine, as its user and with its TMPDIR"
+            f"the server's temporary folder {str(scratch)!r} can't be used ({error.strerror}); work "
+            "on the server's machine, as its user; if the folder is gone, stop and start the server"
         ) from error
     try:
         yield folder

@@ -60,7 +60,8 @@ class Client:
         """Talk to `server`, with another `transport`, or a `token` in place of the server's own."""
         self.server = server
         self._connection = Connection(timeout_s, transport)
-        self.tokens = Tokens(server.key_file, server.management, self._connection, token)
+        keys = server.key_file, server.management
+        self.tokens = Tokens(*keys, self._connection, token, server.require_running)
         self._model: str | None = None
 
     def __enter__(self) -> "Client":
@@ -117,7 +118,7 @@ class Client:
             raise
         took_ms = 1000 * (time.perf_counter() - started)
         steps = re.findall(r"([\w-]+);dur=([\d.]+)", response.headers.get("server-timing", ""))
-        return TimedAnswer(response.json(), took_ms, {name: float(ms) for name, ms in steps})
+        return TimedAnswer(_document(response), took_ms, {name: float(ms) for name, ms in steps})
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
@@ -139,7 +140,7 @@ class Client:
 
     def describe(self, version: str) -> dict[str, Any]:
         """Ask a version's model what it says of itself."""
-        (entry,) = self._manage("GET", version, customized="true").json()
+        (entry,) = _document(self._manage("GET", version, customized="true"))
         described: dict[str, Any] = entry["customizedMetadata"]
         return described
 
@@ -186,7 +187,7 @@ class Client:
 
     def _describe(self, *which: str) -> list[dict[str, Any]]:
         try:
-            entries: list[dict[str, Any]] = self._manage("GET", *which).json()
+            entries: list[dict[str, Any]] = _document(self._manage("GET", *which))
         except ServerError as error:
             if error.status == 404:
                 return []
@@ -227,10 +228,21 @@ def path_of(*segments: str) -> str:
 def _require_success(response: httpx.Response) -> httpx.Response:
     """Return an answer that is no error; raises `ServerError` with the server's own words."""
     status = response.status_code
-    if status < 400:
+    if response.is_success:
         return response
+    if response.has_redirect_location:
+        raise ServerError(status, f"HTTP {status}: it sends us on to another address; give that one")
     try:
         message = f"{response.json()['message']} (HTTP {status})"
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {status} {response.reason_phrase} {response.text.strip()[:200]}".strip()
     raise ServerError(status, message)
+
+
+def _document(response: httpx.Response) -> Any:
+    """Read an answer's JSON; raises `ServerError` where there is none."""
+    try:
+        return response.json()
+    except ValueError as error:
+        address = f"{response.url.scheme}://{response.url.netloc.decode()}"
+        raise ServerError(response.status_code, f"{address} isn't a TorchServe ({error})") from error

@@ -6,6 +6,7 @@ everybody, and a moment later in the file.
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -28,14 +29,23 @@ class Tokens:
     """The tokens of one server."""
 
     def __init__(
-        self, key_file: Path | None, management: str, connection: Connection, fixed: str = ""
+        self,
+        key_file: Path | None,
+        management: str,
+        connection: Connection,
+        fixed: str = "",
+        check: Callable[[], object] = lambda: None,
     ) -> None:
-        """Read `key_file` and renew at the address `management`, or use a `fixed` token."""
+        """Read `key_file` and renew at the address `management`, or use a `fixed` token.
+
+        `check` is called before a token is given away; it raises if the address isn't the server's.
+        """
         self._key_file, self._management, self._connection = key_file, management, connection
-        self._fixed = fixed
+        self._fixed, self._check = fixed, check
 
     def get(self, kind: Kind) -> str:
         """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
+        self._check()
         if self._fixed or self._key_file is None:
             return self._fixed
         if self.seconds_left(kind) < _RENEW_BEFORE_S:

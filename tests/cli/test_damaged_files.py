@@ -125,7 +125,6 @@ CASES = [
         "capacity/capacity.json", "loadtest --compare {}/capacity {}/other --out {}/new", read_compared
     ),
     Case("home/server.json", "status --home {}/home", lambda old: lifecycle.find(old / "home")),
-    Case("home/server.json", "stop --home {}/home", lambda old: lifecycle.find(old / "home")),
     Case("home/server.json", "status --ready --home {}/home", lambda _: None),
     Case("fleet.json", "models diff --servers {}/fleet.json", read_servers),
     Case(

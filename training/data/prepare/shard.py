@@ -23,7 +23,7 @@ class ScanResult:
     source: Path  # absolute
     settings: PrepareSettings
     classes: tuple[str, ...]
-    split_given: bool
+    splits: dict[str, str]  # those given, and their folders; none if one is to be made
     unentered: dict[str, str]
     part: str
     rows: list[Row]
