@@ -20,6 +20,7 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
+from model.text import shell_quote
 from serving.server.connection import Connection, NoAnswer
 from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
 from serving.server.ports import require_free
@@ -114,7 +115,7 @@ def require(home: Path) -> Server:
     if server is None:
         raise InputError(
             f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {home}` or give the --home of one that runs"
+            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
         )
     return server
 
@@ -224,7 +225,7 @@ def _read_server(home: Path) -> Server | None:
     path = home / "server.json"
     if not path.is_file():
         return None
-    remedy = f"`flyobj stop --home {home}` ends its server"
+    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
     document = read_json(path, remedy=remedy)
     known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
     try:

@@ -17,6 +17,7 @@ from model.errors import InputError
 from model.files import read_json, write_json
 from model.layout import TEST, TRAIN, VALIDATION, classes_in, read_layout
 from model.network import Network, load_pretrained
+from model.text import shell_quote
 from report.progress import say
 from training.data.photos import (
     Photo,
@@ -170,8 +171,8 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
         if lost := sorted({classes[photo.label] for photo in own if photo.label not in there}):
             raise InputError(
                 f"{str(data)!r} has lost the classes {lost} since the run began; put their photos "
-                f"back, say where the data are now with `flyobj train DATA --resume {run}`, or start a "
-                "new run"
+                "back, say where the data are now with "
+                f"`flyobj train DATA --resume {shell_quote(run)}`, or start a new run"
             )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])
