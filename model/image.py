@@ -3,7 +3,8 @@
 Pillow reads the header (format, size, mode, orientation), so that limits are checked before a pixel
 is decoded. simplejpeg then decodes JPEGs, two to five times faster than Pillow and strictly: one that
 is cut short is refused. Pillow decodes everything else. What counts is the content: file names and
-content types are ignored.
+content types are ignored. All but small, ordinary JPEGs are decoded in a child process, which bounds
+what they cost (`model.decoder`).
 """
 
 import io
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model import decoder
+from model.decoding_cost import is_cheap, webp_size
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
 from model.jpeg import decode_jpeg, read_frame
@@ -23,10 +26,10 @@ from model.png import picture_only
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
-_PILLOW_FORMATS = (*FORMATS, "MPO")  # MPO: a JPEG followed by more pictures, as phones write it
 # Tags of TIFF 6.0, section 8, and of Exif 2.3, section 4.6.4.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 0x0112
 _WHITE_IS_ZERO = 0
+_STRIP_PIXELS = 2**20  # that are converted to RGB at a time
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
 
@@ -40,6 +43,8 @@ class PhotoLimits:
     # Passes over a progressive JPEG; each costs as much as the whole picture, and a few bytes are enough
     # for one.
     max_scans: int = 20
+    max_cpu_s: float = 1.5  # seconds of CPU that decoding may take
+    formats: tuple[str, ...] = FORMATS  # that are read
 
 
 DEFAULT_LIMITS = PhotoLimits()
@@ -55,10 +60,25 @@ def decode_photo(
     takes less time and averages more pixels than a bilinear resize does.
 
     Raises:
-        UnsupportedFormat: the bytes are no photo in one of `FORMATS`.
+        UnsupportedFormat: the bytes are no photo in one of `limits.formats`.
         PhotoTooLarge: a limit is exceeded.
         UnreadableImage: the photo is damaged or cut short.
     """
+    if not data:
+        raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
+    if len(data) > limits.max_bytes:
+        raise PhotoTooLarge(
+            f"the photo has {len(data)} bytes, {limits.max_bytes} are allowed; send a smaller one"
+        )
+    if not format_of(data):
+        raise _unidentified(data, limits)
+    if is_cheap(data):
+        return decode_here(data, limits, at_least)
+    return decoder.decode(data, limits, at_least)
+
+
+def decode_here(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
+    """Decode as `decode_photo` does, but in this process, whatever it costs."""
     image = _open(data, limits)
     try:
         if image.format in ("JPEG", "MPO"):
@@ -79,34 +99,24 @@ def decode_photo(
     return _upright(pixels, _orientation(image))
 
 
-def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
-    """Read width times height from the header; raises as `decode_photo` does."""
-    width, height = _open(data, limits).size
-    return width * height
-
-
 def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
     """Read the header and check it against the limits."""
-    if not data:
-        raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
-    if len(data) > limits.max_bytes:
-        raise PhotoTooLarge(
-            f"the photo has {len(data)} bytes, {limits.max_bytes} are allowed; send a smaller one"
-        )
-    if size := _webp_size(data):  # Pillow makes room for all of a WebP when it opens it
+    if size := webp_size(data):  # Pillow makes room for all of a WebP when it opens it
         _check_size(size, limits)
     try:
-        image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_pillow_formats(limits))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search(r"\d+", str(error))  # Pillow's own guard comes before ours
         pixels = found[0] if found else "too many"
         raise PhotoTooLarge(
             f"the photo has {pixels} pixels, {limits.max_pixels} are allowed; send a smaller one"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         if len(picture := picture_only(data)) < len(data):
             return _open(picture, limits)
-        raise _unidentified(data) from error
+        raise _unidentified(data, limits) from error
     _check_size(image.size, limits)
     if image.format in ("JPEG", "MPO"):
         width, height = read_frame(data, limits.max_scans)
@@ -118,6 +128,11 @@ def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
     return image
 
 
+def _pillow_formats(limits: PhotoLimits) -> tuple[str, ...]:
+    """Name the formats as Pillow does; it calls a JPEG that more pictures follow, as on phones, MPO."""
+    return (*limits.formats, "MPO") if "JPEG" in limits.formats else limits.formats
+
+
 def _check_size(size: tuple[int, int], limits: PhotoLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels or max(size) > limits.max_side:
@@ -127,32 +142,14 @@ def _check_size(size: tuple[int, int], limits: PhotoLimits) -> None:
         )
 
 
-def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
-    """Read width and height from a WebP's first chunk (RFC 9649, 2.5 to 2.7); None if it has none."""
-    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return None
-    kind, content = data[12:16], data[20:30]
-    if kind == b"VP8X":  # extended: the canvas, each side less one in three bytes
-        sides = content[4:7], content[7:10]
-        width, height = (1 + int.from_bytes(side, "little") for side in sides)
-    elif kind == b"VP8L":  # lossless: after a signature each side less one in 14 bits
-        bits = int.from_bytes(content[1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    elif kind == b"VP8 ":  # lossy: after tag and start code each side in 14 bits
-        sides = content[6:8], content[8:10]
-        width, height = (int.from_bytes(side, "little") & 0x3FFF for side in sides)
-    else:
-        return None
-    return width, height
-
-
-def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedFormat:
+def _unidentified(data: bytes | bytearray, limits: PhotoLimits) -> UnreadableImage | UnsupportedFormat:
     name = format_of(data)
-    if name in FORMATS:
+    if name in limits.formats:
         return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
     what = f"a {name}, which can't be read here" if name else "no photo"
     return UnsupportedFormat(
-        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of {', '.join(FORMATS)}"
+        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of "
+        f"{', '.join(limits.formats)}"
     )
 
 
@@ -167,11 +164,23 @@ def _shrunk(size: tuple[int, int], at_least: int) -> dict[str, int]:
 
 
 def _decode_with_pillow(image: Image.Image) -> RGB:
+    """Decode all of it, then convert some rows at a time: whole copies would take the memory again."""
     if image.mode in ("I", "F"):  # how dark and how bright its values may be isn't said
         what = "floating-point" if image.mode == "F" else "32-bit or signed"
         raise UnsupportedFormat(f"the photo has {what} pixels; send 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"):
-        return _decode_grey(image)
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        part = image.crop((0, top, image.width, bottom))
+        is_deep = image.mode.startswith("I;16")
+        pixels[top:bottom] = _grey_to_rgb(part, tags) if is_deep else _to_rgb(part)
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> RGB:
     if image.has_transparency_data:
         over = image.convert("RGBA")
         under = Image.new("RGBA", over.size, (*_BACKGROUND, 255))
@@ -179,9 +188,8 @@ def _decode_with_pillow(image: Image.Image) -> RGB:
     return np.asarray(image.convert("RGB"))
 
 
-def _decode_grey(image: Image.Image) -> RGB:
+def _grey_to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RGB:
     """Scale grey of more than 8 bits to 8; Pillow leaves it as it is in the file."""
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
     most = 2 ** int(np.max(tags.get(_BITS_PER_SAMPLE, 16))) - 1
     values = np.asarray(image)  # (H, W) uint16
     grey = (values.astype(np.uint32) * 255 // most).astype(np.uint8)

@@ -38,9 +38,10 @@ class Requests:
 
     @staticmethod
     def json(document: object) -> Request:
+        body = json.dumps(document).encode()
         return {
             "headers": [{"name": b"Content-Type", "value": b"application/json"}],
-            "parameters": [{"name": "body", "contentType": "application/json", "value": document}],
+            "parameters": [{"name": "body", "contentType": "application/json", "value": body}],
         }
 
     @classmethod
