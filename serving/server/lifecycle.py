@@ -20,6 +20,7 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, read_text, reading, write_json
+from model.text import shell_quote
 from model.typed import check_fields
 from serving.server.connection import Connection, NoAnswer
 from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
@@ -109,7 +110,7 @@ def require(home: Path) -> Server:
     if server is None:
         raise InputError(
             f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {home}` or give the --home of one that runs"
+            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
         )
     return server
 
@@ -219,7 +220,7 @@ def _read_server(home: Path) -> Server | None:
     path = home / "server.json"
     if not path.exists():
         return None
-    remedy = f"`flyobj stop --home {home}` ends its server"
+    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
     document = read_json(path, remedy=remedy)
     known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
     with reading(path, remedy):
