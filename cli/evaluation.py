@@ -63,7 +63,7 @@ def evaluate(
     from training.evaluation.history import History, read_history
     from training.evaluation.publish import PAGE, check_folder, publish
 
-    run = Path(target) if (Path(target) / "bundle" / "model.json").is_file() else None
+    run = Path(target) if (Path(target) / "bundle" / "model.json").exists() else None
     if out:
         check_folder(out, force)
     elif run:
