@@ -27,6 +27,7 @@ from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
 from model.errors import InputError
+from model.text import printable
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def judge(environment: Any, **_: Any) -> None:
 
 def give_up(why: str) -> NoReturn:
     """End Locust with exit code 2; it would log any other exception and go on."""
-    logger.error(why)
+    logger.error(printable(why))
     for worker in psutil.Process().children():  # of --processes; Locust would leave them waiting for us
         worker.terminate()
     sys.exit(2)

@@ -40,7 +40,7 @@ def test_wrong_answers_fail_the_run_unless_allowed(
     ended = locust.headless(photos=folder.parent, run_time="1s")
     assert ended.returncode == 1
     assert locust.failures() == locust.requests() > 0
-    assert "instead of ['Weather Balloons']" in ended.stdout + ended.stderr
+    assert "without ['Weather Balloons']" in ended.stdout + ended.stderr
     assert locust.headless(photos=folder.parent, run_time="1s", max_failures=1).returncode == 0
 
 
