@@ -21,7 +21,7 @@ from model.files import read_json, write_json
 from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit import checkpoint
-from training.fit.plan import Plan
+from training.fit.plan import Plan, read_plan
 from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
 from training.run import find_lrs, resume, train
@@ -436,3 +436,25 @@ def test_two_processes_train_as_one_does(
         assert other["epochs"] == stage["epochs"]
         assert other["val_accuracy"] * 4 in range(5)  # shares of all four photos, not of two
         assert other["val_loss"] == pytest.approx(stage["val_loss"], rel=0.5)
+
+
+def test_validation_photos_that_come_are_used(
+    photo_folder: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = photo_folder(Training={"a": 4, "b": 4}, valid={"a": 2, "b": 2}), tmp_path / "run"
+    train(data, out, TrainSettings("none", 32, 1, 4, 0))
+    document = json.loads((out / "run.json").read_text())
+    assert document["photos"] == {"train": 8, "validation": 4}
+    assert document["folders"] == ["Training", "valid"]
+    assert sorted(document["validation_files"]) == ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg"]
+    said = "validation: 4 photos of 'valid', nothing is held out of 8 training photos"
+    assert said in capsys.readouterr().err.replace(f"{data}/", "")
+    plan = read_plan(out)
+    assert {photo.path.parent.parent for photo in plan.train} == {data / "Training"}
+    assert {photo.path.parent.parent for photo in plan.validation} == {data / "valid"}
+    assert recalibrate(out, None, None).photos == 4
+    shutil.rmtree(data / "valid" / "b")
+    (data / "valid" / "c").mkdir()
+    (data / "valid" / "c" / "0.jpg").write_bytes((data / "valid" / "a" / "0.jpg").read_bytes())
+    with pytest.raises(InputError, match=r"valid' has the classes \['a', 'c'\].*move 'valid' away"):
+        train(data, tmp_path / "other", TINY)
