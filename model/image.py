@@ -10,6 +10,7 @@ what they cost (`model.decoder`).
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from model import decoder
 from model.decoding_cost import is_cheap, webp_size
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
-from model.jpeg import decode_jpeg, read_frame
+from model.jpeg import decode_jpeg, decode_strictly, read_frame
 from model.png import picture_only
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -73,26 +74,32 @@ def decode_photo(
     if not format_of(data):
         raise _unidentified(data, limits)
     if is_cheap(data):
-        return decode_here(data, limits, at_least)
+        with suppress(UnreadableImage):  # what is odd about it may take a while to find out
+            return decode_here(data, limits, at_least, thorough=False)
     return decoder.decode(data, limits, at_least)
 
 
-def decode_here(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
-    """Decode as `decode_photo` does, but in this process, whatever it costs."""
+def decode_here(
+    data: bytes | bytearray, limits: PhotoLimits, at_least: int, thorough: bool = True
+) -> RGB:
+    """Decode as `decode_photo` does, but in this process, whatever it costs.
+
+    Unless it is `thorough`, a JPEG at which libjpeg wonders is refused.
+    """
     image = _open(data, limits)
     try:
         if image.format in ("JPEG", "MPO"):
             is_cmyk = image.mode == "CMYK"
-            pixels = decode_jpeg(data, is_cmyk, **({} if is_cmyk else _shrunk(image.size, at_least)))
+            sides = {} if is_cmyk else _shrunk(image.size, at_least)
+            pixels = (decode_jpeg if thorough else decode_strictly)(data, is_cmyk, **sides)
         else:
             pixels = _decode_with_pillow(image)
     except (UnsupportedFormat, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         if len(picture := picture_only(data)) < len(data) and not isinstance(error, OSError):
-            return decode_photo(
-                picture, limits
-            )  # a chunk behind the picture; one cut short is an OSError
+            # A chunk behind the picture; one cut short is an OSError.
+            return decode_here(picture, limits, at_least)
         raise UnreadableImage(
             f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
         ) from error

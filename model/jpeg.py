@@ -102,18 +102,18 @@ def decode_jpeg(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixe
         ValueError: the picture is cut short or damaged.
     """
     try:
-        return _decode(data, cmyk, **least_sides)
+        return decode_strictly(data, cmyk, **least_sides)
     except ValueError as error:
         scans = _read_scans(data)
         try:
-            return _decode(_join(_without_surplus(scans)), cmyk, **least_sides)
+            return decode_strictly(_join(_without_surplus(scans)), cmyk, **least_sides)
         except ValueError as other:
             if _UNDECIDED.search(str(other)) and (pixels := _decode_with_pillow(scans)) is not None:
                 return pixels
         raise error
 
 
-def _decode(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
+def decode_strictly(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
     """Decode strictly: a warning of libjpeg raises a ValueError with its text."""
     if not cmyk:
         return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **least_sides))
