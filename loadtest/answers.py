@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Set
 from typing import Any
 
+from model.text import printable
+
 
 def what_is_wrong(
     status: int, body: str | None, classes: Set[str], version: str | None = None
@@ -50,7 +52,8 @@ def what_is_wrong_with_refusal(status: int, body: str | None, expected: int, kin
     """Say in which way a bad photo wasn't refused as it should be, or None."""
     if (status, error_type(body)) == (expected, kind):
         return None
-    return f"status {status} {error_type(body) or ''}".strip() + f" instead of {expected} {kind}"
+    found = printable(f"status {status} {error_type(body) or ''}".strip())
+    return f"{found} instead of {expected} {kind}"
 
 
 def error_type(body: str | None) -> str | None:
@@ -79,7 +82,7 @@ def _status(status: int, body: str | None) -> str | None:
         return None
     if status == 0:
         return "no answer"
-    return f"status {status} {error_type(body) or ''}".strip()
+    return printable(f"status {status} {error_type(body) or ''}".strip())
 
 
 def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | None:

@@ -98,6 +98,10 @@ def read_manifest(path: Path) -> list[Row]:
         raise InputError(
             f"{str(path)!r}: no such file; give a folder made by `flyobj data prepare`"
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} can't be read ({error.strerror}); make it again with `flyobj data prepare`"
+        ) from error
     except (ValueError, csv.Error) as error:
         raise InputError(
             f"{str(path)!r} isn't a valid manifest ({error}); make it again with `flyobj data prepare`"

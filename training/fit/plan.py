@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from model.errors import InputError
-from model.files import read_json, write_json
+from model.files import read_json, reading, write_json
 from model.layout import TEST, TRAIN, VALIDATION, classes_in, read_layout
 from model.network import Network, load_pretrained
+from model.text import shell_quote
+from model.typed import check_fields
 from report.progress import say
 from training.data.photos import (
     Photo,
@@ -33,6 +35,7 @@ from training.fit.settings import TrainSettings
 VAL_SHARE = 0.15
 IMBALANCED = 2.0  # largest class over the smallest, from which "auto" weights the loss
 FILE = "settings.json"
+_REMEDY = "put it back as `flyobj train` wrote it, or start a new run"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,21 @@ class Plan:
             "train_files": relative(self.train, self.folders[0]),
             "validation_files": relative(self.validation, self.folders[1]),
         }
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The types of what `Plan.to_json` gives."""
+
+    data: str
+    classes: list[str]
+    fingerprint: str
+    groups: int
+    skipped: list[dict[str, str]]
+    train_files: list[str]
+    validation_files: list[str]
+    folders: tuple[str, str]
+    data_from_run: str
 
 
 def make_plan(data: Path, settings: TrainSettings) -> Plan:
@@ -153,8 +171,10 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
         raise InputError(
             f"{str(run)!r} has no {FILE}; give the run folder of `flyobj train` to --resume"
         )
-    document = with_new_names(read_json(path))
-    try:
+    with reading(path, _REMEDY):
+        document = with_new_names(read_json(path, remedy=_REMEDY))
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        settings = TrainSettings.from_json(document["settings"], str(path))
         data, classes = data or find_data(document, run), tuple(document["classes"])
         train, validation = document.get("folders", (TRAIN, TRAIN))
         photos = (
@@ -163,19 +183,16 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
         )
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} isn't as `flyobj train` wrote it ({error})") from error
     for own in photos:
         there = {photo.label for photo in own if photo.path.is_file()}
         if lost := sorted({classes[photo.label] for photo in own if photo.label not in there}):
             raise InputError(
-                f"{str(data)!r} has lost the classes {lost} since the run began; put their photos "
-                f"back, say where the data are now with `flyobj train DATA --resume {run}`, or start a "
-                "new run"
+                f"{str(data)!r}, the data of {str(path)!r}, has lost the classes {lost} since the run "
+                f"began; put their photos back, say where the data are now with `flyobj train DATA "
+                f"--resume {shell_quote(run)}`, or start a new run"
             )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])
-    settings = TrainSettings.from_json(document["settings"], str(path))
     return Plan(data, settings, classes, *rest, folders=(train, validation))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import InputError
-from model.files import atomic_file, read_json, write_json
+from model.files import atomic_file, write_json
 from model.layout import TEST
 from report.progress import progress
 from training.data import manifest
@@ -23,7 +23,7 @@ from training.data.prepare.report import write_report
 from training.data.prepare.scan import scan
 from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult, join_shards, parse_part, write_shard
-from training.data.prepare.summary import Summary, summarize
+from training.data.prepare.summary import Summary, read_summary, summarize
 from training.data.prepare.walk import walk
 from training.data.split import leaks, split
 
@@ -93,12 +93,13 @@ def report(out: Path) -> Path:
     Raises:
         InputError: `out` wasn't made by `prepare`.
     """
-    if not (out / folders.SUMMARY).is_file():
+    if not (out / folders.SUMMARY).exists():
         raise InputError(
             f"{str(out)!r} has no {folders.SUMMARY}; give a folder made by `flyobj data prepare`"
         )
+    summary, rows = read_summary(out / folders.SUMMARY), read_manifest(out / manifest.NAME)
     with atomic_file(out / folders.REPORT) as partial:
-        write_report(read_json(out / folders.SUMMARY), read_manifest(out / manifest.NAME), partial)
+        write_report(summary, rows, partial)
     return out / folders.REPORT
 
 

@@ -3,18 +3,23 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from model.files import read_json, reading
 from model.layout import SPLITS, TEST, VALIDATION
 from model.photo_files import HIDDEN, tally
+from model.typed import check_fields
 from training.data.manifest import Reason
 from training.data.prepare.prune import Cluster
+from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult
 from training.data.split import Leak
 
 Summary = dict[str, Any]
 
+_REMEDY = "make it again with `flyobj data prepare`"
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
@@ -53,6 +58,43 @@ def summarize(
         "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
     }
     return {**summary, "warnings": _warnings(summary)}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The types of what `summarize` gives; `unentered` is missing in an older summary."""
+
+    source: str
+    settings: PrepareSettings
+    files: int
+    kept: int
+    bytes: int
+    dropped: dict[str, int]
+    noted: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    split: str
+    groups: int
+    clusters: list[Cluster]
+    leaks: list[Leak]
+    warnings: list[str]
+    unentered: dict[str, str] = field(default_factory=dict)
+
+
+def read_summary(path: Path) -> Summary:
+    """Read what was written of `summarize`; raises `InputError` if it is anything else."""
+    with reading(path, _REMEDY):
+        document: Summary = read_json(path, remedy=_REMEDY)
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        _Written(**{key: value for key, value in document.items() if key != "made_by"})
+        _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
+        for kind, entries in ((Cluster, document["clusters"]), (Leak, document["leaks"])):
+            for entry in entries:
+                kind(**entry)
+        for counts in document["classes"].values():
+            _ = [counts[name] for name in (*SPLITS, "dropped")]
+        if not document["classes"]:
+            raise ValueError("no classes")
+    return document
 
 
 def _warnings(summary: Summary) -> list[str]:
