@@ -42,7 +42,7 @@ def test_train_on_wrong_data(
         (("--resume", "r", "--size", 96, "--lr", 0.1), "['size'] can't be changed, only ['devices', "),
         (("--resume", "r", "--size", 96, "--rate=0.1"), "['size'] can't be changed, only ['devices', "),
         (("photos", "--out", "r", "--rate", 2), "lr 2.0 must be between 0 and 1"),  # the old spelling
-        (("photos", "--resume", "r"), "['data'] can't be changed"),
+        (("photos", "--resume", "r"), "'r' has no settings.json"),  # where its data are now
         (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
     ],
 )

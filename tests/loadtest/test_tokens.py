@@ -4,6 +4,7 @@ import json
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtest import tokens
@@ -46,6 +47,24 @@ def test_a_server_may_need_none() -> None:
     assert keys.instead_of("") is None
     assert authorization("") == {}
     assert authorization("a") == {"Authorization": "Bearer a"}
+
+
+def test_a_home_nobody_named_gives_its_token_to_its_own_server_alone(path: Path) -> None:
+    me = psutil.Process()
+    record = {"pid": me.pid, "started": me.create_time(), "port": 8080}
+    for wrong in ({}, {"port": 8081}, {"pid": 1}, {"started": 1.0}):
+        path.with_name("server.json").write_text(json.dumps(record | wrong))
+        if not wrong:
+            keys = KeyFile(path, "http://127.0.0.1:8080")
+            assert keys.token() == KeyFile(path, "http://localhost:8080").token() == "first"
+        for host in ("http://127.0.0.1:8080", "http://127.0.0.1:8090", "http://10.0.0.1:8080")[
+            not wrong :
+        ]:
+            with pytest.raises(ValueError, match=f"isn't of a server at {host}; give --key-file"):
+                KeyFile(path, host)
+    write(path, "second")  # of a server that was started again, on another port
+    assert keys.instead_of("first") is None
+    assert KeyFile(path).token() == "second"  # who names a file has asked for it
 
 
 def test_nobody_renews(path: Path) -> None:

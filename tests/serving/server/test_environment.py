@@ -120,11 +120,16 @@ def test_what_the_server_has_is_its_own(home: Home, proxy: tuple[dict[str, str],
 
 
 def test_no_command_uses_a_proxy(
-    home: Home, dataset: Path, proxy: tuple[dict[str, str], list[str]]
+    home: Home, dataset: Path, proxy: tuple[dict[str, str], list[str]], tmp_path: Path
 ) -> None:
-    """Nor fails for one that it couldn't use."""
+    """Nor fails for one that it couldn't use; nor for a name that can't be printed."""
     place = ("--home", home.path)
-    run("predict", next((dataset / "test").rglob("*.jpg")), *place, **proxy[0])
+    photo = tmp_path / "\N{LATIN SMALL LETTER O WITH DIAERESIS}.jpg"
+    photo.write_bytes(next((dataset / "test").rglob("*.jpg")).read_bytes())
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    said = run("predict", photo, *place, "--json", **proxy[0], **ascii_only).stdout
+    assert json.loads(said)[0]["photo"] == str(photo)
+    assert "\\xf6.jpg" in run("predict", photo, *place, **ascii_only, COLUMNS="300").stdout
     run("loadtest", *place, "--", "-u", 1, "-t", "1s", **proxy[0])
     run("status", "--ready", *place, **{**proxy[0], "all_proxy": "socks5://127.0.0.1:9"})
     assert proxy[1] == []
