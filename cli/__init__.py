@@ -9,15 +9,47 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-import rich
 import typer
+from typer.core import TyperGroup
 
 from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from model.text import printable
+from report.progress import say
+from report.terminal import styled
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with a command line is said without what a terminal would obey."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _printable_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: Any) -> Any:
+        """Read the other words, and run the command."""
+        with _printable_errors():
+            return super().invoke(context)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # click's, whose classes typer keeps to itself
+        if isinstance(message := vars(error).get("message"), str):
+            vars(error)["message"] = printable(message)
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,12 +104,11 @@ def main() -> None:
     # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     end_as_after_ctrl_c()
-    rich.reconfigure(stderr=True)
     try:
         app()
     except FlyobjError as error:
-        rich.get_console().print(f"[red]error:[/] {rich.markup.escape(str(error))}", soft_wrap=True)
+        say(styled("error:", "red"), str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        rich.get_console().print("interrupted")
+        say("interrupted")
         sys.exit(130)

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Home, Json, emit
+from report.terminal import Table, new_table
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def evaluate(
     from training.evaluation.history import History, read_history
     from training.evaluation.publish import PAGE, check_folder, publish
 
-    run = Path(target) if (Path(target) / "bundle" / "model.json").is_file() else None
+    run = Path(target) if (Path(target) / "bundle" / "model.json").exists() else None
     if out:
         check_folder(out, force)
     elif run:
@@ -125,13 +124,13 @@ def _title(target: str) -> str:
 
 
 def _table(result: "Evaluation") -> Table:
-    table = Table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
+    table = new_table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
     for name, row in result.per_class.items():
         figures = []
         for key in ("precision", "recall", "f1"):
             low, high = getattr(row, f"{key}_95")
-            figures.append(f"{getattr(row, key):.3f} [dim]({low:.2f} to {high:.2f})[/]")
-        table.add_row(rich.markup.escape(name), *figures, str(row.photos))
+            figures.append(f"{getattr(row, key):.3f} ({low:.2f} to {high:.2f})")
+        table.add_row(name, *figures, str(row.photos))
     return table
 
 
@@ -155,4 +154,4 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         f"accuracy {result.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}, over {result.intervals_over})"
     )
     lines[-1] += see
-    return [rich.markup.escape(line) for line in lines]
+    return lines

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli import fleet
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
+from report.terminal import Table, new_table
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
             raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
-    table = Table(show_header=False)
+    table = new_table(show_header=False)
     for key, value in {**asdict(found), **(model or {})}.items():
         table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
     emit(document, as_json, table)
@@ -195,7 +194,7 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     store = Path(lifecycle.require(home).model_store)
     entries = [asdict(entry) for entry in read_history(store)]
-    table = Table("time (UTC)", "operation", "version", "outcome", "who")
+    table = new_table("time (UTC)", "operation", "version", "outcome", "who")
     for e in entries:
         table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
     emit(entries, as_json, table)
@@ -203,28 +202,29 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 def _find_photos(photos: Path | None, data: Path | None, limit: int | None = None) -> list[Path]:
     from model.errors import InputError
+    from model.layout import read_layout
     from model.photo_files import find_photos
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    return find_photos(photos or Path(str(data)) / "test", limit)
+    return find_photos(photos or read_layout(Path(str(data))).folder("test"), limit)
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:
-    times = Table("version", "p50", "p99")
+    times = new_table("version", "p50", "p99")
     for name, t in ((c.version, c.times), (c.against, c.times_against)):
         times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
-    flips = Table("photo", f"by {c.against}", f"by {c.version}")
+    flips = new_table("photo", f"by {c.against}", f"by {c.version}")
     for f in c.flips[:SHOWN_FLIPS]:
         words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
-        flips.add_row(*map(rich.markup.escape, words))
+        flips.add_row(*words)
     line = f"{c.photos} photos, {c.agreement:.4f} called the same by both, {len(c.flips)} flips"
     return [times, *([flips] if c.flips else []), line]
 
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
     """Lay out versions for people."""
-    table = Table(
+    table = new_table(
         "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
     )
     for v in versions:

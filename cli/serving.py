@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit, out
+from cli.options import Home, Json, Store, emit
+from model.text import shell_quote
+from report.terminal import out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -43,7 +45,7 @@ def archive(
 
     with progress("packaging and checking"):
         path = build_archive(run, version, model_store, engine, name)
-    line = f"{path} answers as training did; next: flyobj models deploy {path}"
+    line = f"{path} answers as training did; next: flyobj models deploy {shell_quote(path)}"
     emit({"archive": str(path), "model": name, "version": version}, as_json, line)
 
 
@@ -59,14 +61,23 @@ def serve(
         bool,
         typer.Option(
             help="Whether calls need TorchServe's tokens. Without them anyone who reaches the ports "
-            "may do anything: only for a pod of its own, or behind a proxy that checks keys."
+            "may do anything, web pages in this machine's browser too: needs --private-ports."
         ),
     ] = True,
+    private_ports: Annotated[
+        bool,
+        typer.Option(
+            "--private-ports",
+            help="Say that nothing reaches 127.0.0.1 here but a gate that checks keys, or the "
+            "containers of a pod: no browser, no other user.",
+        ),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
+    from model.errors import InputError
     from report.progress import progress, say
     from serving.rollout import health
     from serving.rollout.reconcile import restore
@@ -74,6 +85,12 @@ def serve(
     from serving.server.client import Client
     from serving.server.versions import list_versions
 
+    if not (tokens or private_ports):
+        raise InputError(
+            "--no-tokens lets every program, and every web page open in this machine's browser, change "
+            "what is served; add --private-ports if only a gate or a pod's own containers can reach the "
+            "ports, or leave the tokens on"
+        )
     with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
@@ -213,5 +230,5 @@ def push(
 
     pushed = push(archive, place, force=force)
     done = "is written" if pushed.new else "is there already"
-    line = f"{pushed.url} {done}; next: flyobj models deploy {pushed.url}"
+    line = f"{pushed.url} {done}; next: flyobj models deploy {shell_quote(pushed.url)}"
     emit(asdict(pushed), as_json, line)

@@ -55,7 +55,7 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
 def bundle_of(path: Path) -> Path | None:
     """Find the bundle that a folder is, or as a run holds."""
-    return next((b for b in (path / "bundle", path) if (b / "model.json").is_file()), None)
+    return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
 
 
 def _connect_to(address: str, home: Path) -> "Client":

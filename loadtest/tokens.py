@@ -62,9 +62,11 @@ class KeyFile:
         if self._path is None:
             return ""
         try:
-            token: str = json.loads(self._path.read_text())["inference"]["key"]
+            token = json.loads(self._path.read_text("utf-8-sig"))["inference"]["key"]
+            if not isinstance(token, str):
+                raise TypeError("the token isn't text")
             server = json.loads(self._path.with_name("server.json").read_text()) if self._host else {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"no token in {str(self._path)!r} ({error}); give --key-file FILE, which is "
                 "key_file.json in the server's home"

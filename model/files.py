@@ -15,6 +15,7 @@ from model.errors import FlyobjError, InputError
 
 # What a disk that is full, over its quota or read-only says, and one where we may not write.
 CANT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_WRONG_CONTENT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 Readable = Path | zipfile.Path  # a file or folder, which may be in an archive
 
 
@@ -49,6 +50,34 @@ def read_json(path: Readable, kind: type = dict, remedy: str = "put it back or m
         found = "object" if isinstance(document, dict) else type(document).__name__
         raise InputError(f"{str(path)!r} must hold a JSON {wanted}, it holds: {found}; {remedy}")
     return document
+
+
+@contextmanager
+def reading(path: Readable, remedy: str) -> Iterator[None]:
+    """Turn whatever a file of ours that can't be read, or holds something else, leads the block to
+    into one error.
+
+    Raises:
+        InputError: it names `path`, says what is wrong, and ends with `remedy`.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path.name in str(error):
+            raise
+        raise InputError(f"{str(path)!r}: {error}; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read ({error.strerror}); {remedy}") from error
+    except _WRONG_CONTENT as error:
+        why = first_line(error)
+        raise InputError(f"{str(path)!r} isn't as it was written ({why}); {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in a line; some have no words but their name."""
+    lines = str(error).strip().splitlines() or [""]
+    words = lines[0][:200]
+    return f"{type(error).__name__}: {words}" if isinstance(error, LookupError) or not words else words
 
 
 def write_json(document: Any, path: Path) -> None:

@@ -45,10 +45,9 @@ def why_not_ready(home: Path) -> str | None:
 
 def _probe(home: Path, question: Callable[[Client], str | None]) -> str | None:
     """Put a question to the server of this home; what keeps it from answering is an answer too."""
-    server = find(home)
-    if server is None:
-        return f"no server runs with home {str(home)!r}"
     try:
+        if (server := find(home)) is None:
+            return f"no server runs with home {str(home)!r}"
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
             return question(client)
     except FlyobjError as error:

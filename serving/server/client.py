@@ -82,7 +82,8 @@ class Client:
         """Name of the model in URLs: the deployment's; the default one before anything is deployed."""
         path = self.store / DEPLOYMENT
         if self._model is None and self.server.model_store and path.exists():
-            self._model = str(read_json(path).get("model", DEFAULT_MODEL))
+            name = read_json(path).get("model", DEFAULT_MODEL)
+            self._model = name if isinstance(name, str) else DEFAULT_MODEL  # read_deployment tells
         return self._model or DEFAULT_MODEL
 
     @model.setter

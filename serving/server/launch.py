@@ -39,7 +39,7 @@ _FOREIGN_NAMES = {
 
 
 def launch(
-    home: Path, port: int, store: Path, settings: Path, tokens: bool, scratch: Path
+    home: Path, port: int, store: Path, settings: str, tokens: bool, scratch: Path
 ) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / CONFIG
@@ -82,7 +82,7 @@ def server_environment(home: Path, scratch: Path) -> dict[str, str]:
     return environment
 
 
-def configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
+def configuration(port: int, settings: str, tokens: bool) -> Iterator[str]:
     """Yield the lines of `settings` with this server's ports, and paths made absolute."""
     own = {
         "inference_address": f"http://127.0.0.1:{port}",
@@ -93,7 +93,7 @@ def configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
         "metrics_config": str(stock_file("handler/metrics.yaml")),
         "disable_token_authorization": str(not tokens).lower(),
     }
-    for line in settings.read_text(encoding="utf-8").splitlines():
+    for line in settings.splitlines():
         if line.split("=")[0].strip() not in own:
             yield line
     for key, value in own.items():

@@ -12,14 +12,16 @@ A server has a home folder, which holds everything it writes:
 import functools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json, write_json
+from model.files import read_json, read_text, reading, write_json
+from model.text import shell_quote
+from model.typed import check_fields
 from serving.server.connection import Connection, NoAnswer
 from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
 from serving.server.ports import require_free
@@ -80,7 +82,7 @@ class Server:
             process = psutil.Process(self.pid)
             same = process.create_time() == self.started and _MAIN_CLASS in process.cmdline()
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError):  # no pid at all
             return None
 
     def require_running(self) -> None:
@@ -96,12 +98,6 @@ class Server:
             _require_listening(now.pid, now.started, now.port)
 
 
-_KINDS: dict[str, Any] = {  # what a server.json has to hold
-    **{"pid": int, "started": (int, float), "port": int, "model_store": str, "home": str},
-    **{"tokens": bool, "scratch": str},
-}
-
-
 def find(home: Path) -> Server | None:
     """Find the server that runs with this home."""
     server = _read_server(home)
@@ -114,7 +110,7 @@ def require(home: Path) -> Server:
     if server is None:
         raise InputError(
             f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {home}` or give the --home of one that runs"
+            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
         )
     return server
 
@@ -142,8 +138,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
     config = config or stock_file("config.properties")
-    if not config.is_file():
-        raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
+    settings = read_text(config, "give a configuration like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
         require_free(number, name)
     home, store = home.resolve(), store.resolve()
@@ -158,7 +153,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
             "--model-store"
         ) from error
     try:
-        process = launch(home, port, store, config, tokens, scratch)
+        process = launch(home, port, store, settings, tokens, scratch)
         place = port, str(store), str(home), tokens, str(scratch)
         server = Server(process.pid, process.create_time(), *place)
         write_json(asdict(server), home / "server.json")
@@ -214,7 +209,8 @@ def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> No
     if process:
         end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
     for name in ("server.json", "key_file.json"):
-        (home / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (home / name).unlink()
     if scratch:
         remove_scratch(scratch)
 
@@ -222,19 +218,14 @@ def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> No
 def _read_server(home: Path) -> Server | None:
     """Read what the server of this home, which may have ended, wrote of itself."""
     path = home / "server.json"
-    if not path.is_file():
+    if not path.exists():
         return None
-    remedy = f"`flyobj stop --home {home}` ends its server"
+    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
     document = read_json(path, remedy=remedy)
     known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
-    try:
-        server = Server(**known)
-        wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(server, name), kind)]
-    except TypeError as error:  # some are missing
-        raise InputError(f"{str(path)!r} isn't `flyobj serve`'s ({error}); {remedy}") from error
-    if wrong:
-        raise InputError(f"{str(path)!r} isn't `flyobj serve`'s (see {', '.join(wrong)}); {remedy}")
-    return server
+    with reading(path, remedy):
+        check_fields(Server, known, repr(str(path)), remedy)
+        return Server(**known)
 
 
 @functools.cache  # an error isn't kept

@@ -113,12 +113,17 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
 
 
-def test_skipped_files_are_in_the_report(photo_folder: MakeData, tmp_path: Path) -> None:
+def test_skipped_files_are_said_and_in_the_report(
+    photo_folder: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And two photos a class are enough."""
     data = photo_folder(train={"a": 3, "b": 2})
     bad = data / "train" / "a" / "2.jpg"
     bad.write_text("words")
     train(data, tmp_path / "run", TrainSettings("none", 32, 1, 2, 0))
+    said = capsys.readouterr().out
+    assert "1 of 5 left out: 1 not an image" in said
+    assert f"files left out: 1, listed in '{tmp_path / 'run' / 'settings.json'}'" in said
     report = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [s["file"] for s in report["skipped"]] == [str(bad)]
     assert "is no photo" in report["skipped"][0]["reason"]
@@ -327,7 +332,7 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
     with pytest.raises(InputError, match=r"has lost the classes \['b'\] since the run began"):
         resume(whole, {})
     write_json({"data": 3}, whole / "settings.json")
-    with pytest.raises(InputError, match=r"settings\.json' isn't as `flyobj train` wrote it"):
+    with pytest.raises(InputError, match=r"settings\.json' isn't as it was written"):
         resume(whole, {})
 
 

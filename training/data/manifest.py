@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from model.errors import InputError
+from model.errors import InputError, PhotoError, PhotoTooLarge, UnsupportedFormat
 from report.tables import read_csv, write_csv
 
 NAME = "manifest.csv"
 HEADER = (
     *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),
-    *("cluster", "kept", "reason", "other", "detail"),
+    *("cluster", "kept", "reason", "other", "detail", "file"),
 )
+_OLD_HEADER = HEADER[:-1]
 
 
 class Reason(StrEnum):
@@ -35,6 +36,15 @@ class Reason(StrEnum):
     NEAR = "near duplicate"
     PRUNED = "pruned cluster"
     EXTENSION = "extension contradicts content"
+
+
+def reason_for(error: PhotoError | OSError) -> Reason:
+    """Why a file can't be read, from what reading or decoding it has raised."""
+    if isinstance(error, OSError):
+        return Reason.UNOPENED
+    if isinstance(error, PhotoTooLarge):
+        return Reason.TOO_LARGE
+    return Reason.UNSUPPORTED if isinstance(error, UnsupportedFormat) else Reason.UNREADABLE
 
 
 @dataclass(slots=True)
@@ -56,6 +66,7 @@ class Row:
     reason: Reason | None = None
     other: str = ""  # the photo that a duplicate duplicates
     detail: str = ""
+    file: str = ""  # path below its class folder; "" for a file in none
 
     def drop(self, reason: Reason, detail: str = "", other: str = "") -> None:
         """Leave the file out of the data set."""
@@ -80,12 +91,16 @@ def read_manifest(path: Path) -> list[Row]:
     """
     try:
         lines = read_csv(path)
-        if tuple(next(lines, ())) != HEADER:
+        if tuple(next(lines, ())) not in (HEADER, _OLD_HEADER):
             raise ValueError("another header")
         return [_row(values) for values in lines]
     except FileNotFoundError as error:
         raise InputError(
             f"{str(path)!r}: no such file; give a folder made by `flyobj data prepare`"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} can't be read ({error.strerror}); make it again with `flyobj data prepare`"
         ) from error
     except (ValueError, csv.Error) as error:
         raise InputError(
@@ -97,14 +112,15 @@ def _cells(r: Row) -> tuple[object, ...]:
     facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
     photo = (r.width or "", r.height or "", r.format)
     verdict = (r.cluster, "yes" if r.kept else "no", str(r.reason or ""), r.other, r.detail)
-    return (*facts, *photo, *verdict)
+    return (*facts, *photo, *verdict, r.file)
 
 
 def _row(values: list[str]) -> Row:
     path, class_name, split, group, sha256, phash, size, width, height, kind = values[:10]
-    cluster, kept, reason, other, detail = values[10:]
+    cluster, kept, reason, other, detail = values[10:15]
     return Row(
         *(path, class_name, split, group, sha256, phash),
         *(int(size), int(width or 0), int(height or 0), kind, cluster, kept == "yes"),
         *(Reason(reason) if reason else None, other, detail),
+        file=values[15] if len(values) > 15 else "",
     )

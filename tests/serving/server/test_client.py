@@ -160,7 +160,7 @@ def test_a_server_that_does_not_answer(connect: Connect, tmp_path: Path, minutes
 
 
 def test_missing_tokens(connect: Connect) -> None:
-    with pytest.raises(FlyobjError, match=r"the server's tokens can't be read: .*key_file"):
+    with pytest.raises(FlyobjError, match=r"key_file"):
         connect(unexpected).predict(b"photo")
 
 

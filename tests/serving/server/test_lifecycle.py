@@ -130,15 +130,11 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
-    theirs = (stock_file("config.properties")).read_text().splitlines()
-    pairs = [
-        line.split("=", 1)
-        for line in launch.configuration(9000, stock_file("config.properties"), tokens=True)
-        if "=" in line
-    ]
+    text = stock_file("config.properties").read_text()
+    pairs = [line.split("=", 1) for line in launch.configuration(9000, text, tokens=True) if "=" in line]
     settings = dict(pairs)
     assert len(settings) == len(pairs)
-    for key, value in (line.split("=", 1) for line in theirs if line and line[0] != "#"):
+    for key, value in (line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"):
         assert key in settings
         if "address" not in key and "port" not in key and key != "metrics_config":
             assert settings[key] == value
