@@ -25,8 +25,8 @@ CONFIG = "config.properties"  # in the home
 _NAME, _PREFIX = "scratch", "flyobj-"  # of the temporary folder: in the home, or elsewhere
 _SOCKET = ".ts.sock.65535"  # the longest of the names that TorchServe gives its workers' sockets
 PID_FILE = ".model_server.pid"  # TorchServe's, written once: what sweeps by age takes it first
-# `python -m ts.model_server`. Java inherits its standard input, never reads it, and so keeps a folder and
-# all that is in it locked for as long as it lives; a Python can't be started with a folder there.
+# `python -m ts.model_server`. Java inherits its standard input, never reads it, and so keeps a folder
+# and all in it locked for as long as it lives; a Python can't be started with a folder there.
 _START = "import os; os.dup2({folder}, 0); from ts.model_server import start; start()"
 # What TorchServe or a worker's Python would read in place of our settings: TS_CONFIG_FILE has other
 # ports, with LOCAL_RANK (of torchrun or Slurm) no worker answers, PYTHONPATH goes before the archive.
