@@ -27,7 +27,9 @@ def run(
 
     Exit codes are those of `cli`, and 1 if the document says that it hasn't `passed`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that no server is left behind
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as by `nohup`
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         document = measure()
     except FlyobjError as error:

@@ -5,16 +5,50 @@ only place where errors become exit codes: 0 done, 1 the work failed, 2 the inpu
 imported inside the commands, so that `flyobj --help` doesn't wait for PyTorch.
 """
 
+import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
-import rich
 import typer
+from typer.core import TyperGroup
 
 from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from model.text import printable
+from report.progress import say
+from report.terminal import styled
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with a command line is said without what a terminal would obey."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _printable_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: Any) -> Any:
+        """Read the other words, and run the command."""
+        with _printable_errors():
+            return super().invoke(context)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # click's, whose classes typer keeps to itself
+        if isinstance(message := vars(error).get("message"), str):
+            vars(error)["message"] = printable(message)
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,20 +66,46 @@ app.add_typer(loadtest.app)
 app.add_typer(demo.app)
 
 
+def end_as_after_ctrl_c() -> None:
+    """Clean up when asked to end, by SIGTERM, or by SIGHUP as a terminal closes unless `nohup` says not.
+
+    SIGHUP comes from the system and from the shell: the second one must not break off the cleaning up.
+    """
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
+
+
+def speak_utf8() -> None:
+    """Take names of files as UTF-8 in any locale, and print what a terminal can't show as escapes."""
+    if sys.getfilesystemencoding() != "utf-8":  # decided as Python starts, so it is started again
+        os.environ["PYTHONUTF8"] = "1"  # for the programs that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
 
+    speak_utf8()
+
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
-    rich.reconfigure(stderr=True)
+    end_as_after_ctrl_c()
     try:
         app()
     except FlyobjError as error:
-        rich.get_console().print(f"[red]error:[/] {rich.markup.escape(str(error))}", soft_wrap=True)
+        say(styled("error:", "red"), str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        rich.get_console().print("interrupted")
+        say("interrupted")
         sys.exit(130)

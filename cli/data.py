@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.data.prepare.summary import Summary
@@ -15,13 +14,15 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are linked.")]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are hard links.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if this command made it before.")]
 
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/test.")],
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, in splits or not.")],
     out: Out,
     copy: Copy = False,
     min_side: Annotated[int, typer.Option(help="Smallest height and width kept, pixels.")] = 32,
@@ -125,16 +126,19 @@ def synthesize(
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
-    classes = Table("class", "train", "test", "dropped")
+    classes = new_table("class", *next(iter(summary["classes"].values())))
     for name, counts in summary["classes"].items():
-        classes.add_row(
-            rich.markup.escape(name), *(str(counts[k]) for k in ("train", "test", "dropped"))
-        )
-    why = Table("files", "dropped or noted because")
+        classes.add_row(name, *map(str, counts.values()))
+    given = summary["given"]
+    read = [f"{split} from {folder!r}" for split, folder in given.items()]
+    if given and "test" not in given:
+        read.append("test of train's photos")
+    why = new_table("files", "dropped or noted because")
     for part in ("dropped", "noted"):
         for reason, count in summary[part].items():
             why.add_row(str(count), reason if part == "dropped" else f"{reason} (kept)")
     line = f"{summary['kept']} of {summary['files']} files kept; look at {folder}/report.html"
-    warnings = [rich.markup.escape(f"warning: {text}") for text in summary["warnings"]]
+    warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
-    emit(shown, as_json, classes, *([why] if why.row_count else []), *warnings, line)
+    splits = [f"splits: {', '.join(read)}"] if read else []
+    emit(shown, as_json, classes, *splits, *([why] if why.row_count else []), *warnings, line)

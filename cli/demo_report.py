@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from model.files import read_json
-from model.photo_files import find_photos, folders_in, spread
+from model.layout import TEST, classes_in, read_layout
+from model.photo_files import find_photos, spread
 from report.charts import BLUE, Chart, Figure, panels, whole_ticks
 from report.html import write_html
 from report.pictures import thumbnail
@@ -52,8 +53,9 @@ def _tested(evaluation: dict[str, Any], data: Path) -> dict[str, list[ShownPhoto
     """
     mistakes = {m["file"]: m["predicted"] for m in evaluation["mistakes"]}
     shown = {}
-    for truth in folders_in(data / "test"):
-        chosen = spread(find_photos(data / "test" / truth), SHOWN)
+    test = read_layout(data).folder(TEST)
+    for truth, folders in classes_in(test).items():
+        chosen = spread([photo for name in folders for photo in find_photos(test / name)], SHOWN)
         answers = [mistakes.get(path.relative_to(data).as_posix(), truth) for path in chosen]
         sources = [thumbnail(path, _SIDE) for path in chosen]
         shown[truth] = [ShownPhoto(truth, *said) for said in zip(answers, sources, strict=True)]

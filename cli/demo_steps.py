@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rich
-
 from model.errors import FlyobjError, InputError
-from model.photo_files import find_photos, folders_in
+from model.layout import TEST, classes_in, read_layout
+from model.photo_files import find_photos
+from report.progress import say
+from report.terminal import styled
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -108,8 +110,8 @@ class Demo:
 
     def _predict(self) -> None:
         """Classify one test photo of each class."""
-        test = self.data / "test"
-        photos = {name: find_photos(test / name)[0] for name in folders_in(test)}
+        test = read_layout(self.data).folder(TEST)
+        photos = {name: find_photos(test / own[0])[0] for name, own in classes_in(test).items()}
         answers = self._flyobj("predict", *photos.values(), "--home", self.home)
         self.summary["predictions"] = [
             {"truth": truth, **answer} for truth, answer in zip(photos, answers, strict=True)
@@ -137,7 +139,7 @@ class Demo:
         """Run Locust; a failed request makes it, and so the demo, fail."""
         load = ["--users", LOAD_USERS, "--spawn-rate", LOAD_USERS, "--run-time", f"{LOAD_S}s"]
         load += ["--csv", self.out / "load", "--only-summary"]
-        photos = ["--photos", self.data / "test"]
+        photos = ["--photos", read_layout(self.data).folder(TEST)]
         self._flyobj("loadtest", "--home", self.home, *photos, "--", *load, as_json=False)
         with (self.out / "load_stats.csv").open(newline="") as file:
             total = next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
@@ -153,7 +155,7 @@ class Demo:
     def _flyobj(self, *arguments: Any, as_json: bool = True) -> Any:
         """Call the command line; its progress stays visible, its result is returned."""
         words = [str(a) for a in arguments]
-        rich.print(f"[bold]$ flyobj {rich.markup.escape(' '.join(words))}")
+        say(styled(f"$ flyobj {shlex.join(words)}", "bold"))
         command = [sys.executable, "-P", "-m", "cli", *words, *(["--json"] if as_json else [])]
         stdout = subprocess.PIPE if as_json else sys.stderr
         ended = subprocess.run(command, stdout=stdout, text=True, check=False)
@@ -165,7 +167,7 @@ class Demo:
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
         """Announce a step and note how long it took."""
-        rich.get_console().rule(f"[bold]{name}", align="left")
+        say(styled(f"{name} ".ljust(72, "─"), "bold"))
         started = time.monotonic()
         yield
         self.summary["seconds"][name] = round(time.monotonic() - started, 1)

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Home, Json, emit
+from report.terminal import Table, new_table, styled
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def evaluate(
     from training.evaluation.history import History, read_history
     from training.evaluation.publish import PAGE, check_folder, publish
 
-    run = Path(target) if (Path(target) / "bundle" / "model.json").is_file() else None
+    run = Path(target) if (Path(target) / "bundle" / "model.json").exists() else None
     if out:
         check_folder(out, force)
     elif run:
@@ -139,7 +138,7 @@ def compare(
         names = new, old
     page = publish_comparison(result, data, out, *names) if out else None
     see = f"look at {page}" if page else "--out DIR draws a page"
-    emit(asdict(result), as_json, *show_comparison(result.comparison, *names), rich.markup.escape(see))
+    emit(asdict(result), as_json, *show_comparison(result.comparison, *names), see)
     require_acceptable(result.comparison, *names)
 
 
@@ -147,22 +146,21 @@ def show_comparison(c: "Comparison", new: str, old: str) -> list[Table | str]:
     """Lay out a comparison on labelled photos for people."""
     from report.comparison import figures, in_words
 
-    table = Table("class", old, new, "gained", "lost", "points (95 %, all together)", "photos", "groups")
+    table = new_table(
+        "class", old, new, "gained", "lost", "points (95 %, all together)", "photos", "groups"
+    )
     for name, row in c.per_class.items():
         low, high = (100 * end for end in row.interval)
-        points = f"{100 * row.difference:+.1f} [dim]({low:+.1f} to {high:+.1f})[/]"
-        shares = f"{row.old:.3f}", f"{row.new:.3f}"
-        style = "[red]" if name in c.worse_classes else ""
-        counts = str(row.gained), str(row.lost)
-        label = style + rich.markup.escape(name)
-        table.add_row(label, *shares, *counts, points, str(row.photos), str(row.groups))
+        points = f"{100 * row.difference:+.1f} ({low:+.1f} to {high:+.1f})"
+        facts = f"{row.old:.3f}", f"{row.new:.3f}", str(row.gained), str(row.lost), points
+        label = styled(name, "red" if name in c.worse_classes else "")
+        table.add_row(label, *facts, str(row.photos), str(row.groups))
     lines = [
         f"{there} doesn't know {', '.join(names)}"
         for there, names in ((new, c.only_old), (old, c.only_new))
         if names
     ]
-    lines += [figures(c), in_words(c, new, old)]
-    return [table, *map(rich.markup.escape, lines)]
+    return [table, *lines, figures(c), in_words(c, new, old)]
 
 
 @app.command()
@@ -204,13 +202,13 @@ def _title(target: str) -> str:
 
 
 def _table(result: "Evaluation") -> Table:
-    table = Table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
+    table = new_table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
     for name, row in result.per_class.items():
         figures = []
         for key in ("precision", "recall", "f1"):
             low, high = getattr(row, f"{key}_95")
-            figures.append(f"{getattr(row, key):.3f} [dim]({low:.2f} to {high:.2f})[/]")
-        table.add_row(rich.markup.escape(name), *figures, str(row.photos))
+            figures.append(f"{getattr(row, key):.3f} ({low:.2f} to {high:.2f})")
+        table.add_row(name, *figures, str(row.photos))
     return table
 
 
@@ -234,4 +232,4 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         f"accuracy {result.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}, over {result.intervals_over})"
     )
     lines[-1] += see
-    return [rich.markup.escape(line) for line in lines]
+    return lines

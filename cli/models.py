@@ -5,13 +5,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli import fleet
 from cli.evaluation import DEFAULT_MARGIN, Groups, Margin, show_comparison
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
+from report.terminal import Table, new_table
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
             raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
-    table = Table(show_header=False)
+    table = new_table(show_header=False)
     for key, value in {**asdict(found), **(model or {})}.items():
         table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
     emit(document, as_json, table)
@@ -221,7 +220,7 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     store = Path(lifecycle.require(home).model_store)
     entries = [asdict(entry) for entry in read_history(store)]
-    table = Table("time (UTC)", "operation", "version", "outcome", "who")
+    table = new_table("time (UTC)", "operation", "version", "outcome", "who")
     for e in entries:
         table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
     emit(entries, as_json, table)
@@ -245,15 +244,15 @@ def _find_photos(
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:
-    times = Table("version", "p50", "p99")
+    times = new_table("version", "p50", "p99")
     for name, t in ((c.version, c.times), (c.against, c.times_against)):
         times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
     who = ["right"] if c.comparison else []
-    flips = Table("photo", f"by {c.against}", f"by {c.version}", *who)
+    flips = new_table("photo", f"by {c.against}", f"by {c.version}", *who)
     for f in c.flips[:SHOWN_FLIPS]:
         right = c.version if f.gained else c.against if f.lost else "neither, or both"
         words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
-        flips.add_row(*map(rich.markup.escape, words), *([right] if who else []))
+        flips.add_row(*words, *([right] if who else []))
     line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
     shown = [times, *([flips] if c.flips else []), line]
     return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
@@ -261,7 +260,7 @@ def _show_comparison(c: "ShadowResult") -> list[Any]:
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
     """Lay out versions for people."""
-    table = Table(
+    table = new_table(
         "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
     )
     for v in versions:

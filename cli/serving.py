@@ -4,12 +4,14 @@ import threading
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit, out
+from cli.options import Home, Json, Store, emit
+from model.text import shell_quote
+from report.terminal import out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -43,7 +45,7 @@ def archive(
 
     with progress("packaging and checking"):
         path = build_archive(run, version, model_store, engine, name)
-    line = f"{path} answers as training did; next: flyobj models deploy {path}"
+    line = f"{path} answers as training did; next: flyobj models deploy {shell_quote(path)}"
     emit({"archive": str(path), "model": name, "version": version}, as_json, line)
 
 
@@ -59,32 +61,49 @@ def serve(
         bool,
         typer.Option(
             help="Whether calls need TorchServe's tokens. Without them anyone who reaches the ports "
-            "may do anything: only for a pod of its own, or behind a proxy that checks keys."
+            "may do anything, web pages in this machine's browser too: needs --private-ports."
         ),
     ] = True,
+    private_ports: Annotated[
+        bool,
+        typer.Option(
+            "--private-ports",
+            help="Say that nothing reaches 127.0.0.1 here but a gate that checks keys, or the "
+            "containers of a pod: no browser, no other user.",
+        ),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
 ) -> None:
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
-    from report.progress import progress
+    from model.errors import InputError
+    from report.progress import progress, say
     from serving.rollout import health
-    from serving.rollout.reconcile import reconcile
+    from serving.rollout.reconcile import restore
     from serving.server import lifecycle
     from serving.server.client import Client
     from serving.server.versions import list_versions
 
+    if not (tokens or private_ports):
+        raise InputError(
+            "--no-tokens lets every program, and every web page open in this machine's browser, change "
+            "what is served; add --private-ports if only a gate or a pod's own containers can reach the "
+            "ports, or leave the tokens on"
+        )
     with progress("starting TorchServe"):
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
-            reconcile(client)
+            for version, why in (not_served := restore(client)).items():
+                say(f"version {version} isn't served: {why}; `flyobj models apply` then adds it")
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
             served = f"serving {client.model} {', '.join(names)}" if names else nothing
-            more = {"model": client.model, "versions": [asdict(v) for v in versions]}
+            more: dict[str, Any] = {"model": client.model, "not_served": not_served}
+            more["versions"] = [asdict(v) for v in versions]
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
             emit(asdict(running) | more, as_json, line)
             if detach:
@@ -94,19 +113,33 @@ def serve(
                 lifecycle.wait(running, client.tokens.keep)
     finally:
         if not keep:
-            health.stop(home, drain_s)
+            try:
+                _, why_not = health.stop(home, drain_s)
+            finally:  # a second Ctrl-C cuts the wait short
+                lifecycle.stop(home)
+            _require_drained(why_not)
 
 
 @app.command()
 def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
-    """Stop the server of this home, and its workers, once no request waits for an answer."""
+    """Stop the server of this home, and its workers, once no request waits for an answer.
+
+    If it can't wait for that, the exit code is 1; --drain 0 doesn't wait.
+    """
     from report.progress import progress
     from serving.rollout import health
 
     with progress("waiting for the last answers"):
-        ran, waiting = health.stop(home, drain)
-    left = f"; {waiting} requests were still waiting after {drain:g} s" if waiting else ""
-    out.print(f"stopped{left}" if ran else f"no server ran with home {home}")
+        ran, why_not = health.stop(home, drain)
+    out.print("stopped" if ran else f"no server ran with home {home}", soft_wrap=True)
+    _require_drained(why_not if ran else None)
+
+
+def _require_drained(why_not: str | None) -> None:
+    from model.errors import FlyobjError
+
+    if why_not:
+        raise FlyobjError(f"the server was stopped, but requests may have been cut off: {why_not}")
 
 
 @app.command()
@@ -197,5 +230,5 @@ def push(
 
     pushed = push(archive, place, force=force)
     done = "is written" if pushed.new else "is there already"
-    line = f"{pushed.url} {done}; next: flyobj models deploy {pushed.url}"
+    line = f"{pushed.url} {done}; next: flyobj models deploy {shell_quote(pushed.url)}"
     emit(asdict(pushed), as_json, line)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import httpx
+
     from serving.server.client import Client
     from training.evaluation.target import Target
 
@@ -60,20 +62,35 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
 def bundle_of(path: Path) -> Path | None:
     """Find the bundle that a folder is, or as a run holds."""
-    return next((b for b in (path / "bundle", path) if (b / "model.json").is_file()), None)
+    return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
 
 
 def _connect_to(address: str, home: Path) -> "Client":
-    """Connect to a server; only that of `home` gets the tokens of that home."""
-    import httpx
+    """Connect to a server; only that of `home` gets the tokens of that home, and none a proxy.
 
+    `FLYOBJ_TOKEN` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to be sent there,
+    and for a proxy on the way, if it is on another machine.
+    """
     from serving.server import lifecycle
     from serving.server.client import Client
     from serving.server.remote_server import RemoteServer
 
     running, parts = lifecycle.find(home), urlsplit(address)
-    local = running and parts.hostname in ("127.0.0.1", "localhost") and parts.port == running.port
-    proxy = os.environ.get(PROXY)
-    transport = httpx.HTTPTransport(proxy=proxy, trust_env=False) if proxy else None
-    server = running if running and local else RemoteServer(address)
-    return Client(server, transport, token=os.environ.get(TOKEN, ""))
+    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if running and local and parts.port == running.port:
+        return Client(running)
+    transport = None if local else _proxy_transport()
+    return Client(RemoteServer(address), transport, token=os.environ.get(TOKEN, ""))
+
+
+def _proxy_transport() -> "httpx.BaseTransport | None":
+    import httpx
+
+    from model.errors import InputError
+
+    if not (proxy := os.environ.get(PROXY)):
+        return None
+    try:
+        return httpx.HTTPTransport(proxy=proxy, trust_env=False)
+    except (httpx.InvalidURL, ValueError, ImportError) as error:
+        raise InputError(f"{PROXY}={proxy!r}: {error}; give http://HOST:PORT") from error

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit, renaming
 from model.errors import InputError
+from model.text import shell_quote
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.run import Report
@@ -25,7 +26,12 @@ _machines = partial(typer.Option, rich_help_panel="Machines")
 def train(
     context: typer.Context,
     data: Annotated[
-        Path | None, typer.Argument(help="Folder with train/CLASS/ photos.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder with train/CLASS/ photos, and validation/CLASS/ ones if there are; with "
+            "--resume only if it was moved.",
+            show_default=False,
+        ),
     ] = None,
     out_: Annotated[
         Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
@@ -83,7 +89,7 @@ def train(
 
     if resume is not None:
         changes = _explicit_options(context, "lr", "workers", "devices", "nodes")
-        _show(run.resume(resume, changes), as_json)
+        _show(run.resume(resume, changes, data), as_json)
         return
     if data is None or out_ is None:
         raise InputError("train needs DATA and --out RUN, or --resume RUN")
@@ -103,7 +109,7 @@ def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    if wrong := sorted(set(given) - {*allowed, "resume", "as_json"}):
+    if wrong := sorted(set(given) - {*allowed, "resume", "data", "as_json"}):
         raise InputError(
             f"--resume continues with the run's own settings; {wrong} can't be changed, only "
             f"{sorted(allowed)}; start a new run for that"
@@ -114,12 +120,12 @@ def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
 def _show(report: "Report | None", as_json: bool) -> None:
     if report is None:  # not the first of several processes
         return
-    table = Table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
+    table = new_table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
     for r in report.stages:
         figures = (f"{r.lr:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
         row = (r.stage.name, f"{r.stage.trainable_blocks}", *figures)
         table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
-    line = f"{report.stopped_because}; next: flyobj evaluate {report.run} --data DATA"
+    line = f"{report.stopped_because}; next: flyobj evaluate {shell_quote(report.run)} --data DATA"
     document = {
         "run": str(report.run),
         "stages": [asdict(r) for r in report.stages],

@@ -1,6 +1,6 @@
 """A photo from the request that it came in to the answer that goes back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,13 +26,14 @@ class Photo:
     answer: dict[str, Any] = field(default_factory=dict)  # what goes back, with `status` and `phrase`
     status: int = 200
     phrase: str = "OK"
+    headers: Mapping[str, str] = field(default_factory=dict)  # that go back with the answer
 
     def fail(self, error: Exception) -> None:
         """Answer with an error; what isn't the sender's fault is described in the server's log only."""
         self.pixels = None
         self.status, self.phrase = 500, "Internal Server Error"
         if isinstance(error, PhotoError):
-            self.status, self.phrase = error.status, error.phrase
+            self.status, self.phrase, self.headers = error.status, error.phrase, error.headers
         self.answer = as_error(error, self.file)
 
     def succeed(self, name: str, classes: Sequence[str], row: Any, version: str) -> None:
@@ -67,6 +68,8 @@ def respond(context: Any, index: int, request: Request, timing: str) -> Any:
     """
     context.set_response_header(index, "Server-Timing", timing)
     first = next((photo for photo in request.photos if photo.status == 200), request.photos[0])
+    for name, value in first.headers.items():
+        context.set_response_header(index, name, value)
     context.set_response_content_type(index, "application/json")
     context.set_response_status(first.status, first.phrase, index)
     return request.body()

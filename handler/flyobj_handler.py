@@ -8,6 +8,7 @@ batch. An answer:
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 
 from handler.answers import Photo, Request, respond, server_timing
+from handler.budget import BatchBudget, Prices
+from handler.errors import BatchTooCostly
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
@@ -24,9 +27,11 @@ from handler.settings import read_settings
 from model.answers import as_explanation
 from model.bundle import ModelSpec, read_bundle
 from model.engines import FOLDER, choose_engine
-from model.errors import FlyobjError, PhotoError
+from model.errors import FlyobjError, PhotoError, PhotoTooSlow
 from model.files import read_json
-from model.formats import FORMATS, format_of
+from model.formats import format_of
+from model.image import PhotoLimits
+from model.malloc import return_memory
 from model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -43,6 +48,9 @@ class FlyingObjectsHandler:
                 let the worker become READY.
         """
         started = time.monotonic()
+        # Bodies come as they were sent: parsing JSON before its parts are counted could take minutes.
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        return_memory()
         self._settings = read_settings(context.model_yaml_config)
         properties = context.system_properties
         gpu = properties.get("gpu_id")
@@ -64,14 +72,17 @@ class FlyingObjectsHandler:
         self._metrics = HandlerMetrics(cache, context.model_name, self._version)
         self._description = self._describe_model(bundle.spec, folder, engine.description)
         self._batch_size = int(properties.get("batch_size") or 1)
-        self._predictor.warm_up(self._batch_size)
+        self._prices = Prices(self._predictor.warm_up(self._batch_size))
         logger.info("worker warm after %.1f s on %s", time.monotonic() - started, engine.description)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one entry for each request, in order."""
         started = time.perf_counter()
+        budget = BatchBudget(self._settings.limits, self._prices, self._batch_size)
         requests = [self._receive(row, index, context) for index, row in enumerate(data)]
         photos = [photo for request in requests if request for photo in request.photos]
+        for photo, limits in budget.allot([request for request in requests if request]):
+            self._read(photo, limits)
         decoded = time.perf_counter()
         readable = [photo for photo in photos if photo.pixels is not None]
         for start in range(0, len(readable), self._batch_size):  # requests may hold several photos
@@ -87,7 +98,7 @@ class FlyingObjectsHandler:
         return answers
 
     def _receive(self, row: Mapping[str, Any], index: int, context: Any) -> Request | None:
-        """Read one request and decode its photos; None if it asks for a description."""
+        """Read one request; None if it asks for a description."""
         request_id = context.get_request_id(index)
         try:
             headers = context.get_all_request_header(index)
@@ -98,21 +109,26 @@ class FlyingObjectsHandler:
             check_pixels(request.photos, self._settings.limits)
             for photo in request.photos:
                 photo.explain, photo.request_id = is_explain(headers), request_id
-                self._read(photo)
+                if isinstance(photo.content, Exception):
+                    self._fail(photo, photo.content)
             return request
         except Exception as error:  # one request's surprise must not fail the batch
             photo = Photo(request_id=request_id)
             self._fail(photo, error)
             return Request([photo])
 
-    def _read(self, photo: Photo) -> None:
+    def _read(self, photo: Photo, limits: PhotoLimits) -> None:
         """Decode and resize one photo, or answer what is wrong with it."""
         try:
             content, photo.content = photo.content, b""  # no longer needed once it is decoded
             if isinstance(content, Exception):
                 raise content
             photo.format = format_of(content)
-            photo.pixels = self._predictor.prepare(content)
+            photo.pixels = self._predictor.prepare(content, limits)
+        except PhotoTooSlow as error:
+            alone = limits == self._settings.limits
+            took = f"takes more than {limits.max_cpu_s:.2g} s of CPU to decode"
+            self._fail(photo, error if alone else BatchTooCostly.beside_others(took))
         except Exception as error:
             self._fail(photo, error)
 
@@ -127,9 +143,11 @@ class FlyingObjectsHandler:
                 name, classes = self._predictor.name(row), self._predictor.classes
                 photo.succeed(name, classes, row, self._version)
                 if photo.explain and photo.pixels is not None:
+                    started = time.process_time()
                     (heatmap,) = self._predictor.explain([photo.pixels])
                     best = classes[int(row.argmax())]
                     photo.answer["explanation"] = as_explanation(best, photo.pixels, heatmap)
+                    self._prices.explain_s = time.process_time() - started
         except Exception as error:
             if len(photos) == 1:
                 self._fail(photos[0], error)
@@ -143,11 +161,12 @@ class FlyingObjectsHandler:
         `metrics` is None where the bundle was packaged before it was evaluated.
         """
         metrics = bundle / "metrics.json"
+        limits = {**asdict(self._settings.limits), "max_photos": self._settings.max_photos}
         return {
             "classes": list(spec.classes),
             "input_size": spec.preprocessing.size,  # pixels, a square
-            "formats": list(FORMATS),
-            "limits": {**asdict(self._settings.limits), "max_photos": self._settings.max_photos},
+            "formats": list(limits.pop("formats")),
+            "limits": limits,
             "calibration": asdict(spec.calibration),
             "metrics": read_json(metrics) if metrics.is_file() else None,
             "data_fingerprint": spec.data_fingerprint,

@@ -10,7 +10,6 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protoc
 """
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Sequence
@@ -19,15 +18,34 @@ from typing import Any
 
 from handler.answers import Photo, Request, Shape
 from handler.errors import WrongJson, WrongOption
-from model.errors import RequestError
+from model.errors import RequestError, TooManyPhotos
 
 _PHOTO_KEYS = ("image", "b64")
+_VALUES = 10  # brackets, commas and colons that the object of a photo has at most, generously
+_OBJECTS = 100  # braces beside those of the photos, so that a few photos too many are counted properly
+_SPACE = b" \t\r\n\v\f"
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
 _FORMS = '{"image": BASE64}, a list of these, or {"instances": [{"b64": BASE64}]}'
 
 
-def parse(body: bytes | bytearray | str) -> Any:
-    """Parse a body that TorchServe left as it came; raises `WrongJson`."""
+def parse(body: bytes | bytearray, max_photos: int) -> Any:
+    """Parse a body that can hold `max_photos`, but not much more: what it has is counted first.
+
+    A value takes up to a hundred times the memory of its text, and most of a parser's time.
+
+    Raises:
+        TooManyPhotos: it has more objects.
+        WrongJson: it isn't JSON, or has more values.
+    """
+    objects = body.count(b"{")
+    if objects > _OBJECTS + max_photos:
+        raise TooManyPhotos(f"the body has {objects} JSON objects, {max_photos} photos are allowed")
+    values = sum(map(body.count, (b"[", b",", b":")))
+    if values > _VALUES * (_OBJECTS + max_photos):
+        raise WrongJson(
+            f"the body has {values} brackets, commas and colons, more than {max_photos} photos need; "
+            f"send {_FORMS}"
+        )
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:  # too deep
@@ -50,13 +68,12 @@ def read_top_k(value: Any) -> int | None:
     """Check how many classes are asked for; None for all of them."""
     if value is None:
         return None
-    try:
-        top_k = int(bytes(value) if isinstance(value, bytearray) else value)
-        if top_k < 1 or isinstance(value, bool | float):
-            raise ValueError
-    except (TypeError, ValueError) as error:
-        raise WrongOption(f"top_k {short(value)} must be a whole number from 1") from error
-    return top_k
+    text = value.decode(errors="replace") if isinstance(value, bytes | bytearray) else value
+    if isinstance(text, str) and re.fullmatch(r"\s*\d{1,18}\s*", text, re.ASCII):
+        text = int(text)
+    if type(text) is not int or text < 1:  # a bool is an int, too
+        raise WrongOption(f"top_k {short(value)} must be a whole number from 1")
+    return text
 
 
 def _read_several(entries: Any, shape: Shape, top_k: int | None) -> Request:
@@ -93,6 +110,9 @@ def _decode(text: str) -> bytes:
     """Undo base64, with line breaks or as a data URL."""
     start = _DATA_URL.match(text)
     try:
-        return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
-    except (ValueError, binascii.Error) as error:  # ValueError: characters beyond ASCII
-        raise WrongJson(f"the photo isn't base64 ({error}); encode the file's bytes") from error
+        code = text[start.end() if start else 0 :].encode("ascii").translate(None, _SPACE)
+        return base64.b64decode(code, validate=True)
+    except ValueError as error:  # characters beyond ASCII, too
+        raise WrongJson(
+            f"the photo isn't base64 ({str(error)[:100]}); encode the file's bytes"
+        ) from error

@@ -1,21 +1,23 @@
 """From what TorchServe makes of a request to the photos in it.
 
-What its front end hands over was found by asking it: a raw body is `{"body": bytearray}`, JSON and text
-are parsed where they can be; a form has one entry for each field. `/predictions` drops query parameters,
-`/invocations` and `/models/NAME/invoke` pass them on as entries without a content type. Header names
-keep the sender's case.
+What its front end hands over was found by asking it: a raw body is `{"body": bytearray}`; a form has one
+entry for each field. JSON and text come as bytes, too, as the handler tells TorchServe to leave them.
+`/predictions` drops query parameters, `/invocations` and `/models/NAME/invoke` pass them on as entries
+without a content type. Header names keep the sender's case.
 """
 
-import contextlib
+import math
 from collections.abc import Mapping, Sequence
+from reprlib import repr as short  # however many a client sends
 from typing import Any
 
 from handler.answers import Photo, Request
 from handler.errors import DuplicateField
 from handler.json_bodies import parse, read_json, read_top_k
-from model.errors import EmptyRequest, PhotoError, PhotoTooLarge, TooManyPhotos, UnsupportedBody
+from model.decoding_cost import declared_size
+from model.errors import EmptyRequest, PhotoTooLarge, TooManyPhotos, UnsupportedBody
 from model.formats import format_of
-from model.image import PhotoLimits, count_pixels
+from model.image import PhotoLimits
 
 Row = Mapping[str, Any]
 _TOP_K = "top_k"
@@ -59,7 +61,7 @@ def read_request(row: Row, headers: Row, max_photos: int) -> Request:
         request = _read_form(row, headers)
     else:
         top_k = row.get(_TOP_K, _header(headers, _TOP_K_HEADER) or None)
-        request = _read_body(row.get("body", b""), kind, top_k)
+        request = _read_body(row.get("body", b""), kind, top_k, max_photos)
     if len(request.photos) > max_photos:
         raise TooManyPhotos(
             f"the request has {len(request.photos)} photos, {max_photos} are allowed; send fewer"
@@ -77,9 +79,9 @@ def check_pixels(photos: Sequence[Photo], limits: PhotoLimits) -> None:
         return
     pixels = 0
     for photo in photos:
-        with contextlib.suppress(PhotoError):
-            if isinstance(photo.content, bytes | bytearray):
-                pixels += count_pixels(photo.content, limits)
+        if isinstance(photo.content, bytes | bytearray):
+            own = math.prod(declared_size(photo.content) or (0,))
+            pixels += own if own <= limits.max_pixels else 0
     if pixels > limits.max_pixels:
         raise PhotoTooLarge(
             f"the request's {len(photos)} photos have {pixels} pixels together, "
@@ -87,15 +89,11 @@ def check_pixels(photos: Sequence[Photo], limits: PhotoLimits) -> None:
         )
 
 
-def _read_body(body: Any, kind: str, top_k: Any) -> Request:
-    """Read a raw body by its content: JSON that TorchServe parsed, JSON as text, or a photo."""
-    is_json = kind.startswith("application/json")
-    if not isinstance(body, bytes | bytearray | str) or (is_json and isinstance(body, str)):
-        return read_json(body)
-    content = _as_bytes(body)
-    is_json = is_json or content[:100].lstrip()[:1] in (b"{", b"[")
+def _read_body(content: bytes | bytearray, kind: str, top_k: Any, max_photos: int) -> Request:
+    """Read a raw body by its content: JSON or a photo."""
+    is_json = kind.startswith("application/json") or content[:100].lstrip()[:1] in (b"{", b"[")
     if content and is_json and not format_of(content):
-        return read_json(parse(content))
+        return read_json(parse(content, max_photos))
     return Request((Photo(None, content, read_top_k(top_k)),), "object")
 
 
@@ -107,7 +105,7 @@ def _read_form(row: Row, headers: Row) -> Request:
         raise EmptyRequest("the form has no file, or its boundary is wrong; send -F file1=@photo.jpg")
     _require_nothing_dropped(row, headers)
     top_k = read_top_k(row.get(_TOP_K))
-    photos = tuple(Photo(name, _as_bytes(value), top_k) for name, value in files.items())
+    photos = tuple(Photo(name, content, top_k) for name, content in files.items())
     return Request(photos, "object" if len(photos) == 1 else "list")
 
 
@@ -117,13 +115,14 @@ def _require_nothing_dropped(row: Row, headers: Row) -> None:
     It shows by the length of the body, so a file of less than about 2 KiB can go unnoticed.
     """
     length = _header(headers, "content-length")
-    if not length.isdecimal() or any(isinstance(value, dict | list) for value in row.values()):
+    if not length.isdecimal():
         return
-    kept = sum(len(_as_bytes(value)) + _PART_BYTES for value in row.values())
+    kept = sum(len(value) + _PART_BYTES for value in row.values())
     if int(length) > kept + _FORM_BYTES:
         raise DuplicateField(
-            f"the form has {length} bytes, but the fields {list(row)} account for at most {kept}: two "
-            "fields share a name, and TorchServe keeps the last; give each file a name of its own"
+            f"the form has {length} bytes, but the fields {short(list(row))} account for at most "
+            f"{kept}: two fields share a name, and TorchServe keeps the last; give each file a name of "
+            "its own"
         )
 
 
@@ -138,10 +137,3 @@ def _header(headers: Row, wanted: str) -> str:
         if name.lower() == wanted and isinstance(value, str):
             return value.strip().lower()
     return ""
-
-
-def _as_bytes(value: Any) -> bytes | bytearray:
-    """Undo what TorchServe decoded; a part that it parsed as JSON is no photo, decoding will say so."""
-    if isinstance(value, bytes | bytearray):
-        return value
-    return str(value).encode(errors="replace")

@@ -6,9 +6,15 @@ from typing import Any
 
 from model.engines import ENGINES
 from model.errors import InputError
+from model.formats import FORMATS
 from model.image import DEFAULT_LIMITS, PhotoLimits
 
-_ALLOWED = {"metrics": "true or false", "engine": f"auto, {' or '.join(ENGINES)}"}
+_ALLOWED = {
+    "metrics": "true or false",
+    "engine": f"auto, {' or '.join(ENGINES)}",
+    "formats": f"all, or a list of {', '.join(FORMATS)}, which can be read here",
+    "max_cpu_s": "a number of seconds from 0.1",
+}
 
 
 @dataclass(frozen=True)
@@ -20,15 +26,15 @@ class HandlerSettings:
     engine: str = "auto"
     max_photos: int = 16  # that one request may hold
     metrics: bool = True  # whether the handler's own metrics are written
-    limits: PhotoLimits = DEFAULT_LIMITS  # of one photo
+    limits: PhotoLimits = DEFAULT_LIMITS  # of one photo; `formats` of the section is among them
 
 
 def read_settings(config: Mapping[str, Any] | None) -> HandlerSettings:
     """Check the section key by key; what isn't given has its default."""
     section = dict((config or {}).get("handler") or {})
     limits = dict(section.pop("limits", None) or {})
+    known = {f.name for f in (*fields(HandlerSettings), *fields(PhotoLimits))}
     for name, value in (*section.items(), *limits.items()):
-        known = {f.name: f.type for f in (*fields(HandlerSettings), *fields(PhotoLimits))}
         if name not in known:
             raise InputError(
                 f"model-config.yaml: handler has no setting {name!r}; it has {sorted(known)}"
@@ -36,6 +42,9 @@ def read_settings(config: Mapping[str, Any] | None) -> HandlerSettings:
         if not _is_allowed(name, value):
             kind = _ALLOWED.get(name, "a whole number from 1")
             raise InputError(f"model-config.yaml: handler: {name} {value!r} must be {kind}")
+    formats = section.pop("formats", "all")
+    if formats != "all":
+        limits["formats"] = tuple(formats)
     return HandlerSettings(**section, limits=PhotoLimits(**limits))
 
 
@@ -44,4 +53,10 @@ def _is_allowed(name: str, value: Any) -> bool:
         return type(value) is bool
     if name == "engine":
         return value in ("auto", *ENGINES)
+    if name == "formats":
+        return value == "all" or (
+            isinstance(value, list) and bool(value) and all(item in FORMATS for item in value)
+        )
+    if name == "max_cpu_s":
+        return type(value) in (int, float) and 0.1 <= value < 3600
     return type(value) is int and value >= 1

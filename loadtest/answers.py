@@ -1,8 +1,11 @@
 """Whether an answer is one that a client can use; apart from Locust, which patches what imports it."""
 
 import json
+import unicodedata
 from collections.abc import Set
 from typing import Any
+
+from model.text import printable
 
 
 def what_is_wrong(
@@ -13,7 +16,8 @@ def what_is_wrong(
     Args:
         status: of HTTP; 0 if there was no answer.
         body: as it came.
-        classes: that it must name; empty for any.
+        classes: of the photos sent. Where the answer names some of them, it must name them all; if it
+            names none, the photos' folders are no classes. It may name more.
         version: of the model that must have answered; None for any.
     """
     return _status(status, body) or _fault(_read(body), classes, version)
@@ -48,7 +52,8 @@ def what_is_wrong_with_refusal(status: int, body: str | None, expected: int, kin
     """Say in which way a bad photo wasn't refused as it should be, or None."""
     if (status, error_type(body)) == (expected, kind):
         return None
-    return f"status {status} {error_type(body) or ''}".strip() + f" instead of {expected} {kind}"
+    found = printable(f"status {status} {error_type(body) or ''}".strip())
+    return f"{found} instead of {expected} {kind}"
 
 
 def error_type(body: str | None) -> str | None:
@@ -77,7 +82,7 @@ def _status(status: int, body: str | None) -> str | None:
         return None
     if status == 0:
         return "no answer"
-    return f"status {status} {error_type(body) or ''}".strip()
+    return printable(f"status {status} {error_type(body) or ''}".strip())
 
 
 def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | None:
@@ -87,8 +92,9 @@ def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | 
         best = max(probabilities, key=probabilities.__getitem__)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"no answer of ours ({type(error).__name__})"
-    if classes and set(probabilities) != classes:
-        return f"classes {sorted(probabilities)} instead of {sorted(classes)}"
+    known = {unicodedata.normalize("NFC", name) for name in probabilities}
+    if (unknown := classes - known) and unknown != classes:
+        return f"classes {sorted(known)}, without {sorted(unknown)} of the photos sent"
     if abs(total - 1) > 1e-3:
         return f"probabilities sum to {total:.4f}"
     if predicted not in (best, "unknown"):  # what a calibrated model says of a photo it isn't sure of

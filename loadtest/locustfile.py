@@ -53,8 +53,8 @@ def add_options(parser: Any) -> None:
     group = parser.add_argument_group("flying-objects")
     photos = "Folder of CLASS/ photos; without it, drawn ones of 320 to 1920 px"
     group.add_argument("--photos", default="", help=photos)
-    keys = "TorchServe's tokens; '' for a server that needs none"
-    group.add_argument("--key-file", default=f"{DEFAULT_HOME}/key_file.json", help=keys)
+    keys = f"TorchServe's tokens, those of {DEFAULT_HOME} if it is at --host; '' if none are needed"
+    group.add_argument("--key-file", help=keys)
     group.add_argument(
         "--model-name", default=DEFAULT_MODEL, help="Name of the model, as given to flyobj archive"
     )
@@ -77,9 +77,10 @@ def prepare(environment: Any, **_: Any) -> None:
         options.tags = ["predict"]
     bound(environment)
     try:
-        keys = KeyFile(Path(options.key_file) if options.key_file else None)
+        host = environment.host or DEFAULT_HOST
+        keys = keys_for(host, options.key_file)
         if options.headless and not isinstance(environment.runner, WorkerRunner):
-            host, asked = environment.host or DEFAULT_HOST, (options.model_name, options.model_version)
+            asked = options.model_name, options.model_version
             if why_not := why_not_ready(host, keys.token(), *asked):
                 give_up(why_not)
         photos = photos_to_send(Path(options.photos) if options.photos else None)
@@ -87,6 +88,13 @@ def prepare(environment: Any, **_: Any) -> None:
         give_up(str(error))
     PhotoUser.photos, PhotoUser.keys = photos, keys
     time.sleep(0.01)  # gevent's clock stood still meanwhile, and the run would be shorter by that
+
+
+def keys_for(host: str, key_file: str | None) -> KeyFile:
+    """Read the tokens that were named; those of the default home only if its server is at `host`."""
+    if key_file is None:
+        return KeyFile(DEFAULT_HOME / "key_file.json", host)
+    return KeyFile(Path(key_file) if key_file else None)
 
 
 def bound(environment: Any) -> None:
@@ -157,6 +165,7 @@ class PhotoUser(FastHttpUser):
     """A client that sends one request after the other, as fast as they are answered."""
 
     host = DEFAULT_HOST
+    max_redirects = 0  # else the token would go wherever a server says
     wait_time = constant(0)
     photos: Photos
     keys: KeyFile

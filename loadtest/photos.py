@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from model.photo_files import find_photos, splits_in, spread
+from model.layout import read_layout
+from model.photo_files import find_photos, spread
 
 MAX_PHOTOS = 200  # kept in memory, evenly spread over the folder
 
@@ -20,23 +21,24 @@ _GRAIN = 5  # standard deviation of the noise; bytes then come to those of a cam
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos as files' bytes, and the class names that answers must have; none stand for any."""
+    """Photos as files' bytes, and the names of their classes as far as folders say."""
 
     files: tuple[bytes, ...]
     classes: frozenset[str] = frozenset()
 
 
 def photos_to_send(folder: Path | None) -> Photos:
-    """Read the photos under `folder`, whose folders' names are classes; draw some if there is no folder.
+    """Read the photos under `folder`, a data set or class folders; draw some if there is no folder.
 
     Raises:
         InputError: the folder has none.
     """
     if folder is None:
         return _drawn()
-    found, depth = find_photos(folder), 1 if splits_in(folder) else 0
-    parts = [path.relative_to(folder).parts for path in found]
-    classes = frozenset(names[depth] for names in parts if len(names) > depth + 1)
+    found = find_photos(folder)
+    layout = read_layout(folder)
+    places = (layout.place(path.relative_to(folder).as_posix()) for path in found)
+    classes = frozenset(place[1] for place in places if place)
     return Photos(tuple(path.read_bytes() for path in spread(found, MAX_PHOTOS)), classes)
 
 

@@ -8,6 +8,10 @@ time to time, and whenever a token is refused.
 import json
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
 
 from loadtest.answers import error_type
 
@@ -19,13 +23,13 @@ _POLL_S = 0.02
 class KeyFile:
     """TorchServe's `key_file.json`; without one, the empty token of a server that needs none."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Read the token.
+    def __init__(self, path: Path | None, host: str | None = None) -> None:
+        """Read the token; with `host`, only while the server of this file is the one there.
 
         Raises:
-            ValueError: there is none; the message says why and what to do.
+            ValueError: there is none, or it isn't that of `host`; the message says what to do.
         """
-        self._path = path
+        self._path, self._host = path, host
         self._token, self._read_at = self._read(), time.monotonic()
 
     def token(self) -> str:
@@ -58,13 +62,31 @@ class KeyFile:
         if self._path is None:
             return ""
         try:
-            token: str = json.loads(self._path.read_text())["inference"]["key"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            token = json.loads(self._path.read_text("utf-8-sig"))["inference"]["key"]
+            if not isinstance(token, str):
+                raise TypeError("the token isn't text")
+            server = json.loads(self._path.with_name("server.json").read_text()) if self._host else {}
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"no token in {str(self._path)!r} ({error}); give --key-file FILE, which is "
                 "key_file.json in the server's home"
             ) from error
+        if self._host and not _is_at(server, self._host):
+            raise ValueError(
+                f"{str(self._path)!r} isn't of a server at {self._host}; give --key-file FILE, '' if no "
+                "token is needed, or this one if it may be sent there"
+            )
         return token
+
+
+def _is_at(server: Any, host: str) -> bool:
+    """Whether a server.json is of a process that runs, and listens at an address."""
+    try:
+        parts, process = urlsplit(host), psutil.Process(server["pid"])
+        local = parts.hostname in ("127.0.0.1", "localhost") and parts.port == server["port"]
+        return local and process.create_time() == server["started"]
+    except (psutil.Error, ValueError, KeyError, TypeError):
+        return False
 
 
 def is_refused(status: int, body: str | None) -> bool:

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from model.answers import UNKNOWN
 from model.calibration import Calibration
 from model.errors import InputError
-from model.files import atomic_folder, exact_keys, read_json, write_json
+from model.files import atomic_folder, exact_keys, first_line, read_json, reading, write_json
 from model.golden import Golden, read_golden
 from model.preprocessing import Preprocessing
+from model.typed import check_fields
 
 if TYPE_CHECKING:  # importing PyTorch takes long, and an engine may do without it
     from model.network import Network
 
 FORMAT = 1
 ARCHITECTURE = "mobilenet_v2"
+_REMEDY = "train or package it again"
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,12 @@ class ModelSpec:
                 f"this version reads ({FORMAT} of {ARCHITECTURE!r}); train or package it again"
             )
         classes = values["classes"]
-        if not isinstance(classes, list) or len(set(map(str, classes))) < max(2, len(classes)):
+        check_fields(cls, values, where, _REMEDY)
+        if len(set(classes)) < max(2, len(classes)):
             raise InputError(f"{where}: classes {classes!r} must be two or more different names")
-        names = [f.name for f in fields(Preprocessing)]
-        inner = exact_keys(values["preprocessing"], names, f"{where}: preprocessing")
-        try:
-            mean, std = (tuple(map(float, inner[name])) for name in ("mean", "std"))
-            preprocessing = Preprocessing(int(inner["size"]), mean, std)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{where}: preprocessing {inner!r} isn't made of numbers") from error
+        inner, names = values["preprocessing"], [f.name for f in fields(Preprocessing)]
+        exact_keys(inner, names, f"{where}: preprocessing")
+        preprocessing = Preprocessing(inner["size"], tuple(inner["mean"]), tuple(inner["std"]))
         calibration = _calibration(values.get("calibration", {}), classes, f"{where}: calibration")
         checked = {"preprocessing": preprocessing, "calibration": calibration}
         return cls(**{**values, "classes": tuple(classes), **checked})
@@ -102,11 +101,13 @@ def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
 
 def read_bundle(path: Path) -> Bundle:
     """Read the bundle in the folder `path`."""
-    if not (path / "model.json").is_file():
+    if not (path / "model.json").exists():
         raise InputError(
             f"{str(path)!r} isn't a bundle (it has no model.json); `flyobj train` makes one"
         )
-    spec = ModelSpec.from_json(read_json(path / "model.json"), str(path / "model.json"))
+    where = path / "model.json"
+    with reading(where, _REMEDY):
+        spec = ModelSpec.from_json(read_json(where, remedy=_REMEDY), str(where))
     return Bundle(spec, path, read_golden(path / "golden"))
 
 
@@ -121,7 +122,7 @@ def _read_network(folder: Path, spec: ModelSpec) -> "Network":
     except Exception as error:  # a missing, damaged or other model's file
         raise InputError(
             f"{str(folder / 'weights.safetensors')!r} doesn't hold this model's weights "
-            f"({str(error).splitlines()[0]}); train or package it again"
+            f"({first_line(error)}); train or package it again"
         ) from error
     return network.eval()
 
@@ -129,12 +130,7 @@ def _read_network(folder: Path, spec: ModelSpec) -> "Network":
 def _calibration(document: Any, classes: list[str], where: str) -> Calibration:
     names = [f.name for f in fields(Calibration)]
     values = exact_keys(document, names, where, optional=names)
-    try:
-        below = values.get("reject_below")
-        temperature = float(values.get("temperature", 1.0))
-        calibration = Calibration(temperature, None if below is None else float(below))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where} {values!r} isn't made of numbers") from error
+    calibration = Calibration(**values)
     if calibration.reject_below is not None and UNKNOWN in classes:
         raise InputError(f"{where}: reject_below needs the name {UNKNOWN!r}, which is a class")
     return calibration

@@ -11,6 +11,9 @@
         + PhotoError                one photo; has the status of an answer over HTTP
            + UnreadableImage        400
            + PhotoTooLarge          413
+              + PhotoTooCostly      413
+                 + PhotoTooSlow     413
+                    x BatchTooCostly  413, handler.errors
            + UnsupportedFormat      415
            + RequestError           400
               + EmptyRequest        400
@@ -25,6 +28,9 @@ x: lives where it is raised. A message names the value, what is allowed and the 
 turns these into exit codes (`cli.main`); what answers photos turns a `PhotoError` into an HTTP status;
 nothing else does.
 """
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 
 class FlyobjError(Exception):
@@ -58,6 +64,7 @@ class PhotoError(InputError):
 
     status = 400
     phrase = "Bad Request"
+    headers: ClassVar[Mapping[str, str]] = {}  # of the answer
 
 
 class UnreadableImage(PhotoError):
@@ -69,6 +76,14 @@ class PhotoTooLarge(PhotoError):
 
     status = 413
     phrase = "Payload Too Large"
+
+
+class PhotoTooCostly(PhotoTooLarge):
+    """Decoding the photo takes more time or memory than it may. HTTP 413."""
+
+
+class PhotoTooSlow(PhotoTooCostly):
+    """Decoding the photo takes more CPU time than it may. HTTP 413."""
 
 
 class UnsupportedFormat(PhotoError):

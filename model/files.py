@@ -1,8 +1,11 @@
 """Our own files: read with one error for every damage, written whole or not at all; needs no PyTorch."""
 
+import errno
+import glob
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,8 +13,28 @@ from typing import Any
 
 from model.errors import FlyobjError, InputError
 
+# What a disk that is full, over its quota or read-only says, and one where we may not write.
+CANT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_WRONG_CONTENT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+Readable = Path | zipfile.Path  # a file or folder, which may be in an archive
 
-def read_json(path: Path, kind: type = dict, remedy: str = "put it back or make it again") -> Any:
+
+def read_text(path: Readable, remedy: str) -> str:
+    """Read a file of UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        InputError: it is missing, a folder, unreadable or not UTF-8; the message ends with `remedy`.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        why = error.strerror or "no such file"
+        raise InputError(f"{str(path)!r} can't be read ({why}); {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} can't be read as UTF-8 text ({error}); {remedy}") from error
+
+
+def read_json(path: Readable, kind: type = dict, remedy: str = "put it back or make it again") -> Any:
     """Read a JSON document whose top is a `kind`, an object by default.
 
     Raises:
@@ -19,9 +42,7 @@ def read_json(path: Path, kind: type = dict, remedy: str = "put it back or make 
             kind of document; the message ends with `remedy`.
     """
     try:
-        document = json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be read ({error.strerror}); {remedy}") from error
+        document = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} can't be read as JSON ({error}); {remedy}") from error
     if not isinstance(document, kind):
@@ -29,6 +50,34 @@ def read_json(path: Path, kind: type = dict, remedy: str = "put it back or make 
         found = "object" if isinstance(document, dict) else type(document).__name__
         raise InputError(f"{str(path)!r} must hold a JSON {wanted}, it holds: {found}; {remedy}")
     return document
+
+
+@contextmanager
+def reading(path: Readable, remedy: str) -> Iterator[None]:
+    """Turn whatever a file of ours that can't be read, or holds something else, leads the block to
+    into one error.
+
+    Raises:
+        InputError: it names `path`, says what is wrong, and ends with `remedy`.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path.name in str(error):
+            raise
+        raise InputError(f"{str(path)!r}: {error}; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read ({error.strerror}); {remedy}") from error
+    except _WRONG_CONTENT as error:
+        why = first_line(error)
+        raise InputError(f"{str(path)!r} isn't as it was written ({why}); {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in a line; some have no words but their name."""
+    lines = str(error).strip().splitlines() or [""]
+    words = lines[0][:200]
+    return f"{type(error).__name__}: {words}" if isinstance(error, LookupError) or not words else words
 
 
 def write_json(document: Any, path: Path) -> None:
@@ -45,6 +94,23 @@ def write_bytes(content: bytes | memoryview, path: Path) -> None:
     """Write `content` as `atomic_file` does."""
     with atomic_file(path) as partial:
         partial.write_bytes(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, or a place that mayn't be written, into one error that names `path`.
+
+    Raises:
+        FlyobjError: the block failed so; other errors are the block's own.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CANT_WRITE:
+            raise
+        raise FlyobjError(
+            f"{str(path)!r} can't be written ({error.strerror}); make room, or give another place"
+        ) from error
 
 
 @contextmanager
@@ -66,6 +132,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what `atomic_file` left of `path` when it was killed; nobody may be writing it now."""
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.*.partial"):
+        with suppress(OSError):
+            left.unlink()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _STARTS = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
-    "TIFF": rb"II[*+]\x00|MM\x00[*+]",
+    "TIFF": rb"II(?:[*+]\x00|\x00\*)|MM(?:\x00[*+]|\*\x00)",  # and with the wrong order, as Pillow
     "WEBP": rb"RIFF.{4}(?:WEBP|\Z)",
     "AVIF": rb".{4}ftypavi[fs]",
     "HEIF": rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",

@@ -11,11 +11,12 @@ from typing import Any
 
 from model.answers import UNKNOWN
 from model.errors import InputError
-from model.files import exact_keys, read_json
+from model.files import Readable, exact_keys, read_json
 
 # Of probabilities, for every engine. They repeat to about 1e-6 on one machine and 1e-4 across CPUs; a
 # change of preprocessing that matters moves them by more than 1e-2, and so does computing in 16 bits.
 TOLERANCE = 1e-3
+_REMEDY = "train or package it again"
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,27 @@ class Golden:
     probabilities: Mapping[str, float]
 
 
-def read_golden(folder: Path) -> tuple[Golden, ...]:
-    """Read the golden photos of a bundle from its folder `golden/`."""
-    entries = read_json(folder / "golden.json", list)
+def read_golden(folder: Readable) -> tuple[Golden, ...]:
+    """Read the golden photos of a bundle from its folder `golden/`, which may be in an archive."""
+    where = repr(str(folder / "golden.json"))
     keys = ["file", "label", "probabilities"]
     golden = []
-    for entry in entries:
-        values = exact_keys(entry, keys, str(folder / "golden.json"))
+    for entry in read_json(folder / "golden.json", list):
+        values = exact_keys(entry, keys, where)
+        numbers = values["probabilities"]
+        named = isinstance(values["file"], str) and isinstance(values["label"], str)
+        if not (named and isinstance(numbers, dict) and numbers):
+            raise InputError(f"{where}: {entry!r} isn't a golden photo; {_REMEDY}")
+        if bad := [n for n in numbers.values() if type(n) not in (int, float) or not 0 <= n <= 1]:
+            raise InputError(f"{where}: {bad[0]!r} isn't a probability; {_REMEDY}")
         photo = folder / Path(values["file"]).name
         if not photo.is_file():
-            raise InputError(f"golden photo {str(photo)!r} is missing; train or package it again")
+            raise InputError(
+                f"{where}: golden photo {photo.name!r} is missing; train or package it again"
+            )
         golden.append(Golden(photo.name, photo.read_bytes(), values["label"], values["probabilities"]))
     if not golden:
-        raise InputError(f"{str(folder)!r} lists no golden photos; train or package it again")
+        raise InputError(f"{where} lists no golden photos; {_REMEDY}")
     return tuple(golden)
 
 

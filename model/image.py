@@ -3,31 +3,34 @@
 Pillow reads the header (format, size, mode, orientation), so that limits are checked before a pixel
 is decoded. simplejpeg then decodes JPEGs, two to five times faster than Pillow and strictly: one that
 is cut short is refused. Pillow decodes everything else. What counts is the content: file names and
-content types are ignored.
+content types are ignored. All but small, ordinary JPEGs are decoded in a child process, which bounds
+what they cost (`model.decoder`).
 """
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image
 
+from model import decoder
+from model.decoding_cost import is_cheap, webp_size
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
+from model.jpeg import decode_jpeg, read_frame
+from model.png import picture_only
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
-_PILLOW_FORMATS = (*FORMATS, "MPO")  # MPO: a JPEG followed by more pictures, as phones write it
-_ORIENTATION = 0x0112  # the tag's number in the Exif 2.3 standard, section 4.6.4
+# Tags of TIFF 6.0, section 8, and of Exif 2.3, section 4.6.4.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 0x0112
+_WHITE_IS_ZERO = 0
+_STRIP_PIXELS = 2**20  # that are converted to RGB at a time
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers, ITU-T T.81, table B.1
-_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # frames whose components can all come in one scan, the only one then
-# A marker with a length after it. Compressed data never looks like one: there 0xFF is followed by
-# 0x00 or a restart marker (section B.1.1.5).
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class PhotoLimits:
     # Passes over a progressive JPEG; each costs as much as the whole picture, and a few bytes are enough
     # for one.
     max_scans: int = 20
+    max_cpu_s: float = 1.5  # seconds of CPU that decoding may take
+    formats: tuple[str, ...] = FORMATS  # that are read
 
 
 DEFAULT_LIMITS = PhotoLimits()
@@ -55,53 +60,77 @@ def decode_photo(
     takes less time and averages more pixels than a bilinear resize does.
 
     Raises:
-        UnsupportedFormat: the bytes are no photo in one of `FORMATS`.
+        UnsupportedFormat: the bytes are no photo in one of `limits.formats`.
         PhotoTooLarge: a limit is exceeded.
         UnreadableImage: the photo is damaged or cut short.
     """
-    image = _open(data, limits)
-    try:
-        is_jpeg = image.format in ("JPEG", "MPO")
-        pixels = _decode_jpeg(data, image, at_least) if is_jpeg else _decode_with_pillow(image)
-    except (UnsupportedFormat, MemoryError):
-        raise
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise UnreadableImage(
-            f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
-        ) from error
-    return _upright(pixels, _orientation(image))
-
-
-def count_pixels(data: bytes | bytearray, limits: PhotoLimits = DEFAULT_LIMITS) -> int:
-    """Read width times height from the header; raises as `decode_photo` does."""
-    width, height = _open(data, limits).size
-    return width * height
-
-
-def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
-    """Read the header and check it against the limits."""
     if not data:
         raise UnreadableImage("the photo is empty (0 bytes); send the bytes of an image file")
     if len(data) > limits.max_bytes:
         raise PhotoTooLarge(
             f"the photo has {len(data)} bytes, {limits.max_bytes} are allowed; send a smaller one"
         )
-    if size := _webp_size(data):  # Pillow makes room for all of a WebP when it opens it
+    if not format_of(data):
+        raise _unidentified(data, limits)
+    if is_cheap(data):
+        return decode_here(data, limits, at_least)
+    return decoder.decode(data, limits, at_least)
+
+
+def decode_here(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
+    """Decode as `decode_photo` does, but in this process, whatever it costs."""
+    image = _open(data, limits)
+    try:
+        if image.format in ("JPEG", "MPO"):
+            is_cmyk = image.mode == "CMYK"
+            pixels = decode_jpeg(data, is_cmyk, **({} if is_cmyk else _shrunk(image.size, at_least)))
+        else:
+            pixels = _decode_with_pillow(image)
+    except (UnsupportedFormat, MemoryError):
+        raise
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        if len(picture := picture_only(data)) < len(data) and not isinstance(error, OSError):
+            return decode_photo(
+                picture, limits
+            )  # a chunk behind the picture; one cut short is an OSError
+        raise UnreadableImage(
+            f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
+        ) from error
+    return _upright(pixels, _orientation(image))
+
+
+def _open(data: bytes | bytearray, limits: PhotoLimits) -> Image.Image:
+    """Read the header and check it against the limits."""
+    if size := webp_size(data):  # Pillow makes room for all of a WebP when it opens it
         _check_size(size, limits)
     try:
-        image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_pillow_formats(limits))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search(r"\d+", str(error))  # Pillow's own guard comes before ours
         pixels = found[0] if found else "too many"
         raise PhotoTooLarge(
             f"the photo has {pixels} pixels, {limits.max_pixels} are allowed; send a smaller one"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # as above
-        raise _unidentified(data) from error
+        if len(picture := picture_only(data)) < len(data):
+            return _open(picture, limits)
+        raise _unidentified(data, limits) from error
     _check_size(image.size, limits)
     if image.format in ("JPEG", "MPO"):
-        _check_scans(data, limits.max_scans)
+        width, height = read_frame(data, limits.max_scans)
+        if (width, height) != image.size:  # the decoder would make room for them
+            raise UnreadableImage(
+                f"the JPEG photo has two sizes, {image.width} x {image.height} and {width} x {height} "
+                "pixels; save it again"
+            )
     return image
+
+
+def _pillow_formats(limits: PhotoLimits) -> tuple[str, ...]:
+    """Name the formats as Pillow does; it calls a JPEG that more pictures follow, as on phones, MPO."""
+    return (*limits.formats, "MPO") if "JPEG" in limits.formats else limits.formats
 
 
 def _check_size(size: tuple[int, int], limits: PhotoLimits) -> None:
@@ -113,85 +142,62 @@ def _check_size(size: tuple[int, int], limits: PhotoLimits) -> None:
         )
 
 
-def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
-    """Read width and height from a WebP's first chunk (RFC 9649, 2.5 to 2.7); None if it has none."""
-    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return None
-    kind, content = data[12:16], data[20:30]
-    if kind == b"VP8X":  # extended: the canvas, each side less one in three bytes
-        sides = content[4:7], content[7:10]
-        width, height = (1 + int.from_bytes(side, "little") for side in sides)
-    elif kind == b"VP8L":  # lossless: after a signature each side less one in 14 bits
-        bits = int.from_bytes(content[1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    elif kind == b"VP8 ":  # lossy: after tag and start code each side in 14 bits
-        sides = content[6:8], content[8:10]
-        width, height = (int.from_bytes(side, "little") & 0x3FFF for side in sides)
-    else:
-        return None
-    return width, height
-
-
-def _check_scans(data: bytes | bytearray, most: int) -> None:
-    """Refuse a JPEG of more than `most` scans.
-
-    Nearly all have one, which the decoder stops after: the first scan of a sequential frame with all its
-    components. Only for others the whole file is looked at.
-    """
-    at, scans, components = 2, 0, 0
-    while scans <= most and (found := _MARKER.search(data, at)):
-        marker, at = data[found.start() + 1], found.end()  # at the segment's length, two bytes
-        if marker == _END_OF_IMAGE:  # what follows may be anything, such as a video
-            return
-        if marker in _SEQUENTIAL:
-            components = int.from_bytes(data[at + 7 : at + 8])
-        if marker == _START_OF_SCAN:
-            alone = int.from_bytes(data[at + 2 : at + 3]) == components
-            if not scans and (alone or data.count(bytes([0xFF, _START_OF_SCAN])) <= most):
-                return
-            scans += 1
-        at += int.from_bytes(data[at : at + 2])
-    if scans > most:
-        raise PhotoTooLarge(
-            f"the JPEG photo has more than {most} scans, {most} are allowed; save it again"
-        )
-
-
-def _unidentified(data: bytes | bytearray) -> UnreadableImage | UnsupportedFormat:
+def _unidentified(data: bytes | bytearray, limits: PhotoLimits) -> UnreadableImage | UnsupportedFormat:
     name = format_of(data)
-    if name in FORMATS:
+    if name in limits.formats:
         return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
     what = f"a {name}, which can't be read here" if name else "no photo"
     return UnsupportedFormat(
-        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of {', '.join(FORMATS)}"
+        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of "
+        f"{', '.join(limits.formats)}"
     )
 
 
-def _decode_jpeg(data: bytes | bytearray, image: Image.Image, at_least: int) -> RGB:
-    """Decode strictly, at the size that was checked."""
-    height, width = simplejpeg.decode_jpeg_header(data)[:2]
-    if (width, height) != image.size:
-        raise ValueError(f"it says {image.size[0]} x {image.size[1]} and {width} x {height} pixels")
-    if image.mode != "CMYK":
-        # Halves only: libjpeg-turbo has no fast code for the eighths between, they take longer.
-        shrink = next((n for n in (8, 4, 2) if at_least and min(width, height) >= n * at_least), None)
-        sides = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)} if shrink else {}
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **sides))
-    inverted = 255 - simplejpeg.decode_jpeg(data, colorspace="CMYK")  # as Adobe writes it
-    return np.asarray(Image.fromarray(inverted, "CMYK").convert("RGB"))
+def _shrunk(size: tuple[int, int], at_least: int) -> dict[str, int]:
+    """Ask for a half, a quarter or an eighth of `size` if its sides still have `at_least` pixels then.
+
+    libjpeg-turbo has no fast code for the eighths between, they take longer.
+    """
+    shrink = next((n for n in (8, 4, 2) if at_least and min(size) >= n * at_least), None)
+    width, height = size
+    return {"min_height": -(-height // shrink), "min_width": -(-width // shrink)} if shrink else {}
 
 
 def _decode_with_pillow(image: Image.Image) -> RGB:
-    if image.mode == "F":
-        raise UnsupportedFormat("the photo has floating-point pixels; send 8 or 16 bits a channel")
-    if image.mode.startswith("I"):  # 16 bits a pixel, in Pillow's "I;16" or its 32-bit "I"
-        grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)  # (H, W)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    """Decode all of it, then convert some rows at a time: whole copies would take the memory again."""
+    if image.mode in ("I", "F"):  # how dark and how bright its values may be isn't said
+        what = "floating-point" if image.mode == "F" else "32-bit or signed"
+        raise UnsupportedFormat(f"the photo has {what} pixels; send 8 or 16 bits a channel")
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        part = image.crop((0, top, image.width, bottom))
+        is_deep = image.mode.startswith("I;16")
+        pixels[top:bottom] = _grey_to_rgb(part, tags) if is_deep else _to_rgb(part)
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> RGB:
     if image.has_transparency_data:
         over = image.convert("RGBA")
         under = Image.new("RGBA", over.size, (*_BACKGROUND, 255))
         image = Image.alpha_composite(under, over)
     return np.asarray(image.convert("RGB"))
+
+
+def _grey_to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RGB:
+    """Scale grey of more than 8 bits to 8; Pillow leaves it as it is in the file."""
+    most = 2 ** int(np.max(tags.get(_BITS_PER_SAMPLE, 16))) - 1
+    values = np.asarray(image)  # (H, W) uint16
+    grey = (values.astype(np.uint32) * 255 // most).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = _BACKGROUND[0]
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def _orientation(image: Image.Image) -> int:

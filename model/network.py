@@ -6,6 +6,7 @@ blocks are kept; its one-layer classifier is replaced.
 
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.models.mobilenetv2 import InvertedResidual
 
 from model.errors import InputError
+from model.files import first_line
 
 FEATURES = 1280  # channels that MobileNetV2's last block gives
 _HIDDEN = 256
@@ -86,7 +88,7 @@ def load_pretrained(network: Network, weights: str) -> None:
     try:
         network.features.load_state_dict(features)
     except RuntimeError as error:
-        reason = str(error).splitlines()[1:2] or [str(error)]
+        reason = str(error).splitlines()[1:2] or [first_line(error)]
         raise InputError(
             f"weights {weights!r} don't fit torchvision's mobilenet_v2 ({reason[0].strip()[:200]}); "
             "give a state dict of that model"
@@ -101,7 +103,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
     except Exception as error:  # unpickling raises whatever the file leads it to
         raise InputError(
             f"weights {str(path)!r} can't be read as a PyTorch state dict "
-            f"({str(error).splitlines()[0][:200]}); save one with torch.save(model.state_dict(), path)"
+            f"({first_line(error)}); save one with torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"weights {str(path)!r} aren't a state dict (names and tensors)")
@@ -117,7 +119,7 @@ def _imagenet() -> dict[str, Any]:
             urllib.request.urlopen(
                 urllib.request.Request(weights.url, method="HEAD"), timeout=_REACH_TIMEOUT_S
             ).close()
-        except (TimeoutError, urllib.error.URLError, OSError) as error:
+        except (OSError, HTTPException, ValueError) as error:  # the last two for a proxy that is none
             raise InputError(
                 f"weights 'imagenet' can't be downloaded ({error}); copy "
                 f"{Path(weights.url).name} to {cached}, or give --weights PATH or --weights none"

@@ -1,23 +1,32 @@
 """Which photos a folder holds: one finder for data sets, training, evaluation, rollouts and load tests.
 
 What a file is, its first bytes say, not its name. Hidden files and folders, and what systems leave
-beside photos, are left out; folders inside folders are searched; links are followed, never in circles.
+beside photos, are left out; folders inside folders are searched; links are followed, but not in circles,
+nor twice to the same folder. Where classes and splits lie, `model.layout` says.
 """
 
+import heapq
+import logging
 import os
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import InputError
 from model.formats import FORMATS, SUFFIXES, format_of
 
-SPLITS = ("train", "test")
-HIDDEN, CIRCLE = "hidden", "link in a circle"
-_FOLDER, _FILE = "folder", "file"
+HIDDEN, CIRCLE, BROKEN = "hidden", "link in a circle", "broken link"
+_FOLDER, _LINK, _FILE = "folder", "link to a folder", "file"
+_FOLDERS = (_FOLDER, _LINK)
 # Left by macOS' archives, Synology, Windows' thumbnails and Windows' folder settings.
 _LITTER = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
 _SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 _HEAD = 12  # bytes that tell a format
+
+Identity = tuple[int, int]  # device and inode
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,14 @@ class FolderFiles:
 
 
 def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
-    """List the photos under `folder`, at most `limit`, evenly spread.
+    """List the photos under `folder`, at most `limit`, evenly spread; warn of links that lead nowhere.
 
     Raises:
         InputError: there are none, or the folder can't be read.
     """
     found = find_files(folder)
+    if lost := [why for why in found.skipped.values() if why != HIDDEN]:
+        logger.warning("%d files or folders under %r left out: %s", len(lost), str(folder), tally(lost))
     files = [folder / name for name in found.files]
     picked = spread(files, limit)  # so that of many files only a few are looked into
     photos = [path for path in picked if _is_photo(path)]
@@ -59,6 +70,11 @@ def spread(photos: list[Path], limit: int | None) -> list[Path]:
     return photos[:: max(1, -(-len(photos) // limit)) if limit else 1]
 
 
+def tally(reasons: Iterable[str]) -> str:
+    """Count reasons for people: "12 broken link, 3 hidden"."""
+    return ", ".join(f"{count} {why}" for why, count in Counter(reasons).most_common())
+
+
 def may_be_photo(path: Path) -> bool:
     """Whether a file starts like a photo or is called like one, as damaged ones are."""
     return _is_photo(path) or path.suffix.lower() in _SUFFIXES
@@ -70,10 +86,20 @@ def find_files(folder: Path) -> FolderFiles:
     Raises:
         InputError: the folder can't be read.
     """
-    found, todo = FolderFiles(), [("", _ancestors(folder))]
+    found, above = FolderFiles(), _ancestors(folder)
+    searched: dict[tuple[str, Identity], str] = {}  # under each top folder, which may be a class
+    todo = [
+        (False, "")
+    ]  # a heap: links to folders come last, so that a folder is found in its own place
     while todo:
-        parent, above = todo.pop()
+        _, parent = heapq.heappop(todo)
         try:
+            identity = _identity(folder / parent)
+            other = searched.setdefault((parent.partition("/")[0], identity), parent)
+            if parent and (identity in above or other != parent):
+                circle = identity in above or f"{parent}/".startswith(f"{other}/")
+                found.skipped_folders[parent] = CIRCLE if circle else f"the same folder as {other!r}"
+                continue
             listed = _listed(folder / parent)
         except OSError as error:
             if not parent:
@@ -83,15 +109,13 @@ def find_files(folder: Path) -> FolderFiles:
         for name, kind in listed:
             path = f"{parent}/{name}" if parent else name
             if _is_hidden(name):
-                (found.skipped_folders if kind == _FOLDER else found.skipped_files)[path] = HIDDEN
+                (found.skipped_folders if kind in _FOLDERS else found.skipped_files)[path] = HIDDEN
             elif kind == _FILE:
                 found.files.append(path)
-            elif kind != _FOLDER:
-                found.skipped_files[path] = kind
-            elif (identity := _identity(folder / path)) in above:
-                found.skipped_folders[path] = CIRCLE
+            elif kind in _FOLDERS:
+                heapq.heappush(todo, (kind == _LINK, path))
             else:
-                todo.append((path, above | {identity}))
+                found.skipped_files[path] = kind
     found.files.sort(key=lambda path: path.split("/"))
     return found
 
@@ -104,15 +128,10 @@ def folders_in(folder: Path) -> list[str]:
     """
     above = _ancestors(folder)
     try:
-        names = [name for name, kind in _listed(folder) if kind == _FOLDER and not _is_hidden(name)]
+        names = [name for name, kind in _listed(folder) if kind in _FOLDERS and not _is_hidden(name)]
     except OSError as error:
         raise _unreadable(folder, error) from error
     return sorted(name for name in names if _identity(folder / name) not in above)
-
-
-def splits_in(folder: Path) -> list[str]:
-    """Name the splits in `folder`: those of `SPLITS` that hold folders of their own."""
-    return [name for name in SPLITS if name in folders_in(folder) and folders_in(folder / name)]
 
 
 def _is_photo(path: Path) -> bool:
@@ -133,27 +152,30 @@ def _listed(folder: Path) -> list[tuple[str, str]]:
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
-    """`_FOLDER`, `_FILE`, or why it is neither."""
+    """`_FOLDER`, `_LINK`, `_FILE`, or why it is none of these."""
     try:
         if entry.is_dir():
-            return _FOLDER
+            return _LINK if entry.is_symlink() else _FOLDER
         if entry.is_file():
             return _FILE
     except OSError:  # a link to itself, say
-        return "broken link"
-    return "neither a file nor a folder" if Path(entry.path).exists() else "broken link"
+        return BROKEN
+    return "neither a file nor a folder" if Path(entry.path).exists() else BROKEN
 
 
-def _ancestors(folder: Path) -> frozenset[tuple[int, int]]:
+def _ancestors(folder: Path) -> frozenset[Identity]:
     """A link to one of these leads in a circle."""
     root = folder.resolve()
     return frozenset(_identity(path) for path in (root, *root.parents) if path.exists())
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _identity(folder: Path) -> Identity:
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def _unreadable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"{str(folder)!r} can't be read ({error.strerror}); give a folder of photos")
+    remedy = "if it is an archive, unpack it; " if folder.is_file() else ""
+    return InputError(
+        f"{str(folder)!r} can't be read ({error.strerror}); {remedy}give a folder of photos"
+    )

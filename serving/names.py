@@ -5,7 +5,7 @@ from pathlib import Path
 
 DEFAULT_MODEL = "flying_objects"
 MODEL = re.compile(r"[a-z][a-z0-9_]*")
-VERSION = re.compile(r"\d+(\.\d+){0,3}")
+VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")  # not \d, which takes the digits of every script
 VARIANT = ".as-deployed"  # ends the name of an archive that is served with other settings than its own
 
 DEFAULT_PORT = 8080  # inference; management, metrics and gRPC follow

@@ -16,14 +16,16 @@ from model.answers import UNKNOWN, as_probabilities
 from model.bundle import Bundle, read_bundle, write_bundle
 from model.calibration import Calibration, Rows
 from model.errors import InputError, PhotoError
-from model.files import read_json
+from model.files import read_json, reading
 from model.golden import Golden
 from model.image import RGB
+from model.layout import TRAIN
 from model.predictor import Predictor
 from report.progress import track
-from training.data.photos import Photo
+from training.data.photos import Photo, photos_named
 from training.evaluation.answers import BATCH
 from training.evaluation.measure import Ints, reliability
+from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
@@ -123,14 +125,13 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     """
     bundle = run / "bundle"
     classes = read_bundle(bundle).spec.classes
-    document = read_json(run / "run.json")
-    names = document.get("validation_files")
-    if not names:
-        raise InputError(
-            f"{str(run / 'run.json')!r} doesn't list its validation files; train again with this version"
-        )
-    folder = (data or Path(document["data"])) / "train"
-    photos = [Photo(folder / name, classes.index(name.split("/")[0])) for name in names]
+    path, remedy = run / "run.json", "train again with this version"
+    with reading(path, remedy):
+        document = read_json(path, remedy=remedy)
+        if not (names := document.get("validation_files")):
+            raise InputError(f"{str(path)!r} doesn't list its validation files; {remedy}")
+        _, folder = document.get("folders", (TRAIN, TRAIN))
+        photos = photos_named((data or find_data(document, run)) / folder, classes, names)
     missing = [photo.path for photo in photos if not photo.path.is_file()]
     if missing:
         raise InputError(

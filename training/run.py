@@ -26,11 +26,13 @@ from model.files import write_json
 from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
+from model.text import shell_quote
+from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
-from training.fit.plan import Plan, make_plan, read_plan, write_plan
+from training.fit.plan import FILE, Plan, make_plan, read_plan, write_plan
 from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
 from training.fit.settings import TrainSettings
 from training.fit.trainer import Trainer
@@ -63,14 +65,15 @@ def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
     return _run(_plan_new(data, out, settings), settings, out, new=True)
 
 
-def resume(run: Path, changes: dict[str, Any]) -> Report | None:
+def resume(run: Path, changes: dict[str, Any], data: Path | None = None) -> Report | None:
     """Continue where the last finished epoch of `run` has left, to the same end as without a stop.
 
     Args:
         run: folder of `train`.
         changes: settings to change: "lr", and "devices", "nodes" or "workers".
+        data: where the photos are now, if they were moved.
     """
-    plan = read_plan(run)
+    plan = read_plan(run, data and data.absolute())
     if (run / "bundle").exists():
         raise InputError(f"run {str(run)!r} is finished; start a new one with another --out")
     settings = replace(plan.settings, **changes)
@@ -96,7 +99,7 @@ def _plan_new(data: Path, out: Path, settings: TrainSettings) -> Plan | None:
     if os.path.lexists(out):
         raise InputError(
             f"run folder {str(out)!r} exists already; give another or remove it, or continue with "
-            f"`flyobj train --resume {out}`"
+            f"`flyobj train --resume {shell_quote(out)}`"
         )
     return make_plan(data, settings)
 
@@ -108,6 +111,8 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=not new)
             write_plan(plan, run)  # again when resuming: a setting may have changed
+            if plan.skipped:
+                say(f"files left out: {len(plan.skipped)}, listed in {str(run / FILE)!r}")
             (run / FAILED).unlink(missing_ok=True)
         trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
         try:
@@ -136,22 +141,22 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loaders' processes may be ending too
         raise Interrupted(
             f"training was interrupted; what finished epochs have reached is kept, continue with "
-            f"`flyobj train --resume {run}`"
+            f"`flyobj train --resume {shell_quote(run)}`"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise FlyobjError(
             f"a process that loads photos was killed, perhaps for lack of memory "
-            f"({str(error).splitlines()[0]}); continue with `flyobj train --resume {run}` and fewer "
-            "--workers"
+            f"({str(error).splitlines()[0]}); continue with "
+            f"`flyobj train --resume {shell_quote(run)}` and fewer --workers"
         ) from error
 
 
 def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
-        **plan.to_json(),
+        **plan.to_json(report.run),
         "photos": {"train": len(plan.train), "validation": len(plan.validation)},
         "class_weights": plan.class_weights,
         "turned_unreadable": [{"file": str(p), "reason": r} for p, r in unreadable.items()],

@@ -82,7 +82,8 @@ class Judge:
 
     def clients(self) -> httpx.Client:
         """Open a connection of one client."""
-        return httpx.Client(timeout=120, headers={"Authorization": f"Bearer {self._token}"})
+        headers = {"Authorization": f"Bearer {self._token}"}
+        return httpx.Client(timeout=120, headers=headers, trust_env=False)
 
     def ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
         """Send `case`; return the status and what is wrong, if anything."""

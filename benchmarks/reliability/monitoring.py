@@ -59,11 +59,13 @@ class Prometheus:
 
     def rules(self) -> list[dict[str, Any]]:
         """List the alert rules, with their health and state."""
-        answer = httpx.get(f"{self.url}/api/v1/rules", timeout=_TIMEOUT_S).json()
+        answer = httpx.get(f"{self.url}/api/v1/rules", timeout=_TIMEOUT_S, trust_env=False).json()
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
     def _result(self, how: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/api/v1/{how}", params=parameters, timeout=_TIMEOUT_S).json()
+        answer = httpx.get(
+            f"{self.url}/api/v1/{how}", params=parameters, timeout=_TIMEOUT_S, trust_env=False
+        ).json()
         if answer["status"] != "success":
             raise FlyobjError(f"Prometheus refuses {parameters['query']!r}: {answer.get('error')}")
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -91,7 +93,10 @@ def prometheus(folder: Path, targets: Sequence[str], port: int) -> Iterator[Prom
         until = time.monotonic() + _START_S
         while True:
             with suppress(httpx.TransportError):
-                if httpx.get(f"{found.url}/-/ready", timeout=_TIMEOUT_S).status_code == 200:
+                if (
+                    httpx.get(f"{found.url}/-/ready", timeout=_TIMEOUT_S, trust_env=False).status_code
+                    == 200
+                ):
                     break
             if process.poll() is not None or time.monotonic() > until:
                 raise FlyobjError(f"Prometheus doesn't start: {(folder / 'prometheus.log').read_text()}")

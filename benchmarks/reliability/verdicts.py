@@ -5,8 +5,8 @@ and lost spread around those of all clips (Dirichlet, with the intraclass correl
 is better by 2 points, one is the same (another seed), one is worse by 2 points. For each margin the
 smallest number of clips is searched at which the verdict is right in 19 of 20 repetitions, and how often
 the interval holds the true difference is given beside it. `--flips` is the share of photos that one of
-the versions alone has right, and `--correlation` how alike a clip's frames are in that; docs/evaluation.md
-has those of two real runs. No model is run; it takes a minute or two.
+the versions alone has right, and `--correlation` how alike a clip's frames are in that. No model is run;
+it takes a minute or two.
 
 The last line on standard output is one JSON document.
 

@@ -1,6 +1,5 @@
 """What a search for the capacity leaves in its folder, and reading it again."""
 
-import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -11,12 +10,15 @@ from typing import Any
 
 import psutil
 
-from loadtest.capacity.figures import Latencies, ProbeFigures
+from loadtest.capacity.figures import Latencies, LatencyLimits, ProbeFigures
 from loadtest.capacity.search import Knee, Verdict
 from model.errors import FlyobjError, InputError, Interrupted
-from model.files import exact_keys, read_json, write_json
+from model.files import exact_keys, read_json, reading, write_json
+from model.typed import check_fields
+from report.tables import write_csv
 from serving.server.process_tree import processor
 
+_REMEDY = "measure it again"
 FIGURES, PAGE, PROBES, SECONDS = "capacity.json", "report.html", "probes.csv", "seconds.csv"
 
 
@@ -151,29 +153,31 @@ def read_capacity(folder: Path) -> Capacity:
     Raises:
         InputError: there is no such result in it, or not of this version.
     """
-    if not (folder / FIGURES).is_file():
+    if not (folder / FIGURES).exists():
         raise InputError(
             f"{str(folder)!r} holds no {FIGURES}; give a folder that `flyobj loadtest "
             "--find-capacity` has written"
         )
-    where = str(folder / FIGURES)
-    read = exact_keys(read_json(folder / FIGURES), [f.name for f in fields(Capacity)], where)
-    try:
+    path = folder / FIGURES
+    with reading(path, _REMEDY):
+        read = exact_keys(read_json(path), [f.name for f in fields(Capacity)], repr(str(path)))
+        check_fields(Capacity, read, repr(str(path)), _REMEDY)
+        LatencyLimits(*(float(read["settings"][name]) for name in ("p99_ms", "max_failures")))
         changed = {
             "ended": EndReason(read["ended"]),
             "knee": Knee(**read["knee"]),
             "probes": [_probe(probe) for probe in read["probes"]],
             "seconds": [Second(**second) for second in read["seconds"]],
         }
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{where} isn't this version's ({error}); measure it again") from error
-    return Capacity(**(read | changed))
+        return Capacity(**(read | changed))
 
 
 def _probe(read: dict[str, Any]) -> Probe:
     figures = read["figures"]
     if latencies := figures["latencies"]:
         latencies = Latencies(**(latencies | {"p99_95": tuple(latencies["p99_95"])}))
+    if not latencies and figures["verdict"] == Verdict.HELD:
+        raise ValueError("a rate held without an answer")
     known = figures | {"latencies": latencies, "verdict": Verdict(figures["verdict"])}
     batches = {int(size): count for size, count in read["batches"].items()}
     return Probe(**(read | {"figures": ProbeFigures(**known), "batches": batches}))
@@ -206,8 +210,4 @@ def _row(probe: Probe) -> dict[str, Any]:
 
 def _write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     table = [*rows]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        if table:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+    write_csv(path, [*table[0]] if table else [], [[*row.values()] for row in table])

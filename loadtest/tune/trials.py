@@ -21,6 +21,7 @@ from loadtest.photos import Photos
 from loadtest.tune import search
 from loadtest.tune.search import Candidate, Duel, Measurement, Trial, TunePlan
 from model.errors import FlyobjError, InputError
+from model.typed import check_fields
 from report.progress import progress
 from serving.archive.build import Archive, read_archive
 from serving.archive.model_config import Value
@@ -145,7 +146,9 @@ def from_config(config: Mapping[str, Any], where: str) -> Candidate:
     """Read the settings from what a `model-config.yaml` says."""
     if missing := [names[0] for names in NAMES.values() if names[0] not in config]:
         raise InputError(f"{where} has no {missing}; give each a line of its own, as ours has it")
-    return Candidate(*(config[names[0]] for names in NAMES.values()))
+    values = {field: config[names[0]] for field, names in NAMES.items()}
+    check_fields(Candidate, values, where, "give it as ours has it")
+    return Candidate(**values)
 
 
 def tune(path: Path, plan: TunePlan, photos: Photos, defaults: Candidate) -> TuneResult:

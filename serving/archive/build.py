@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ import yaml
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json
 from model.golden import Golden, read_golden
-from serving.archive.layout import BUNDLE, CONFIG, GOLDEN, MANIFEST, file_name, not_ours, unpack
+from serving.archive.layout import (
+    BUNDLE,
+    CONFIG,
+    GOLDEN,
+    MANIFEST,
+    file_name,
+    open_zip,
+    require_as_listed,
+)
 from serving.names import DEFAULT_MODEL
 from serving.stock import stock_file
 
@@ -74,25 +83,41 @@ def build_archive(
 
 
 def read_archive(path: Path) -> Archive:
-    """Read name, version, hash and golden photos of an archive made by `build_archive`."""
-    if not path.is_file():
-        raise InputError(f"archive {str(path)!r}: no such file; `flyobj archive` makes one")
-    with tempfile.TemporaryDirectory(prefix="flyobj-") as temporary:
-        folder = unpack(path, Path(temporary), MANIFEST, CONFIG, GOLDEN)
-        try:
-            manifest = read_json(folder / MANIFEST)["model"]
-            names = str(manifest["modelName"]), str(manifest["modelVersion"])
-            file_name(*names)  # refuses what no server of ours could be asked for
-            workers = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["minWorkers"]
-            return Archive(path, *names, sha256(path), read_golden(folder / GOLDEN), workers)
-        except (FlyobjError, OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-            raise not_ours(path, error) from error
+    """Read name, version, hash and golden photos of an archive; nothing is unpacked to disk.
+
+    Raises:
+        InputError: it is none that a server of ours can be given: damaged, over the limits of
+            `serving.archive.layout`, or with a name or a version that no request could name.
+    """
+    _require_file(path)
+    with open_zip(path) as files:
+        require_as_listed(files)
+        manifest = read_json(zipfile.Path(files, MANIFEST))["model"]
+        name, version = manifest["modelName"], manifest["modelVersion"]
+        file_name(name, version)  # refuses what no server of ours could be asked for
+        workers = yaml.safe_load(files.read(CONFIG))["minWorkers"]
+        if type(workers) is not int or workers < 1:
+            raise ValueError(f"{CONFIG} has minWorkers {workers!r}, not a whole number from 1 on")
+        golden = read_golden(zipfile.Path(files, f"{GOLDEN}/"))
+    return Archive(path, name, version, sha256(path), golden, workers)
+
+
+def read_golden_photos(path: Path) -> tuple[Golden, ...]:
+    """Read an archive's golden photos alone, for probes; raises `InputError` if it isn't valid."""
+    _require_file(path)
+    with open_zip(path) as files:
+        return read_golden(zipfile.Path(files, f"{GOLDEN}/"))
 
 
 def sha256(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"archive {str(path)!r}: no such file; `flyobj archive` makes one")
 
 
 def _run_archiver(source: Path, classes: Sequence[str], name: str, version: str, staged: Path) -> Path:

@@ -99,7 +99,7 @@ def open_archive(archive: Path, engine: str | None = None) -> Iterator[IsolatedM
         sites = [path for path in entries if any(Path(path).glob("*.dist-info"))]
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-I", "-S", str(script), folder, *sites],
+                [sys.executable, "-I", "-S", "-X", "utf8", str(script), folder, *sites],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.PIPE,

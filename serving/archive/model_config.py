@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from model.errors import InputError
-from model.files import write_text
+from model.files import read_text, reading, write_text
 
 Value = int | str
 SECTION = "handler."  # prefix of the settings in the section of that name
@@ -20,11 +20,13 @@ SECTION = "handler."  # prefix of the settings in the section of that name
 
 def read_settings(path: Path) -> dict[str, Value]:
     """Read the settings of one line by their names; those of the section `handler` as `handler.NAME`."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _flatten(document)
-    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:  # ValueError: no UTF-8
-        raise InputError(f"{str(path)!r} can't be read as a model-config.yaml ({error})") from error
+    remedy = "give a file like handler/model-config.yaml"
+    with reading(path, remedy):
+        try:
+            return _flatten(yaml.safe_load(read_text(path, remedy)))
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise InputError(f"{str(path)!r} can't be read as YAML ({why}); {remedy}") from error
 
 
 def apply_changes(text: str, changes: Mapping[str, Value], where: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError, InputError
+from model.files import read_text
 from serving.fleet import nginx
 from serving.names import DEFAULT_PROXY_PORT
 
@@ -79,7 +80,7 @@ class Balancer:
             nginx.write(self.proxy, SERVERS, text)
 
     def _read(self) -> str:
-        return (self.proxy / SERVERS).read_text(encoding="utf-8")
+        return read_text(self.proxy / SERVERS, "remove it, and it is made anew")
 
     def _edit(self, server: str, down: bool) -> str:
         def line(found: re.Match[str]) -> str:

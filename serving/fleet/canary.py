@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import InputError
+from model.files import reading
 from serving.archive.layout import check_version
 from serving.fleet import nginx
 from serving.names import DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_PROXY_PORT
@@ -101,13 +102,15 @@ def _write_split(proxy: Path, version: str, percent: float) -> bool:
 
 def _read_log(proxy: Path) -> Iterator[dict[str, Any]]:
     path = proxy / "logs" / "canary.log"
-    if not path.is_file():
+    if not path.exists():
         return
-    with path.open("rb") as file:
+    with reading(path, "remove it, and nginx writes a new one"), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
         for line in file:
-            with suppress(ValueError):  # the first one may be cut
-                yield json.loads(line)
+            with suppress(ValueError, TypeError, LookupError, RecursionError):  # the first may be cut
+                entry = json.loads(line)
+                figures = {name: float(entry[name]) for name in ("time", "status", "seconds")}
+                yield {**figures, "canary": entry["canary"]}
 
 
 def _summarize(lines: list[dict[str, Any]]) -> Side:

@@ -14,18 +14,19 @@ without tokens, and `upstream` is where the balancer reaches it, if that is not 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from model.errors import InputError
-from model.files import exact_keys, read_json
+from model.files import exact_keys, read_json, reading
 from serving.server.lifecycle import Server, require
 from serving.server.remote_server import RemoteServer, port_after
 
-_check_keys = partial(exact_keys, remedy="correct the file of servers")
+_REMEDY = "correct the file of servers"
+_check_keys = partial(exact_keys, remedy=_REMEDY)
 _OPTIONAL = ("management", "key_file", "upstream")
 
 
@@ -59,10 +60,14 @@ def parse_servers(names: Sequence[str], store: Path, drained: bool) -> list[Flee
 
 def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
     """Read a file of servers; relative paths start at its folder. Errors as of `parse_servers`."""
-    document = _check_keys(read_json(path), ["servers"], repr(str(path)))
+    with reading(path, _REMEDY):
+        return _require_distinct(list(_read_members(path, store, drained)))
+
+
+def _read_members(path: Path, store: Path, drained: bool) -> Iterator[FleetServer]:
+    document = _check_keys(read_json(path, remedy=_REMEDY), ["servers"], repr(str(path)))
     if not isinstance(document["servers"], list) or not document["servers"]:
         raise InputError(f"{str(path)!r}: 'servers' must be a list of at least one server")
-    members = []
     for number, entry in enumerate(document["servers"], 1):
         where = f"{str(path)!r}, server {number}"
         values = entry.values() if isinstance(entry, dict) else ()
@@ -72,8 +77,7 @@ def read_inventory(path: Path, store: Path, drained: bool) -> list[FleetServer]:
         entry = _check_keys(entry, ["home"] if is_home else ["url", *_OPTIONAL], where, _OPTIONAL)
         for key in {"home", "key_file"} & set(entry):
             entry[key] = str(path.parent / entry[key])
-        members.append(_member(entry, store, drained))
-    return _require_distinct(members)
+        yield _member(entry, store, drained)
 
 
 def _member(entry: Mapping[str, str], store: Path, drained: bool) -> FleetServer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError
-from model.files import write_text
+from model.files import read_text, write_text
 from serving.stock import stock_file
 
 
@@ -19,7 +19,7 @@ def install(proxy: Path, stock: str, changes: dict[str, str]) -> str:
     (proxy / "logs").mkdir(parents=True, exist_ok=True)
     path = proxy / "nginx.conf"
     if path.exists():  # a certificate, other limits
-        return path.read_text(encoding="utf-8")
+        return read_text(path, "remove it, and it is made anew")
     text = stock_file(f"deploy/nginx/{stock}").read_text(encoding="utf-8")
     for old, new in changes.items():
         text = text.replace(old, new)
@@ -53,5 +53,5 @@ def workers(proxy: Path) -> list[psutil.Process]:
 def _master(proxy: Path) -> psutil.Process | None:
     try:
         return psutil.Process(int((proxy / "nginx.pid").read_text()))
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+    except (OSError, ValueError, OverflowError, psutil.NoSuchProcess):
         return None

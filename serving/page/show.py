@@ -4,14 +4,13 @@ Everything is in the HTML itself, pictures as data URLs too, so that nothing of 
 disk for it. Autoescaped: class names and file names may hold anything.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.pictures import Heatmap, overlay
 from report.html import macros
 from report.pictures import data_url, jpeg_url, read_scaled
+from report.tables import csv_text
 from serving.page.backend import Answer, Failure, State
 
 _SIDE = 448  # pixels of a shown photo's longer side; twice that of a phone's column
@@ -75,13 +74,8 @@ def as_csv(rows: Sequence[Row]) -> str:
     """A line for each photo and version, with a column for each class."""
     answers = [r for row in rows for r in row.replies if isinstance(r, Answer)]
     classes = sorted({name for answer in answers for name, _ in answer.probabilities})
-    stream = io.StringIO()
-    writer = csv.writer(stream)
-    writer.writerow(["photo", "version", "predicted", "confidence", "took_ms", "error", *classes])
-    for row in rows:
-        for reply in row.replies:
-            writer.writerow([row.name, *_cells(reply, classes)])
-    return stream.getvalue()
+    header = ["photo", "version", "predicted", "confidence", "took_ms", "error", *classes]
+    return csv_text(header, [[r.name, *_cells(reply, classes)] for r in rows for reply in r.replies])
 
 
 def row(name: str, photo: bytes, replies: Sequence[Reply]) -> Row:

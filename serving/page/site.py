@@ -38,9 +38,13 @@ def open_page(home: Path, port: int) -> Iterator[str]:
         # Read when Gradio is imported, and when it makes a part of a page.
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            del os.environ[name]  # Gradio would ask a proxy whether the page is there
         try:
             import gradio as gr
+            from starlette.middleware import Middleware
 
+            from serving.page.guard import MAX_FILE_BYTES, Guard
             from serving.page.layout import Page
         except ImportError as error:
             raise missing_library("the page", "gradio", error) from error
@@ -56,6 +60,8 @@ def open_page(home: Path, port: int) -> Iterator[str]:
                     prevent_thread_lock=True,
                     footer_links=[],
                     show_error=True,
+                    max_file_size=MAX_FILE_BYTES,
+                    app_kwargs={"middleware": [Middleware(Guard)]},
                     **dict.fromkeys(_OFF, False),
                     theme=gr.themes.Default(
                         primary_hue="sky", neutral_hue="slate", font="sans-serif", font_mono="monospace"

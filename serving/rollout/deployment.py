@@ -24,7 +24,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from typing import TextIO
 
 from model.errors import FlyobjError, InputError
 from model.files import exact_keys, read_json, write_json
-from serving.archive.layout import check_model
+from serving.archive.layout import check_model, check_version
 from serving.names import DEFAULT_MODEL, DEPLOYMENT
 
 LOCK = ".deployment.lock"
@@ -84,6 +84,8 @@ class Deployment:
     def __post_init__(self) -> None:
         """Refuse a default that isn't served; forget a previous one that is gone."""
         check_model(self.model)
+        for version in self.versions:
+            check_version(version)
         if self.default not in self.versions and (self.versions or self.default):
             raise InputError(f"default {self.default!r} isn't one of the versions {list(self.versions)}")
         if self.previous not in self.versions:
@@ -161,10 +163,9 @@ def lock_deployment(store: Path, operation: str, wait_s: float = LOCK_WAIT_S) ->
                 )
             time.sleep(_POLL_S)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        file.seek(0)
-        file.truncate()
-        file.write(f"{operation} by {who()} since {now}\n")
-        file.flush()
+        with suppress(OSError):  # the lock holds on a full disk too, it just can't say who has it
+            os.ftruncate(file.fileno(), 0)
+            os.pwrite(file.fileno(), f"{operation} by {who()} since {now}\n".encode(), 0)
         yield
 
 

@@ -7,15 +7,20 @@ crash at start wouldn't be mended by another start of the server, and other vers
 """
 
 import time
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from model.errors import FlyobjError
+import psutil
+
+from model.errors import FlyobjError, InputError
 from model.golden import difference
-from serving.archive.build import read_archive
+from serving.archive.build import read_golden_photos
 from serving.rollout.deployment import read_deployment
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.server.client import Client
+from serving.server.launch import PID_FILE
 from serving.server.lifecycle import Server, find
 from serving.server.lifecycle import stop as end
 from serving.server.versions import find_version, list_versions
@@ -40,25 +45,28 @@ def why_not_ready(home: Path) -> str | None:
 
 def _probe(home: Path, question: Callable[[Client], str | None]) -> str | None:
     """Put a question to the server of this home; what keeps it from answering is an answer too."""
-    server = find(home)
-    if server is None:
-        return f"no server runs with home {str(home)!r}"
     try:
+        if (server := find(home)) is None:
+            return f"no server runs with home {str(home)!r}"
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
             return question(client)
     except FlyobjError as error:
         return str(error)
 
 
-def stop(home: Path, drain_s: float) -> tuple[bool, int]:
+def stop(home: Path, drain_s: float) -> tuple[bool, str | None]:
     """End the server of this home once nobody waits for an answer, or after `drain_s`.
 
     Returns:
-        Whether one ran, and how many requests waited in its queues when it ended.
+        Whether one ran, and why requests may have been cut off; None if none was, or `drain_s` is 0.
     """
-    server = find(home)
-    waiting = _drain(server, drain_s) if server and drain_s else 0
-    return end(home), waiting
+    why_not = None
+    if drain_s:
+        try:
+            why_not = _why_not_drained(server, drain_s) if (server := find(home)) else None
+        except InputError as error:  # its server.json is damaged
+            why_not = str(error)
+    return end(home), why_not
 
 
 def _check_answer(client: Client) -> str | None:
@@ -70,12 +78,31 @@ def _check_answer(client: Client) -> str | None:
         return f"version {deployment.default} isn't the server's default; see `flyobj models diff`"
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
-    golden = read_archive(client.store / deployment.versions[found.version].archive).golden[0]
+    archive = client.store / deployment.versions[found.version].archive
+    golden = read_golden_photos(archive)[0]
+    if missing := _missing_file(client, found.version, archive):
+        return (
+            f"{str(missing)!r} was removed from the server's temporary folder, so no worker can be "
+            "started again; stop and start the server"
+        )
     return difference(golden, client.predict(golden.photo))
 
 
-def _drain(server: Server, timeout_s: float) -> int:
-    """Wait until nothing waits and nothing runs; returns how many still wait."""
+def _missing_file(client: Client, version: str, archive: Path) -> Path | None:
+    """Find what isn't where the server or a worker of `version` has put it, or None."""
+    folder = client.server.scratch_folder if isinstance(client.server, Server) else Path()
+    needed = [folder / PID_FILE]
+    with zipfile.ZipFile(archive) as files:
+        names = files.namelist()
+    for worker in client.versions()[version]["workers"]:
+        with suppress(psutil.Error):
+            unpacked = Path(psutil.Process(int(worker["pid"])).cwd())
+            needed += [unpacked / name for name in names]
+    return next((path for path in needed if not path.exists()), None)
+
+
+def _why_not_drained(server: Server, timeout_s: float) -> str | None:
+    """Wait until nothing waits and nothing runs; say why that can't be awaited, or None."""
     until, waiting = time.monotonic() + timeout_s, 0
     try:
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
@@ -88,10 +115,10 @@ def _drain(server: Server, timeout_s: float) -> int:
                             with hold_workers(client, version.version, left):
                                 pass  # the batches before it are answered
                     if not any(v.waiting for v in list_versions(client)):
-                        return 0
+                        return None
                 time.sleep(_IDLE_POLL_S)
-            return waiting
     except WorkersBusy:
-        return max(1, waiting)
-    except FlyobjError:  # whatever it is, the server is to end
-        return 0
+        pass
+    except FlyobjError as error:  # whatever it is, the server is to end
+        return str(error)
+    return f"{waiting or 'some'} requests were still waiting after {timeout_s:g} s"

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model.errors import InputError
+from model.files import read_text
+from model.typed import check_fields
 from serving.rollout.deployment import who
 
 FILE = "deployment-history.jsonl"
@@ -42,9 +45,12 @@ def read_history(store: Path) -> list[HistoryEntry]:
     """Read all entries, oldest first; a line that was cut short by a crash is left out."""
     path = store / FILE
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        with suppress(ValueError, TypeError):
-            entries.append(HistoryEntry(**json.loads(line)))
+    remedy = "move it away, and a new one is begun"
+    for line in read_text(path, remedy).splitlines() if path.exists() else []:
+        with suppress(ValueError, TypeError, AttributeError, RecursionError, InputError):
+            document = json.loads(line)
+            check_fields(HistoryEntry, document, "a line", remedy)
+            entries.append(HistoryEntry(**document))
     return entries
 
 

@@ -13,12 +13,12 @@ One operation at a time changes a store (`lock_deployment`), and each leaves a l
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from model.files import atomic_file
+from model.files import atomic_file, remove_partials
 from serving.archive.build import Archive, read_archive, sha256
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
@@ -73,15 +73,21 @@ def deploy(
             record = replace(known, workers=workers or known.workers)
         elif find_version(client, archive.version):
             client.unregister(archive.version)  # left by a deploy that was interrupted
-        copied = _copy_into_store(archive, store)
-        try:
-            version = _make_ready(client, archive, record)
-        except BaseException:
-            if copied:
-                (store / path.name).unlink()
-            raise
         after = replace(deployment.with_version(archive.version, record), model=archive.model)
-        write_deployment(after, store)
+        target = store / record.archive
+        there, version = target.exists(), None
+        try:
+            _copy_into_store(archive, target)
+            version = _make_ready(client, replace(archive, path=target), record)
+            write_deployment(after, store)
+        except BaseException:  # Ctrl-C too leaves nothing behind
+            if read_deployment(store) == deployment:  # not written yet
+                if version and not known:
+                    with suppress(FlyobjError):
+                        client.unregister(archive.version)
+                if not there:
+                    target.unlink(missing_ok=True)
+            raise
     return version
 
 
@@ -241,13 +247,17 @@ def _require_deployed(deployment: Deployment, version: str) -> None:
         )
 
 
-def _copy_into_store(archive: Archive, store: Path) -> bool:
-    """Copy an archive into the model store; False if it is there already."""
-    target = store / archive.path.name
+def _copy_into_store(archive: Archive, target: Path) -> None:
+    """Copy an archive to its place in the model store if it isn't there already."""
     if target.exists():
-        if sha256(target) != archive.sha256:
-            raise InputError(f"{str(target)!r} exists already and is another archive; rename yours")
-        return False
+        if not target.is_file() or sha256(target) != archive.sha256:
+            raise InputError(
+                f"{str(target)!r} exists already and is another archive; rename yours, or remove that "
+                "one if it is damaged"
+            )
+        return
+    remove_partials(target)
     with atomic_file(target) as partial:
         shutil.copyfile(archive.path, partial)
-    return True
+        if sha256(partial) != archive.sha256:
+            raise FlyobjError(f"{str(archive.path)!r} was changed while it was copied; deploy it again")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
-from serving.server.client import Client, ServerError
+from serving.server.client import Client, ServerError, path_of
 from serving.server.remote_server import RemoteServer
 from serving.server.versions import find_version
 
@@ -139,7 +139,8 @@ def _ask_to_hold(client: Client, version: str, name: str) -> Iterator[http.clien
     headers = {**client.headers("management"), HEADER: name}
     with closing(http.client.HTTPConnection(address, timeout=30)) as call:
         try:
-            call.request("GET", f"/models/{client.model}/{version}?customized=true", headers=headers)
+            path = path_of("models", client.model, version)
+            call.request("GET", f"{path}?customized=true", headers=headers)
         except OSError as error:
             raise FlyobjError(f"the server's management port doesn't answer ({error})") from error
         yield call
@@ -153,8 +154,8 @@ def _pause_folder(scratch: Path) -> Iterator[Path]:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise FlyobjError(
-            f"the server's temporary folder {str(scratch)!r} can't be used ({error.strerror}); "
-            "work on the server's machine, as its user and with its TMPDIR"
+            f"the server's temporary folder {str(scratch)!r} can't be used ({error.strerror}); work "
+            "on the server's machine, as its user; if the folder is gone, stop and start the server"
         ) from error
     try:
         yield folder

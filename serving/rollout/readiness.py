@@ -19,21 +19,25 @@ from serving.server.client import Client, ServerError
 from serving.server.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
+CONFLICT = 409  # the status of registering a version that is there
 _POLL_S = 0.2
 
 
 def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Version:
     """Register an archive of the store and make it ready; it is removed again if that fails."""
-    client.register(archive_to_register(archive, deployed, client.server))
+    name = archive_to_register(archive, deployed, client.server)
     try:
+        client.register(name)
         version = wait_ready(client, archive.version)
         workers = deployed.workers or workers_for(client.server)
         if workers and workers != version.workers:
             version = set_workers(client, archive.version, workers)
         check_golden(client, archive)
-    except BaseException:  # Ctrl-C too leaves no version behind
-        with contextlib.suppress(ServerError):
-            client.unregister(archive.version)
+    except BaseException as error:  # Ctrl-C too leaves no version behind
+        somebody_elses = isinstance(error, ServerError) and error.status == CONFLICT
+        with contextlib.suppress(FlyobjError):
+            if not somebody_elses:
+                client.unregister(archive.version)
         raise
     return version
 

@@ -1,12 +1,13 @@
 """Bringing a server to what `deployment.json` says: after a restart, or after an edit of the file."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from model.errors import FlyobjError, InputError
 from serving.archive.build import Archive, read_archive
+from serving.names import DEPLOYMENT
 from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
@@ -55,14 +56,49 @@ def apply(client: Client, timeout_s: float = DRAIN_S, wait_s: float = LOCK_WAIT_
 
 
 def reconcile(client: Client, timeout_s: float = DRAIN_S) -> list[Change]:
-    """Do what `diff` lists, on a server that just started or whose store the caller has locked."""
+    """Do what `diff` lists, on a server whose store the caller has locked."""
     deployment = read_deployment(client.store)
     changes = list(_plan(client, deployment))
-    needed = {c.version for c in changes if c.action in ("register", "restart", "scale")}
-    archives = archives_of(client.store, deployment, needed)
+    archives = archives_of(client.store, deployment, _versions_needed(changes))
     for change in changes:
         _make_change(client, change, deployment.versions.get(change.version), archives, timeout_s)
     return changes
+
+
+def restore(client: Client) -> dict[str, str]:
+    """Serve what the file says on a server that just started.
+
+    Returns:
+        Versions that can't be served, each with the reason: an archive is missing or changed, or its
+        workers don't start. The others are served.
+
+    Raises:
+        FlyobjError: the default is one of them. Nothing takes its place in silence.
+    """
+    deployment = read_deployment(client.store)
+    left: dict[str, str] = {}
+    for change in _plan(client, deployment):
+        name = change.version
+        try:
+            archives = archives_of(client.store, deployment, _versions_needed([change]))
+            _make_change(client, change, deployment.versions.get(name), archives, DRAIN_S)
+        except FlyobjError as error:
+            if name != deployment.default:
+                left[name] = str(error)
+                continue
+            others = [v for v in deployment.versions if v != name]
+            another = f', or make one of {others} the "default" there' if others else ""
+            kind = InputError if isinstance(error, InputError) else FlyobjError
+            raise kind(
+                f"version {name}, the default in {str(client.store / DEPLOYMENT)!r}, can't be served: "
+                f"{error}{another}"
+            ) from error
+    return left
+
+
+def _versions_needed(changes: Iterable[Change]) -> set[str]:
+    """Name the versions whose archives the changes need."""
+    return {c.version for c in changes if c.action in ("register", "restart", "scale")}
 
 
 def archives_of(store: Path, deployment: Deployment, versions: Collection[str]) -> dict[str, Archive]:
@@ -75,7 +111,7 @@ def archives_of(store: Path, deployment: Deployment, versions: Collection[str]) 
         if found != (deployment.model, version, deployed.sha256):
             raise InputError(
                 f"{str(archive.path)!r} is not the archive that was deployed as version {version} "
-                "(its name, version or SHA-256 differs); put that one back or deploy this one again"
+                "(its name, version or SHA-256 differs); put that one back, or remove it and deploy"
             )
     return archives
 

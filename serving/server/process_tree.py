@@ -1,6 +1,7 @@
 """A process and all that descend from it: CPU time, memory, end; and the processor they run on."""
 
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -48,6 +49,32 @@ def end(root: psutil.Process, timeout_s: float = 10) -> None:
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=5)
+
+
+def find_process(*words: str) -> psutil.Process | None:
+    """Find a process that has all these words among its arguments."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if set(words) <= set(process.cmdline()):
+                return process
+    return None
+
+
+def option(process: psutil.Process, name: str) -> str:
+    """Read what follows `name`, `-DNAME=` say, in an argument of a process; empty if none begins so."""
+    try:
+        return next((w.removeprefix(name) for w in process.cmdline() if w.startswith(name)), "")
+    except psutil.Error:
+        return ""
+
+
+def listening_ports(pid: int) -> set[int]:
+    """List the TCP ports that a process listens on; none if it has ended."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return set()
+    return {c.laddr.port for c in found if c.status == psutil.CONN_LISTEN}
 
 
 def processor() -> str:

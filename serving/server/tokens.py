@@ -6,14 +6,15 @@ everybody, and a moment later in the file.
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
-from model.errors import FlyobjError, InputError
-from model.files import read_json
+from model.errors import InputError
+from model.files import read_json, reading
 from serving.server.connection import Connection
 
 Kind = Literal["inference", "management"]
@@ -21,26 +22,35 @@ KINDS: tuple[Kind, ...] = ("inference", "management")
 _RENEW_BEFORE_S = 300
 _NEW_TOKEN_S = 1.0  # until a renewed token is in the file
 _POLL_S = 0.02
+_REMEDY = "TorchServe writes the tokens there when it starts: stop the server and start it again"
 
 
 class Tokens:
     """The tokens of one server."""
 
     def __init__(
-        self, key_file: Path | None, management: str, connection: Connection, fixed: str = ""
+        self,
+        key_file: Path | None,
+        management: str,
+        connection: Connection,
+        fixed: str = "",
+        check: Callable[[], object] = lambda: None,
     ) -> None:
-        """Read `key_file` and renew at the address `management`, or use a `fixed` token."""
+        """Read `key_file` and renew at the address `management`, or use a `fixed` token.
+
+        `check` is called before a token is given away; it raises if the address isn't the server's.
+        """
         self._key_file, self._management, self._connection = key_file, management, connection
-        self._fixed = fixed
+        self._fixed, self._check = fixed, check
 
     def get(self, kind: Kind) -> str:
         """Read a token, renewed if it runs out within minutes; empty where no call needs one."""
+        self._check()
         if self._fixed or self._key_file is None:
             return self._fixed
         if self.seconds_left(kind) < _RENEW_BEFORE_S:
             self.renew(kind)
-        key: str = self._read()[kind]["key"]
-        return key
+        return self._read()[kind][0]
 
     def keep(self) -> None:
         """Renew tokens that run out within minutes; called each minute, there is always a good one."""
@@ -49,12 +59,13 @@ class Tokens:
 
     def seconds_left(self, kind: Kind) -> float:
         """Say for how many seconds a token is good; negative if it ran out."""
-        expires = self._read()[kind]["expiration time"].replace("Z", "+00:00")
-        return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
+        expires = self._read()[kind][1].replace("Z", "+00:00")
+        with reading(self._key_file or Path(), _REMEDY):
+            return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
 
     def renew(self, kind: Kind) -> None:
         """Let TorchServe replace a token; the one before is no longer accepted."""
-        key = self._read()["API"]["key"]
+        key, _ = self._read()["API"]
         self._connection.call("GET", f"{self._management}/token", key, params={"type": kind})
 
     def replacement(self, refused: str, kind: Kind) -> str:
@@ -64,15 +75,22 @@ class Tokens:
             time.sleep(_POLL_S)
         return token
 
-    def _read(self) -> Any:
+    def _read(self) -> dict[str, tuple[str, str]]:
+        """Read each token and until when it is good, "" for the one that renews."""
         path = self._key_file or Path()
         until = time.monotonic() + _NEW_TOKEN_S
         while True:
             try:
-                return read_json(path)
-            except InputError as error:  # TorchServe may be writing it
+                with reading(path, _REMEDY):
+                    document = read_json(path, remedy=_REMEDY)
+                    tokens = {"API": (document["API"]["key"], "")}
+                    tokens |= {k: (document[k]["key"], document[k]["expiration time"]) for k in KINDS}
+                    if all(isinstance(word, str) for pair in tokens.values() for word in pair):
+                        return tokens
+                    raise TypeError("a token isn't text")
+            except InputError:  # TorchServe may be writing it
                 if not path.exists() or time.monotonic() > until:
-                    raise FlyobjError(f"the server's tokens can't be read: {error}") from error
+                    raise
             time.sleep(_POLL_S)
 
 

@@ -52,4 +52,4 @@ def find_version(client: Client, version: str) -> Version | None:
 
 def _sort_key(item: tuple[str, Any]) -> tuple[list[int], str]:
     """Sort 10.0 after 9.0."""
-    return [int(part) for part in item[0].split(".") if part.isdigit()], item[0]
+    return [int(part) for part in item[0].split(".") if part.isdecimal()], item[0]

@@ -46,6 +46,15 @@ def test_no_server_runs(
     assert "start one with `flyobj serve --detach" in complaint(result)
 
 
+def test_no_tokens_needs_a_word_on_who_reaches_the_ports(
+    inside: FlyObj, complaint: Complaint, tmp_path: Path
+) -> None:
+    result = inside("serve", "--no-tokens", "--home", tmp_path / "home", code=2)
+    assert "every web page open in this machine's browser" in complaint(result)
+    assert "add --private-ports if only a gate" in complaint(result)
+    assert not (tmp_path / "home").exists()
+
+
 def test_stop_without_a_server_is_no_error(inside: FlyObj, tmp_path: Path) -> None:
     assert "no server ran" in inside("stop", "--home", tmp_path).stdout
 

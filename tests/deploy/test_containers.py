@@ -187,7 +187,7 @@ def contained(
         words = {"/var/lib/flyobj/server": str(home / "server"), "/model-store": str(store)}
         return [*as_nobody(), *(words.get(word, word) for word in command)]
 
-    command = [*placed(instruction("ENTRYPOINT")), "--no-tokens", "--port", str(port)]
+    command = [*placed(instruction("ENTRYPOINT")), "--no-tokens", "--private-ports", "--port", str(port)]
     with (folder / "said.txt").open("w") as said:
         process = subprocess.Popen(
             command, cwd=home, env=environment, stdout=said, stderr=said, text=True

@@ -23,9 +23,10 @@ def test_nothing_given(config: Any) -> None:
 
 
 def test_given() -> None:
-    section = {"threads": 2, "engine": "torch", "metrics": False, "limits": {"max_bytes": 5}}
+    limits = {"max_bytes": 5, "max_cpu_s": 0.5}
+    section = {"threads": 2, "engine": "torch", "metrics": False, "formats": ["PNG"], "limits": limits}
     assert read_settings({"handler": section}) == HandlerSettings(
-        2, "torch", metrics=False, limits=PhotoLimits(max_bytes=5)
+        2, "torch", metrics=False, limits=PhotoLimits(max_bytes=5, max_cpu_s=0.5, formats=("PNG",))
     )
 
 
@@ -37,6 +38,10 @@ def test_given() -> None:
         ({"max_photos": 0}, "max_photos 0 must be a whole number from 1"),
         ({"limits": {"max_side": "20k"}}, "max_side '20k' must be a whole number"),
         ({"metrics": 1}, "metrics 1 must be true or false"),
+        ({"formats": "JPEG"}, "formats 'JPEG' must be all, or a list of JPEG, PNG, "),
+        ({"formats": []}, "formats .* must be all, or a list"),
+        ({"formats": ["JPEG", "PCX"]}, "'PCX'.* must be all, or a list"),
+        ({"limits": {"max_cpu_s": 0}}, "max_cpu_s 0 must be a number of seconds from 0.1"),
         ({"engine": "tpu"}, "engine 'tpu' must be auto, torch or openvino"),
         ({"threads": True}, "threads True must be a whole number"),
     ],

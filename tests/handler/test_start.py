@@ -41,7 +41,9 @@ def test_description(worker: "Worker", requests: "Requests", run: Path, unpacked
     assert described["classes"] == list(spec.classes)
     assert described["input_size"] == 64
     assert described["formats"] == list(FORMATS)
-    assert described["limits"] == {**asdict(DEFAULT_LIMITS), "max_photos": 16}
+    limits = {**asdict(DEFAULT_LIMITS), "max_photos": 16}
+    del limits["formats"]
+    assert described["limits"] == limits
     assert described["data_fingerprint"] == spec.data_fingerprint
     assert described["engine"].startswith("PyTorch 2.")
     assert described["calibration"] == {"temperature": 1.0, "reject_below": None}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from handler.request_parsing import read_request
+from model.image import PhotoLimits
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -25,10 +26,10 @@ def test_a_surprise_hurts_only_its_request(
 ) -> None:
     prepare = worker.handler._predictor.prepare
 
-    def surprise(photo: bytes) -> np.ndarray:
+    def surprise(photo: bytes, limits: PhotoLimits) -> np.ndarray:
         if photo == photos[1]:
             raise RuntimeError("/secret: out of luck")
-        return prepare(photo)
+        return prepare(photo, limits)
 
     monkeypatch.setattr(worker.handler._predictor, "prepare", surprise)
     with caplog.at_level(logging.ERROR):

@@ -17,7 +17,7 @@ from model.files import atomic_folder, read_json, write_json, write_text
         (None, "No such file"),
         (b"", "can't be read as JSON"),
         (b"{", "can't be read as JSON"),
-        (b'{"a": "\xff"}', "can't be read as JSON"),
+        (b'{"a": "\xff"}', "can't be read as UTF-8 text"),
         (b"[1]", "must hold a JSON object, it holds: list"),
         (b"null", "must hold a JSON object, it holds: NoneType"),
         (b"[" * 100_000, "can't be read as JSON"),

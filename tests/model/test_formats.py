@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from benchmarks.reliability.hostile import scan_bomb
 from model.errors import PhotoError, PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, SUFFIXES, format_of
-from model.image import PhotoLimits, count_pixels, decode_photo
+from model.image import PhotoLimits, decode_photo
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,6 @@ def test_scans_cannot_be_hidden_behind_a_marker_without_a_length() -> None:
     start = bomb.index(b"\xff\xda")
     with pytest.raises(PhotoError):
         decode_photo(bomb[:start] + b"\xff\x01" + bomb[start:])
-
-
-def test_count_pixels(jpeg: Callable[..., bytes]) -> None:
-    assert count_pixels(jpeg()) == 64 * 48
-    with pytest.raises(PhotoTooLarge, match="64 x 48"):
-        count_pixels(jpeg(), PhotoLimits(max_side=63))
 
 
 STARTS = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\x00", b"RIFF\n\n\n\nWEBP"]

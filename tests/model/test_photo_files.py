@@ -10,7 +10,7 @@ from PIL import Image
 
 from loadtest.photos import photos_to_send
 from model.errors import InputError
-from model.photo_files import find_files, find_photos, folders_in, splits_in, spread
+from model.photo_files import find_files, find_photos, folders_in, spread
 from training.data.manifest import read_manifest
 from training.data.photos import read_split
 from training.data.prepare.pipeline import prepare
@@ -110,13 +110,6 @@ def test_a_link_back_up_is_no_class(tmp_path: Path) -> None:
     (tmp_path / "data" / "a").mkdir(parents=True)
     (tmp_path / "data" / "back").symlink_to(tmp_path)
     assert folders_in(tmp_path / "data") == ["a"]
-
-
-def test_splits_are_folders_of_class_folders(tmp_path: Path) -> None:
-    (tmp_path / "train" / "a").mkdir(parents=True)
-    (tmp_path / "test").mkdir()
-    assert splits_in(tmp_path) == ["train"]
-    assert splits_in(tmp_path / "train") == []
 
 
 def test_a_few_are_spread_evenly() -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import read_json, write_json
+from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit import checkpoint
 from training.fit.plan import Plan
@@ -112,12 +113,17 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
 
 
-def test_skipped_files_are_in_the_report(photo_folder: MakeData, tmp_path: Path) -> None:
+def test_skipped_files_are_said_and_in_the_report(
+    photo_folder: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And two photos a class are enough."""
     data = photo_folder(train={"a": 3, "b": 2})
     bad = data / "train" / "a" / "2.jpg"
     bad.write_text("words")
     train(data, tmp_path / "run", TrainSettings("none", 32, 1, 2, 0))
+    said = capsys.readouterr().out
+    assert "1 of 5 left out: 1 not an image" in said
+    assert f"files left out: 1, listed in '{tmp_path / 'run' / 'settings.json'}'" in said
     report = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [s["file"] for s in report["skipped"]] == [str(bad)]
     assert "is no photo" in report["skipped"][0]["reason"]
@@ -326,7 +332,7 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
     with pytest.raises(InputError, match=r"has lost the classes \['b'\] since the run began"):
         resume(whole, {})
     write_json({"data": 3}, whole / "settings.json")
-    with pytest.raises(InputError, match=r"settings\.json' isn't as `flyobj train` wrote it"):
+    with pytest.raises(InputError, match=r"settings\.json' isn't as it was written"):
         resume(whole, {})
 
 
@@ -345,6 +351,63 @@ def test_a_photo_that_turns_unreadable_is_in_the_report(
     (found,) = read_json(tmp_path / "run" / "run.json")["turned_unreadable"]
     assert found["file"] == str(data / "train" / first[0])
     assert "is no photo" in found["reason"]
+
+
+def test_a_run_is_resumed_from_any_folder_and_wherever_it_was_moved(
+    photo_folder: MakeData,
+    weights_file: Path,
+    tmp_path: Path,
+    stop_after: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Data and weights are given relative to a folder that isn't the one it is resumed in."""
+    project = tmp_path / "project"
+    photo_folder(train={"a": 3, "b": 3}).rename(make_folder(project / "photos"))
+    shutil.copy(weights_file, project / "weights.pt")
+    settings = TrainSettings("weights.pt", 32, 2, 4, 0, lr=0.003, target=1.0, logger="csv")
+    monkeypatch.chdir(project)
+    stop_after(1, KeyboardInterrupt())
+    with pytest.raises(Interrupted):
+        train(Path("photos"), Path("runs/first"), settings)
+    stop_after(99, KeyboardInterrupt())
+    monkeypatch.chdir(make_folder(tmp_path / "elsewhere"))
+
+    def copy_run(place: Path) -> Path:
+        return shutil.copytree(project / "runs" / "first", place)
+
+    whole = copy_run(tmp_path / "moved" / "run")  # the run alone
+    (whole / checkpoint.LAST).unlink()  # killed before the first epoch's end: it needs the weights again
+    resume(whole, {})
+    before = copy_run(project / "runs" / "before")  # of a version that wrote what it was given
+    document = read_json(before / "settings.json")
+    del document["data_from_run"]
+    write_json({**document, "data": "photos"}, before / "settings.json")
+    resume(before, {})
+    project.rename(tmp_path / "renamed")  # both
+    together = tmp_path / "renamed" / "runs" / "first"
+    resume(together, {})
+    assert same(whole, tmp_path / "renamed" / "runs" / "before")
+    assert same(whole, together)
+    assert recalibrate(together, None, None)
+    assert read_json(together / "run.json")["data"] == str(tmp_path / "renamed" / "photos")
+
+    lost = shutil.copytree(whole, tmp_path / "lost")
+    shutil.rmtree(lost / "bundle")
+    with pytest.raises(InputError, match=r"lost the classes.*`flyobj train DATA --resume .*lost`"):
+        resume(lost, {})
+    (tmp_path / "renamed" / "photos" / "train" / "a" / "0.jpg").rename(tmp_path / "0.jpg")
+    with pytest.raises(InputError, match=r"1 of the run's 6 photos aren't there, .*0\.jpg"):
+        resume(lost, {}, tmp_path / "renamed" / "photos")
+    (tmp_path / "0.jpg").rename(tmp_path / "renamed" / "photos" / "train" / "a" / "0.jpg")
+    (lost / checkpoint.LAST).parent.mkdir(exist_ok=True)
+    shutil.copy(tmp_path / "renamed" / "weights.pt", make_folder(project) / "weights.pt")
+    resume(lost, {}, tmp_path / "renamed" / "photos")
+    assert same(whole, lost)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 def test_a_full_disk_is_said_so(photo_folder: MakeData, tmp_path: Path) -> None:

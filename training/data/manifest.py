@@ -1,7 +1,6 @@
 """The manifest: one row for each file found, with what it is, what became of it, and why.
 
-CSV as RFC 4180 has it, UTF-8. Names may hold quotes, newlines and bytes that are no UTF-8: they come
-back as they were (`surrogateescape`).
+Names may hold quotes, newlines, formulas and bytes that are no UTF-8: they come back as they were.
 """
 
 import csv
@@ -10,13 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from model.errors import InputError
+from model.errors import InputError, PhotoError, PhotoTooLarge, UnsupportedFormat
+from report.tables import read_csv, write_csv
 
 NAME = "manifest.csv"
 HEADER = (
     *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),
-    *("cluster", "kept", "reason", "other", "detail"),
+    *("cluster", "kept", "reason", "other", "detail", "file"),
 )
+_OLD_HEADER = HEADER[:-1]
 
 
 class Reason(StrEnum):
@@ -35,6 +36,15 @@ class Reason(StrEnum):
     NEAR = "near duplicate"
     PRUNED = "pruned cluster"
     EXTENSION = "extension contradicts content"
+
+
+def reason_for(error: PhotoError | OSError) -> Reason:
+    """Why a file can't be read, from what reading or decoding it has raised."""
+    if isinstance(error, OSError):
+        return Reason.UNOPENED
+    if isinstance(error, PhotoTooLarge):
+        return Reason.TOO_LARGE
+    return Reason.UNSUPPORTED if isinstance(error, UnsupportedFormat) else Reason.UNREADABLE
 
 
 @dataclass(slots=True)
@@ -56,6 +66,7 @@ class Row:
     reason: Reason | None = None
     other: str = ""  # the photo that a duplicate duplicates
     detail: str = ""
+    file: str = ""  # path below its class folder; "" for a file in none
 
     def drop(self, reason: Reason, detail: str = "", other: str = "") -> None:
         """Leave the file out of the data set."""
@@ -69,14 +80,7 @@ class Row:
 
 def write_manifest(rows: Iterable[Row], path: Path) -> None:
     """Write the rows in their order."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        for r in rows:
-            facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
-            photo = (r.width or "", r.height or "", r.format)
-            verdict = (r.cluster, "yes" if r.kept else "no", r.reason or "", r.other, r.detail)
-            writer.writerow((*facts, *photo, *verdict))
+    write_csv(path, HEADER, map(_cells, rows))
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -86,14 +90,17 @@ def read_manifest(path: Path) -> list[Row]:
         InputError: there is no such file, or it is something else.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            reader = csv.reader(file)
-            if tuple(next(reader, ())) != HEADER:
-                raise ValueError("another header")
-            return [_row(values) for values in reader]
+        lines = read_csv(path)
+        if tuple(next(lines, ())) not in (HEADER, _OLD_HEADER):
+            raise ValueError("another header")
+        return [_row(values) for values in lines]
     except FileNotFoundError as error:
         raise InputError(
             f"{str(path)!r}: no such file; give a folder made by `flyobj data prepare`"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} can't be read ({error.strerror}); make it again with `flyobj data prepare`"
         ) from error
     except (ValueError, csv.Error) as error:
         raise InputError(
@@ -101,11 +108,19 @@ def read_manifest(path: Path) -> list[Row]:
         ) from error
 
 
+def _cells(r: Row) -> tuple[object, ...]:
+    facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
+    photo = (r.width or "", r.height or "", r.format)
+    verdict = (r.cluster, "yes" if r.kept else "no", str(r.reason or ""), r.other, r.detail)
+    return (*facts, *photo, *verdict, r.file)
+
+
 def _row(values: list[str]) -> Row:
     path, class_name, split, group, sha256, phash, size, width, height, kind = values[:10]
-    cluster, kept, reason, other, detail = values[10:]
+    cluster, kept, reason, other, detail = values[10:15]
     return Row(
         *(path, class_name, split, group, sha256, phash),
         *(int(size), int(width or 0), int(height or 0), kind, cluster, kept == "yes"),
         *(Reason(reason) if reason else None, other, detail),
+        file=values[15] if len(values) > 15 else "",
     )

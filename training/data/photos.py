@@ -1,11 +1,13 @@
-"""Labelled photos in ImageFolder layout: `SPLIT/CLASS/**/FILE`, read, checked and split.
+"""Labelled photos of a split (see `model.layout`): read, checked, and some held out for validation.
 
 Every file is decoded once before training, so that a damaged one is named now and not in the middle
-of an epoch. What is left out is returned, with the reason.
+of an epoch. What is left out is said and returned, with the reason; so is what the manifest of
+`flyobj data prepare` lists and isn't there any more.
 """
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +18,24 @@ import numpy as np
 
 from model.errors import InputError, PhotoError
 from model.image import decode_photo
-from model.photo_files import SPLITS, find_files, folders_in
-from report.progress import track
-from training.data.manifest import NAME, Reason, read_manifest
+from model.layout import (
+    TEST,
+    TRAIN,
+    class_name,
+    classes_in,
+    link_target,
+    read_layout,
+    require_distinct,
+    require_no_broken_class,
+)
+from model.photo_files import HIDDEN, find_files, tally
+from report.progress import say, track
+from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
 from training.data.prepare.settings import PrepareSettings
 from training.data.split import Indices, choose, number
+
+GONE = f"listed in {NAME}, but not there"
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,9 @@ class SkippedPhoto:
 
 @dataclass(frozen=True)
 class Split:
-    """The readable photos of one split, sorted by path."""
+    """The readable photos of one split, sorted by path; `folder` is where its class folders are."""
 
+    folder: Path
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
     skipped: tuple[SkippedPhoto, ...]
@@ -51,16 +66,18 @@ class Split:
 
 
 def read_split(data: Path, split: str) -> Split:
-    """Read and check `data/split`.
+    """Read and check the photos of a split of `data`, under any of the names that the split goes by.
 
     Raises:
-        InputError: there is no such folder, fewer than two classes, or a class without a readable photo.
+        InputError: there is no such folder, fewer than two classes, a link that leads nowhere in the
+            place of a class, or a class without a readable photo or without those that it had.
     """
-    folder = data / split
+    folder = read_layout(data).folder(split)
     classes = _class_folders(data, folder)
     found = find_files(folder)
+    require_no_broken_class(folder, found.skipped_files)
     labels = {name: label for label, name in enumerate(classes)}
-    files = [(folder / p, labels[p.partition("/")[0]]) for p in found.files if "/" in p]
+    files = [(folder / p, labels[class_name(p.partition("/")[0])]) for p in found.files if "/" in p]
     left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
     results = check_photos([file for file, _ in files], f"checking {split}")
     photos, skipped, digest = [], [], hashlib.sha256()
@@ -71,15 +88,42 @@ def read_split(data: Path, split: str) -> Split:
         photos.append(Photo(file, label))
         name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
         digest.update(name + f"\0{content}\n".encode())
+    unreadable = {s.reason for s in skipped}
     skipped += [SkippedPhoto(folder / path, reason) for path, reason in left_out.items()]
+    skipped += _lost_photos(data, folder, classes, photos, skipped)
     _require_photos(folder, classes, photos, skipped)
-    return Split(classes, tuple(photos), tuple(skipped), digest.hexdigest())
+    missed = [s for s in skipped if s.reason not in (HIDDEN, *unreadable)]
+    if missed:
+        say(f"{str(folder)!r}: {tally(s.reason for s in missed)}, such as {str(missed[0].path)!r}")
+    return Split(folder, classes, tuple(photos), tuple(skipped), digest.hexdigest())
+
+
+def photos_named(folder: Path, classes: Sequence[str], names: Sequence[str]) -> tuple[Photo, ...]:
+    """Label photos by their paths below `folder`, whose first part is the class.
+
+    Raises:
+        ValueError: one isn't in a folder of a class.
+    """
+    labels = {class_name(name): label for label, name in enumerate(classes)}
+    try:
+        return tuple(Photo(folder / n, labels[class_name(n.partition("/")[0])]) for n in names)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} is no class") from error
 
 
 def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
-    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out."""
+    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out.
+
+    How many are left out, and why, is said.
+    """
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
-        return list(track(pool.map(_check, files), what, total=len(files)))
+        results = list(track(pool.map(_check, files), what, total=len(files)))
+    left_out = [(file, reason) for file, (_, reason) in zip(files, results, strict=True) if reason]
+    if left_out:
+        counts = tally(reason.partition(":")[0] for _, reason in left_out)
+        file, reason = left_out[0]
+        say(f"{what}: {len(left_out)} of {len(files)} left out: {counts}; {str(file)!r} is {reason}")
+    return results
 
 
 def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
@@ -148,9 +192,11 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise InputError(
             f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
-            f"under each of {', '.join(SPLITS)}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
+            f"under each of {TRAIN}, {TEST}: {str(folder / 'CLASS' / 'photo.jpg')!r}; "
+            "`flyobj data prepare` makes such a folder from a pile of photos"
         )
-    classes = tuple(folders_in(folder))
+    classes = tuple(classes_in(folder))
+    require_distinct(classes, repr(str(folder)))
     if len(classes) < 2:
         raise InputError(
             f"{str(folder)!r} has {len(classes)} class folder(s) {list(classes)}, at least 2 are "
@@ -164,8 +210,38 @@ def _check(file: Path) -> tuple[str, str]:
         content = file.read_bytes()
         decode_photo(content)
     except (PhotoError, OSError) as error:
-        return "", str(error)
+        return "", f"{reason_for(error)}: {error}"
     return hashlib.sha256(content).hexdigest(), ""
+
+
+def _lost_photos(
+    data: Path, folder: Path, classes: Sequence[str], photos: list[Photo], skipped: list[SkippedPhoto]
+) -> list[SkippedPhoto]:
+    """List what `flyobj data prepare` put into `folder` and is no longer there.
+
+    Raises:
+        InputError: it is all of a class.
+    """
+    if not (data / NAME).is_file():
+        return []
+    split = f"{folder.relative_to(data).as_posix()}/"
+    there = {photo.path.relative_to(data).as_posix() for photo in photos}
+    filled = {classes[photo.label] for photo in photos}
+    lost: dict[str, list[str]] = defaultdict(list)
+    for row in read_manifest(data / NAME):
+        if row.kept and (path := target(row)).startswith(split) and path not in there:
+            lost[class_name(row.class_name)].append(path)
+    for name, own in lost.items():
+        if name not in filled:
+            first = f"{own[0]!r}{link_target(data / own[0])}"
+            raise InputError(
+                f"class {name!r} has lost all {len(own)} photos that {NAME} lists in {str(folder)!r}, "
+                f"such as {first}: put them back, or make the folder again with `flyobj data prepare "
+                "SOURCE --out DIR --force`"
+            )
+    known = {s.path for s in skipped}
+    gone = [data / path for own in lost.values() for path in own]
+    return [SkippedPhoto(path, GONE) for path in gone if path not in known]
 
 
 def _require_photos(
@@ -174,9 +250,10 @@ def _require_photos(
     filled = {p.label for p in photos}
     for label, name in enumerate(classes):
         if label not in filled:
-            own = [s for s in skipped if s.path.is_relative_to(folder / name)]
-            why = f"; {own[0].path.name!r}: {own[0].reason}" if own else ""
+            folders = [folder / own for own in classes_in(folder)[name]]
+            own = [s for s in skipped if any(map(s.path.is_relative_to, folders))]
+            why = f"; {own[0].path.name!r}: {own[0].reason}{link_target(own[0].path)}" if own else ""
             raise InputError(
-                f"class folder {str(folder / name)!r} has no readable photo ({len(own)} file(s) can't "
+                f"class folder {str(folders[0])!r} has no readable photo ({len(own)} file(s) can't "
                 f"be used{why}); add photos or remove the folder"
             )

@@ -1,19 +1,23 @@
 """Train and test: stratified, seeded, and never with near duplicates or one group on both sides.
 
+Photos that come as validation photos stay that, and are looked at for leaks.
+
 Photos that belong together (near duplicates, and what --group-regex puts into one group) form a unit. In
 seeded order each unit goes to the test split if that brings the classes' counts nearer to their targets.
 scikit-learn's StratifiedGroupKFold has shares of 1/k only.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from model.layout import SPLITS, TEST, TRAIN, VALIDATION
 from training.data.manifest import Reason, Row
 from training.data.prepare.settings import PrepareSettings
 
@@ -22,47 +26,54 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Leak:
-    """What is in train and in test. `open` if it still is, after cleaning."""
+    """What is in two splits. `open` if it still is, after cleaning."""
 
     kind: str
-    train: str  # a path
-    test: str
+    train: str  # a path; of validation and test, the one in validation
+    test: str  # of train and validation, the one in validation
     open: bool
     group: str = ""
 
 
 def split(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], settings: PrepareSettings) -> None:
-    """Give each kept row a split."""
-    kept = [row for row in rows if row.kept]
+    """Make each kept row that has no split one of train or test."""
+    kept = [row for row in rows if row.kept and not row.split]
     unit_of = _units(rows, near)
     _, units = np.unique([unit_of[row.path] for row in kept], return_inverse=True)
     _, labels = np.unique([row.class_name for row in kept], return_inverse=True)
     chosen = choose(units, labels, settings.test_share, settings.seed)
     for row, test in zip(kept, chosen.tolist(), strict=True):
-        row.split = "test" if test else "train"
+        row.split = TEST if test else TRAIN
 
 
-def leaks(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> list[Leak]:
-    """List what a given split has on both sides, copies that cleaning dropped included."""
+def leaks(rows: Sequence[Row], near: Iterable[tuple[Row, Row]], given: Container[str]) -> list[Leak]:
+    """List what is in two of the splits that were `given`, copies that cleaning dropped included."""
+
+    def side(row: Row) -> int:  # what is split here has train and test apart, and is one side of it
+        return SPLITS.index(row.split if TEST in given or row.split == VALIDATION else TRAIN)
+
     by_path = {row.path: row for row in rows}
     exact = [(r, by_path[r.other]) for r in rows if r.other and r.sha256 == by_path[r.other].sha256]
     found: dict[tuple[str, str], Leak] = {}
     for kind, pairs in ((Reason.DUPLICATE, exact), (Reason.NEAR, near)):
         for one, two in pairs:
-            if one.split != two.split:
-                test, train = sorted((one, two), key=lambda row: row.split)
+            if side(one) != side(two):
+                train, test = sorted((one, two), key=side)
                 leak = Leak(kind, train.path, test.path, train.kept and test.kept)
                 found.setdefault((train.path, test.path), leak)
-    return [*(found[key] for key in sorted(found)), *_group_leaks(rows)]
+    return [*(found[key] for key in sorted(found)), *_group_leaks(rows, side)]
 
 
-def _group_leaks(rows: Sequence[Row]) -> list[Leak]:
-    sides: dict[str, dict[str, str]] = defaultdict(dict)
+def _group_leaks(rows: Sequence[Row], side: Callable[[Row], int]) -> list[Leak]:
+    sides: dict[str, dict[int, str]] = defaultdict(dict)
     for row in rows:
         if row.kept and row.group:
-            sides[row.group].setdefault(row.split, row.path)
-    both = {group: first for group, first in sorted(sides.items()) if len(first) > 1}
-    return [Leak("group", first["train"], first["test"], True, group) for group, first in both.items()]
+            sides[row.group].setdefault(side(row), row.path)
+    return [
+        Leak("group", first[one], first[two], True, group)
+        for group, first in sorted(sides.items())
+        for one, two in combinations(sorted(first), 2)
+    ]
 
 
 def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, int]:

@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from model.bundle import ModelSpec
+from model.text import printable
 from report.html import render
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History
@@ -40,8 +41,8 @@ def render_card(
 
 
 def _escape(text: str) -> str:
-    """Keep what a name holds from being read as Markdown or HTML."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+    """Keep what a name holds from being read as Markdown, HTML or a formula."""
+    return re.sub(r"([\\`*_|<>\[\]$~&#])", r"\\\1", printable(text))
 
 
 def _start(weights: str | None) -> str:

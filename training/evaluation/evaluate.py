@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from model.calibration import Calibration
 from model.errors import InputError
+from model.layout import class_name
 from model.photo_files import find_files
 from training.data.photos import Split, check_photos, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
@@ -99,7 +100,7 @@ def evaluate(
         require_classes(target, other)
     foreign = _list_foreign(out_of_distribution) if out_of_distribution else None
     read = read_split(data, split)
-    truth = _labels(target, read, data / split)
+    truth = _labels(target, read)
     groups, how = number_groups(read.photos, data, group_regex)
     paths = [photo.path for photo in read.photos]
     answers = ask(target, paths, "evaluating")
@@ -126,15 +127,16 @@ def evaluate(
     )
 
 
-def _labels(target: Target, read: Split, folder: Path) -> Ints:
+def _labels(target: Target, read: Split) -> Ints:
     """Each photo's label as the target numbers it: (photos,)."""
-    strange = sorted(set(read.classes) - set(target.classes))
+    known = [class_name(name) for name in target.classes]
+    strange = sorted(set(read.classes) - set(known))
     if strange:
         raise InputError(
-            f"{str(folder)!r} has classes {strange} that the model doesn't know; "
+            f"{str(read.folder)!r} has classes {strange} that the model doesn't know; "
             f"it knows {list(target.classes)}"
         )
-    numbers = np.array([target.classes.index(name) for name in read.classes], np.int64)
+    numbers = np.array([known.index(name) for name in read.classes], np.int64)
     return np.asarray(numbers[[photo.label for photo in read.photos]])
 
 

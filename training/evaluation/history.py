@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.files import read_json
+from model.files import read_json, read_text, reading
+from model.typed import check_fields
 from training.fit.old_names import with_new_names
+from training.fit.schedule import StageResult
+from training.fit.settings import TrainSettings
+
+_REMEDY = "put it back as `flyobj train` wrote it, or evaluate the bundle in the run's folder"
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,27 @@ class History:
         return dict(self.run.get("settings") or {})
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The types of what is taken from run.json, where it is there."""
+
+    stages: list[StageResult]
+    settings: dict[str, Any] | None
+    photos: dict[str, int]
+
+
 def read_history(run: Path) -> History:
     """Read the folder of a run."""
     path = run / "run.json"
-    if not path.is_file():
+    if not path.exists():
         return History()
-    document = with_new_names(read_json(path))
-    if not isinstance(document.get("stages"), list):
-        return History()
-    return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
+    with reading(path, _REMEDY):
+        document = with_new_names(read_json(path, remedy=_REMEDY))
+        if not isinstance(document.get("stages"), list):
+            return History()
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        check_fields(TrainSettings, document.get("settings") or {}, repr(str(path)), _REMEDY)
+        return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
 
 
 def _stage(entry: dict[str, Any], logs: Path) -> StageRow:
@@ -79,14 +96,15 @@ def _epochs(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 def _rows(path: Path) -> list[dict[str, float]]:
     """Read a CSV of numbers; cells that are empty or no number are left out."""
-    if not path.is_file():
+    if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with reading(path, "remove it, it is only for the charts"):
+        lines = read_text(path, "remove it, it is only for the charts").splitlines()
         return [
             with_new_names(
                 {name: float(cell) for name, cell in row.items() if name and _is_number(cell)}
             )
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(lines)
         ]
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from model.errors import FlyobjError, InputError
-from model.files import write_bytes
+from model.files import first_line, write_bytes
+from model.text import shell_quote
 from training.fit.old_names import with_new_names
 from training.fit.schedule import Epoch, Stage, StageResult
 
@@ -67,7 +68,7 @@ def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
         InputError: it is damaged, or of a model with other classes.
     """
     path = run / LAST
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         document = with_new_names(torch.load(path, map_location="cpu", weights_only=True))
@@ -76,8 +77,7 @@ def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
         progress = RunProgress(**{**document, "results": results, "current": current})
     except Exception as error:  # unpickling raises whatever the file leads it to
         raise InputError(
-            f"{str(path)!r} isn't a checkpoint of `flyobj train` ({str(error).splitlines()[0][:200]}); "
-            "start a new run"
+            f"{str(path)!r} isn't a checkpoint of `flyobj train` ({first_line(error)}); start a new run"
         ) from error
     if tuple(progress.classes) != classes:
         raise InputError(
@@ -96,7 +96,7 @@ def explain_full_disk(run: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError) or cause.errno not in _FULL:
             raise
-        how = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
+        how = f"flyobj train --resume {shell_quote(run)}" if (run / LAST).is_file() else "another --out"
         raise FlyobjError(
             f"{str(run)!r} can't be written ({cause.strerror}); make room, then continue with {how}"
         ) from error

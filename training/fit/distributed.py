@@ -3,7 +3,6 @@
 Lightning Fabric starts the processes of one machine; torchrun or Slurm may have started them instead.
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -18,12 +17,12 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from model.errors import FlyobjError
+from model.malloc import keep_memory
 from training.fit.plan import Plan
 from training.fit.settings import TrainSettings
 
 # What Lightning's own starter, torchrun and Slurm set.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def is_first() -> bool:
@@ -33,6 +32,8 @@ def is_first() -> bool:
 
 def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
     """Start the other processes, if there are to be any, and hand them the first one's plan."""
+    # Getting memory back from the system took a quarter of a step's time at 128 pixels and half of it at
+    # 224 (docs/experiments.md).
     keep_memory()
     several = settings.devices * settings.nodes > 1
     fabric = Fabric(
@@ -48,17 +49,6 @@ def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
         warnings.filterwarnings("ignore", module="lightning")
         fabric.launch()
     return fabric, cast(Plan, fabric.broadcast(plan))
-
-
-def keep_memory() -> None:
-    """Let malloc keep what a step frees for the next one.
-
-    Getting it back from the system took a quarter of a step's time at 128 pixels and half of it at 224
-    (docs/experiments.md).
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # other C libraries have none
-        mallopt(_M_TRIM_THRESHOLD, -1)
-        mallopt(_M_MMAP_MAX, 0)
 
 
 def gather(fabric: Fabric, found: dict[Any, str]) -> dict[Any, str]:

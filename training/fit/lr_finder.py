@@ -7,7 +7,6 @@ tenth of that one is taken (docs/experiments.md has the rules that were compared
 `Tuner.lr_find` restores weights, but not the state of the random number generators.
 """
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from model.errors import FlyobjError
-from report.charts import BLUE, GREEN, GREY, PALE, Axes, mark, panels, save_png
+from report.charts import BLUE, GREEN, GREY, PALE, Axes, mark, panels, save_png, scale_log
+from report.tables import write_csv
 from training.fit.loaders import Batch
 
 LOWEST, HIGHEST = 3e-5, 1.0
@@ -77,10 +77,8 @@ def range_test(step: Callable[[Batch, float], float], batches: Iterable[Batch]) 
 
 def write_curve(curve: Curve, stage: str, folder: Path) -> None:
     """Write `range_test-STAGE.csv` and the picture of it."""
-    with (folder / f"range_test-{stage}.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("lr", "loss", "smooth"))
-        writer.writerows(zip(curve.lrs, curve.losses, curve.smooth, strict=True))
+    rows = zip(curve.lrs, curve.losses, curve.smooth, strict=True)
+    write_csv(folder / f"range_test-{stage}.csv", ("lr", "loss", "smooth"), rows)
     figure, (axes,) = panels((6, 3.6))
     axes.plot(curve.lrs, curve.smooth, color=PALE, label="smoothed")
     axes.axvline(curve.highest, color=GREY, ls=":", label=f"worse after {curve.highest:.1e}")
@@ -98,5 +96,6 @@ def draw_losses(axes: Axes, lrs: Sequence[float], losses: Sequence[float], lr: f
     if finite := [loss for loss in losses if math.isfinite(loss)]:
         low, drop = min(finite), finite[0] - min(finite) + 1e-6
         axes.set_ylim(low - 0.15 * drop, finite[0] + 0.6 * drop)  # the end would flatten the rest
-    axes.set(xlabel="learning rate", xscale="log")
+    axes.set(xlabel="learning rate")
+    scale_log(axes, "x", at_most=6)
     axes.grid(axis="y")

@@ -1,32 +1,49 @@
 """What a run works on, decided before it begins and written down as `settings.json`.
 
-Resuming later reads the same photos in the same split from there, and looks at nothing again.
+Resuming later, from any folder, reads the same photos in the same split from there, and looks at nothing
+again.
 """
 
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from model.errors import InputError
-from model.files import read_json, write_json
+from model.files import read_json, reading, write_json
+from model.layout import TEST, TRAIN, VALIDATION, classes_in, read_layout
 from model.network import Network, load_pretrained
-from model.photo_files import folders_in
-from training.data.photos import Photo, SkippedPhoto, groups_of, hold_out, read_split
+from model.text import shell_quote
+from model.typed import check_fields
+from report.progress import say
+from training.data.photos import (
+    Photo,
+    SkippedPhoto,
+    Split,
+    groups_of,
+    hold_out,
+    photos_named,
+    read_split,
+)
 from training.fit.old_names import with_new_names
 from training.fit.settings import TrainSettings
 
 VAL_SHARE = 0.15
 IMBALANCED = 2.0  # largest class over the smallest, from which "auto" weights the loss
 FILE = "settings.json"
+_REMEDY = "put it back as `flyobj train` wrote it, or start a new run"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Photos and settings of a run; `groups` counts the groups that the split kept together."""
+    """Photos and settings of a run; `groups` counts the groups that the split kept together.
+
+    `folders` are those of the training and the validation photos, below `data`.
+    """
 
     data: Path
     settings: TrainSettings
@@ -36,6 +53,7 @@ class Plan:
     validation: tuple[Photo, ...]
     skipped: tuple[SkippedPhoto, ...]
     groups: int
+    folders: tuple[str, str] = (TRAIN, TRAIN)
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:
@@ -53,48 +71,97 @@ class Plan:
             len(self.train) / (len(counts) * counts[label]) for label in range(len(self.classes))
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Lay it out for `settings.json` and `run.json`; photos are named below `data`/train."""
+    def to_json(self, run: Path) -> dict[str, Any]:
+        """Lay it out for settings.json and run.json of `run`; photos are named below their folder."""
 
-        def relative(photos: Sequence[Photo]) -> list[str]:
-            return [photo.path.relative_to(self.data / "train").as_posix() for photo in photos]
+        def relative(photos: Sequence[Photo], folder: str) -> list[str]:
+            return [photo.path.relative_to(self.data / folder).as_posix() for photo in photos]
 
         return {
             "data": str(self.data),
+            "data_from_run": os.path.relpath(self.data, run),
+            "folders": self.folders,
             "settings": asdict(self.settings),
             "classes": self.classes,
             "fingerprint": self.fingerprint,
             "groups": self.groups,
             "skipped": [{"file": str(s.path), "reason": s.reason} for s in self.skipped],
-            "train_files": relative(self.train),
-            "validation_files": relative(self.validation),
+            "train_files": relative(self.train, self.folders[0]),
+            "validation_files": relative(self.validation, self.folders[1]),
         }
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The types of what `Plan.to_json` gives."""
+
+    data: str
+    classes: list[str]
+    fingerprint: str
+    groups: int
+    skipped: list[dict[str, str]]
+    train_files: list[str]
+    validation_files: list[str]
+    folders: tuple[str, str]
+    data_from_run: str
+
+
 def make_plan(data: Path, settings: TrainSettings) -> Plan:
-    """Read and split `data/train`, and try what else could fail only after minutes.
+    """Read the training photos of `data`, and try what else could fail only after minutes.
+
+    Photos for validation are those of its split of that name; without one some are held out.
 
     Raises:
         InputError: photos, weights or settings don't fit.
     """
     check_precision(settings.precision)
-    split = read_split(data, "train")
-    _check_test_classes(data, split.classes)
+    data = data.absolute()
+    if settings.weights not in ("imagenet", "none"):
+        settings = replace(settings, weights=str(Path(settings.weights).absolute()))
+    split, layout = read_split(data, TRAIN), read_layout(data)
+    _check_test_classes(layout.folder(TEST), split.classes)
     load_pretrained(Network(len(split.classes)), settings.weights)
     groups = groups_of(data, split.photos, settings.group_regex)
-    rest, held = hold_out(split.photos, groups, VAL_SHARE, settings.seed)
+    if VALIDATION in layout.splits:
+        given = _read_validation(data, split, set(groups), settings.group_regex)
+        rest, held, skipped = split.photos, given.photos, split.skipped + given.skipped
+    else:
+        given, skipped = split, split.skipped
+        rest, held = hold_out(split.photos, groups, VAL_SHARE, settings.seed)
+    train, validation = (part.folder.relative_to(data).as_posix() for part in (split, given))
     return Plan(
-        *(data, settings, split.classes, split.fingerprint, rest, held, split.skipped, len(set(groups)))
+        *(data, settings, split.classes, split.fingerprint, rest, held, skipped, len(set(groups))),
+        folders=(train, validation),
     )
 
 
 def write_plan(plan: Plan, run: Path) -> None:
     """Write `settings.json` into the run folder."""
-    write_json(plan.to_json(), run / FILE)
+    write_json(plan.to_json(run), run / FILE)
 
 
-def read_plan(run: Path) -> Plan:
-    """Read what `write_plan` wrote.
+def find_data(document: Mapping[str, Any], run: Path) -> Path:
+    """Find the data folder of a run by what its settings.json or run.json says.
+
+    That is where it was, or else where it is if data and run were moved together. Earlier versions wrote
+    it as given, in a folder that the run is somewhere below.
+    """
+    data = Path(document["data"])
+    places = [data, run.absolute() / document.get("data_from_run", data)]
+    if not data.is_absolute():
+        places += [parent / data for parent in run.absolute().parents]
+    return next(
+        (
+            Path(os.path.normpath(p.absolute()))
+            for p in places
+            if (p / document.get("folders", [TRAIN])[0]).is_dir()
+        ),
+        data,
+    )
+
+
+def read_plan(run: Path, data: Path | None = None) -> Plan:
+    """Read what `write_plan` wrote; `data` is where its photos are now, if they were moved.
 
     Raises:
         InputError: the folder isn't a run's, or its data aren't what they were.
@@ -104,22 +171,29 @@ def read_plan(run: Path) -> Plan:
         raise InputError(
             f"{str(run)!r} has no {FILE}; give the run folder of `flyobj train` to --resume"
         )
-    document = with_new_names(read_json(path))
-    try:
-        data, classes = Path(document["data"]), tuple(document["classes"])
-        photos = [_photos(data, classes, document[key]) for key in ("train_files", "validation_files")]
+    with reading(path, _REMEDY):
+        document = with_new_names(read_json(path, remedy=_REMEDY))
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        settings = TrainSettings.from_json(document["settings"], str(path))
+        data, classes = data or find_data(document, run), tuple(document["classes"])
+        train, validation = document.get("folders", (TRAIN, TRAIN))
+        photos = (
+            photos_named(data / train, classes, document["train_files"]),
+            photos_named(data / validation, classes, document["validation_files"]),
+        )
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} isn't as `flyobj train` wrote it ({error})") from error
-    folder = data / "train"
-    found = set(folders_in(folder)) if folder.is_dir() else set()
-    if not set(classes) <= found:
-        raise InputError(
-            f"{str(folder)!r} has lost the classes {sorted(set(classes) - found)} since the run "
-            "began; put them back, or start a new run"
-        )
-    return Plan(data, TrainSettings.from_json(document["settings"], str(path)), classes, *rest)
+    for own in photos:
+        there = {photo.label for photo in own if photo.path.is_file()}
+        if lost := sorted({classes[photo.label] for photo in own if photo.label not in there}):
+            raise InputError(
+                f"{str(data)!r}, the data of {str(path)!r}, has lost the classes {lost} since the run "
+                f"began; put their photos back, say where the data are now with `flyobj train DATA "
+                f"--resume {shell_quote(run)}`, or start a new run"
+            )
+    if data != Path(document["data"]):
+        _require_same_photos([photo.path for part in photos for photo in part])
+    return Plan(data, settings, classes, *rest, folders=(train, validation))
 
 
 def check_precision(precision: str) -> None:
@@ -138,10 +212,27 @@ def check_precision(precision: str) -> None:
         )
 
 
-def _check_test_classes(data: Path, classes: Sequence[str]) -> None:
+def _read_validation(data: Path, train: Split, groups: set[str], group_regex: str | None) -> Split:
+    """Read the photos that come for validation, and say what they are."""
+    given = read_split(data, VALIDATION)
+    if given.classes != train.classes:
+        raise InputError(
+            f"{str(given.folder)!r} has the classes {list(given.classes)}, {str(train.folder)!r} "
+            f"{list(train.classes)}; add what is missing, or move {given.folder.name!r} away: "
+            "training photos are held out then"
+        )
+    shared = len(groups & set(groups_of(data, given.photos, group_regex)))
+    both = f"; {shared} groups are in both, so it flatters the model" if shared else ""
+    say(
+        f"validation: {len(given.photos)} photos of {str(given.folder)!r}, nothing is held out of "
+        f"{len(train.photos)} training photos{both}"
+    )
+    return given
+
+
+def _check_test_classes(folder: Path, classes: Sequence[str]) -> None:
     """Training never reads `test`, but finding out afterwards that it doesn't fit would be late."""
-    folder = data / "test"
-    found = folders_in(folder) if folder.is_dir() else []
+    found = classes_in(folder) if folder.is_dir() else []
     if strange := [name for name in found if name not in classes]:
         raise InputError(
             f"{str(folder)!r} has classes {strange} that aren't in train, which has {list(classes)}; "
@@ -149,6 +240,10 @@ def _check_test_classes(data: Path, classes: Sequence[str]) -> None:
         )
 
 
-def _photos(data: Path, classes: Sequence[str], names: Sequence[str]) -> tuple[Photo, ...]:
-    labels = {name: label for label, name in enumerate(classes)}
-    return tuple(Photo(data / "train" / name, labels[name.split("/")[0]]) for name in names)
+def _require_same_photos(paths: Sequence[Path]) -> None:
+    """Refuse data in another place than they were if they lack photos of the run."""
+    if missing := [path for path in paths if not path.is_file()]:
+        raise InputError(
+            f"{len(missing)} of the run's {len(paths)} photos aren't there, such as "
+            f"{str(missing[0])!r}; give the folder that the run was begun with"
+        )

@@ -7,6 +7,7 @@ from typing import Any
 from model.errors import InputError
 from model.files import exact_keys
 from model.preprocessing import Preprocessing
+from model.typed import check_fields
 from training.data.prepare.settings import PrepareSettings
 
 PRECISIONS = ("32", "bf16")
@@ -77,4 +78,7 @@ class TrainSettings:
     @classmethod
     def from_json(cls, document: Any, where: str) -> "TrainSettings":
         """Take what `dataclasses.asdict` gave; `where` names it in errors."""
-        return cls(**exact_keys(document, [f.name for f in fields(cls)], f"{where}: settings"))
+        where = f"{where}: settings"
+        values = exact_keys(document, [f.name for f in fields(cls)], where)
+        check_fields(cls, values, where, "train again")
+        return cls(**values)

@@ -3,7 +3,6 @@
 logs/csv/STAGE/metrics.csv is always written; beside it TensorBoard's files or Weights & Biases'.
 """
 
-import csv
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from model.errors import missing_library
 from report import progress
+from report.tables import write_csv
 from training.fit.schedule import Epoch, Stage
 
 Item = TypeVar("Item")
@@ -73,10 +73,9 @@ class Tracker:
         """Write all rows: what a killed run has written of later epochs goes."""
         folder = self._run / "logs" / "csv" / stage.name
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "metrics.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(epochs[0]))
-            writer.writeheader()
-            writer.writerows({**e, "epoch": int(e["epoch"])} for e in epochs)
+        names = list(epochs[0])
+        rows = [[int(e[name]) if name == "epoch" else e[name] for name in names] for e in epochs]
+        write_csv(folder / "metrics.csv", names, rows)
 
     def _write_events(self, stage: Stage, last: Epoch) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -181,5 +181,5 @@ def test_stop_waits_for_the_last_answers(home: "Home", client: Client, photos: l
             time.sleep(0.5)
             assert not stopped.done()
         assert answer.result(60)["model_version"] == "1.0"
-        assert stopped.result(60) == (True, 0)
+        assert stopped.result(60) == (True, None)
     assert lifecycle.find(home.path) is None

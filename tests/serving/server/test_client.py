@@ -11,7 +11,7 @@ import pytest
 
 from model.errors import FlyobjError, InputError, PhotoError
 from serving.server.client import Client, ServerError
-from serving.server.lifecycle import Server
+from serving.server.remote_server import RemoteServer
 from serving.server.tokens import KINDS
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def connect(tmp_path: Path) -> Iterator[Callable[[Handler], Client]]:
     clients: list[Client] = []
 
     def connect(handler: Handler) -> Client:
-        server = Server(1, 0.0, 8080, str(tmp_path / "store"), str(tmp_path))
+        addresses = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
+        server = RemoteServer(*addresses, str(tmp_path / "store"), tmp_path / "key_file.json")
         clients.append(Client(server, httpx.MockTransport(handler)))
         return clients[-1]
 
@@ -159,7 +160,7 @@ def test_a_server_that_does_not_answer(connect: Connect, tmp_path: Path, minutes
 
 
 def test_missing_tokens(connect: Connect) -> None:
-    with pytest.raises(FlyobjError, match=r"the server's tokens can't be read: .*key_file"):
+    with pytest.raises(FlyobjError, match=r"key_file"):
         connect(unexpected).predict(b"photo")
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from model.errors import InputError
-from serving.server import lifecycle
+from serving.server import launch, lifecycle
 from serving.server.lifecycle import Server
 from serving.stock import stock_file
 
@@ -95,16 +95,14 @@ def test_another_process_of_that_pid_is_not_found_nor_stopped(tmp_path: Path) ->
 def test_the_temporary_folder_is_the_servers_not_the_callers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded = Server(1, 0.0, 8080, "store", str(tmp_path), scratch=str(tmp_path / "scratch"))
-    old = Server(1, 0.0, 8080, "store", str(tmp_path))  # a server.json of before has none
-    assert old.scratch_folder.parent == Path(tempfile.gettempdir())
     monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
-    assert recorded.scratch_folder == tmp_path / "scratch"
-    assert old.scratch_folder.parent == Path("/elsewhere")
-    recorded.scratch_folder.mkdir()
-    write(tmp_path, recorded)
-    assert lifecycle.stop(tmp_path) is False
-    assert list(tmp_path.iterdir()) == []
+    for name, left in (("flyobj-x", []), ("mine", ["mine"])):  # only what we have made is removed
+        recorded = Server(1, 0.0, 8080, "store", str(tmp_path), scratch=str(tmp_path / name))
+        assert recorded.scratch_folder == tmp_path / name
+        recorded.scratch_folder.mkdir()
+        write(tmp_path, recorded)
+        assert lifecycle.stop(tmp_path) is False
+        assert [p.name for p in tmp_path.iterdir()] == left
 
 
 def test_a_server_json_of_before_is_read(tmp_path: Path) -> None:
@@ -113,8 +111,16 @@ def test_a_server_json_of_before_is_read(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path)}))
     assert lifecycle.find(tmp_path) is None  # read, and no server
     (tmp_path / "server.json").write_text(json.dumps({**place, "home": str(tmp_path), "more": 1}))
-    with pytest.raises(InputError, match=r"server\.json' isn't this version's .*more.*; remove it"):
+    assert lifecycle.find(tmp_path) is None  # a later version's too
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "1"}', "\xff"])
+def test_a_damaged_server_json_says_how_to_end_its_server(tmp_path: Path, text: str) -> None:
+    (tmp_path / "server.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"server\.json'.*; `flyobj stop --home .*` ends its server"):
         lifecycle.find(tmp_path)
+    assert lifecycle.stop(tmp_path) is False
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
@@ -124,15 +130,11 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
 
 
 def test_the_servers_configuration_is_the_checkouts_with_its_own_ports() -> None:
-    theirs = (stock_file("config.properties")).read_text().splitlines()
-    pairs = [
-        line.split("=", 1)
-        for line in lifecycle._configuration(9000, stock_file("config.properties"), tokens=True)
-        if "=" in line
-    ]
+    text = stock_file("config.properties").read_text()
+    pairs = [line.split("=", 1) for line in launch.configuration(9000, text, tokens=True) if "=" in line]
     settings = dict(pairs)
     assert len(settings) == len(pairs)
-    for key, value in (line.split("=", 1) for line in theirs if line and line[0] != "#"):
+    for key, value in (line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"):
         assert key in settings
         if "address" not in key and "port" not in key and key != "metrics_config":
             assert settings[key] == value
@@ -148,8 +150,8 @@ def test_the_callers_pythonpath_does_not_reach_the_server(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/checkout")
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    environment = lifecycle._environment(tmp_path, tmp_path / "scratch")
+    environment = launch.server_environment(tmp_path, tmp_path / "scratch")
     assert "PYTHONPATH" not in environment
     assert (Path(environment["JAVA_HOME"]) / "bin" / "java").is_file()
     monkeypatch.setenv("JAVA_HOME", "/my/java")
-    assert lifecycle._environment(tmp_path, tmp_path / "scratch")["JAVA_HOME"] == "/my/java"
+    assert launch.server_environment(tmp_path, tmp_path / "scratch")["JAVA_HOME"] == "/my/java"

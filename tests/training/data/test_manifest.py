@@ -15,12 +15,13 @@ NAMES = (
     "car\rriage.jpg",
     "Möwe 鳥.jpg",
     "bad\udcff.jpg",
+    "=1+1.jpg",
 )
 
 
 def test_round_trip(tmp_path: Path) -> None:
     rows = [
-        Row(f"c/{name}", "c", "train", "g", "ab" * 32, "cd" * 32, 10, 20, 30, "JPEG", "b0s1")
+        Row(f"@c/{name}", "@c", "train", "g", "ab" * 32, "cd" * 32, 10, 20, 30, "JPEG", "b0s1")
         for name in NAMES
     ]
     rows[1].drop(Reason.NEAR, "why", "c/other.jpg")

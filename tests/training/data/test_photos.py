@@ -39,8 +39,10 @@ def test_photos_labels_and_classes(photo_folder: MakeData) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train': no such folder; .*CLASS/photo\.jpg"):
+    with pytest.raises(InputError, match=r"nowhere' can't be read \(No such file or directory\)"):
         read_split(tmp_path / "nowhere", "train")
+    with pytest.raises(InputError, match=r"train': no such folder; .*CLASS/photo\.jpg.*data prepare"):
+        read_split(tmp_path, "train")
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -70,14 +72,21 @@ def test_a_class_without_files_is_named(photo_folder: MakeData) -> None:
         read_split(data, "train")
 
 
-def test_what_cannot_be_read_is_skipped_with_the_reason(photo_folder: MakeData) -> None:
-    data = photo_folder(train={"a": 3, "b": 1})
+def test_what_cannot_be_read_is_skipped_with_the_reason(
+    photo_folder: MakeData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photo_folder(train={"a": 4, "b": 1})
     text, half = data / "train" / "a" / "0.jpg", data / "train" / "a" / "1.jpg"
     text.write_text("words")
+    other = data / "train" / "a" / "2.jpg"
     half.write_bytes(half.read_bytes()[:-300])
+    other.write_bytes(other.read_bytes()[:-200])
     split = read_split(data, "train")
-    assert [p.path.name for p in split.photos] == ["2.jpg", "0.jpg"]
-    assert [s.path for s in split.skipped] == [text, half]
+    assert [p.path.name for p in split.photos] == ["3.jpg", "0.jpg"]
+    assert [s.path for s in split.skipped] == [text, half, other]
+    line = capsys.readouterr().err
+    assert "checking train: 3 of 5 left out: 2 not decodable, 1 not an image; " in line
+    assert f"{str(text)!r} is not an image: the data starts with b'words'" in line
     assert "is no photo" in split.skipped[0].reason
     assert "can't be decoded to its end" in split.skipped[1].reason
 
@@ -176,3 +185,37 @@ def test_groups_that_prepare_has_noted(photo_folder: MakeData, tmp_path: Path) -
     assert groups["1.jpg"] == "1"
     assert groups["0.jpg"] == groups["near.jpg"]
     assert len(set(groups.values())) == len(groups) - 1
+
+
+def test_photos_that_prepare_has_listed_and_are_gone(
+    photo_folder: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is missing is said and listed; a class without any is refused."""
+    pile, out = photo_folder(pile={"a": 5, "b": 5}) / "pile", tmp_path / "clean"
+    prepare(pile, out, PrepareSettings(), workers=1)
+    for photo in (out / "train" / "b").iterdir():
+        source = pile / "b" / photo.name
+        photo.unlink()
+        photo.symlink_to(source)  # as on another file system
+    first, second, *_ = sorted((out / "train" / "a").iterdir())
+    first.unlink()
+    split = read_split(out, "train")
+    assert [(s.path, s.reason) for s in split.skipped] == [
+        (first, "listed in manifest.csv, but not there")
+    ]
+    assert f"1 listed in manifest.csv, but not there, such as {str(first)!r}" in capsys.readouterr().err
+    pile.rename(tmp_path / "moved")
+    with pytest.raises(
+        InputError,
+        match=r"class 'b' has lost all 4 photos .*'train/b/0\.jpg' \(to '.*prepare SOURCE --out",
+    ):
+        read_split(out, "train")
+    (tmp_path / "moved").rename(pile)
+    for photo in (out / "train" / "a").iterdir():
+        photo.unlink()
+    (out / "train" / "a").rmdir()
+    (out / "train" / "c").mkdir()
+    second = out / "train" / "c" / "1.jpg"
+    second.write_bytes((pile / "a" / "0.jpg").read_bytes())
+    with pytest.raises(InputError, match=r"class 'a' has lost all 4 photos that manifest\.csv lists"):
+        read_split(out, "train")

@@ -87,7 +87,7 @@ def test_leaks_of_a_given_split() -> None:
     test[0].group, test[1].group, test[2].group = "x", "g1", "y"
     train[0].sha256 = test[0].sha256
     train[0].drop(Reason.DUPLICATE, other=test[0].path)
-    found = leaks(rows, [(train[2], test[2]), (train[1], train[2])])
+    found = leaks(rows, [(train[2], test[2]), (train[1], train[2])], ("train", "test"))
     assert [(leak.kind, leak.train, leak.test, leak.open, leak.group) for leak in found] == [
         ("exact duplicate", "train/a/0", "test/a/0", False, ""),
         ("near duplicate", "train/a/2", "test/a/2", True, ""),

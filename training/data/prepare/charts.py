@@ -10,6 +10,7 @@ from report.html import filesize
 from training.data.manifest import Row
 
 CLUSTERS = (kit.BLUE, "#54b6c4", kit.GREEN, kit.AMBER, "#8e6cc0", kit.GREY)
+PARTS = {"train": kit.BLUE, "validation": kit.GREEN, "test": kit.PALE, "dropped": kit.RED}
 MAX_POINTS = 3000  # a panel; more would only cover each other
 PANELS = 4  # in a line
 
@@ -26,15 +27,15 @@ def charts_of(classes: dict[str, dict[str, int]], rows: Sequence[Row]) -> list[C
 
 
 def photos_per_class(classes: dict[str, dict[str, int]]) -> Figure:
-    """Bars of the photos in train, in test, and dropped."""
+    """Bars of the photos in each split, and dropped."""
     figure, (axes,) = kit.panels((9, 0.7 + 0.42 * len(classes)))
-    parts = {part: [c[part] for c in classes.values()] for part in ("train", "test", "dropped")}
+    parts = {part: [c[part] for c in classes.values()] for part in next(iter(classes.values()))}
     names = [kit.short(name) for name in classes]
     longest = max(sum(counts.values()) for counts in classes.values())
-    bars = kit.stack_bars(axes, names, parts, (kit.BLUE, kit.PALE, kit.RED))
+    bars = kit.stack_bars(axes, names, parts, [PARTS[part] for part in parts])
     for bar, (part, counts) in zip(bars, parts.items(), strict=True):
         labels = [str(n) if n > 0.03 * longest else "" for n in counts]
-        colour = "black" if part == "test" else "white"
+        colour = "black" if PARTS[part] == kit.PALE else "white"
         axes.bar_label(bar, labels, label_type="center", color=colour)
     return figure
 

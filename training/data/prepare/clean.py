@@ -1,12 +1,14 @@
 """Verdicts that need more than one file: too small, duplicates, near duplicates, two classes at once.
 
-Of copies the one in the test split stays (a given test set stays what it is), then the one with the most
-pixels, the most bytes, the first path. The same photo under two classes is dropped with all its copies.
+Of copies the one in the test split stays (a given test set stays what it is), then that in the
+validation split, then the one with the most pixels, the most bytes, the first path. The same photo under
+two classes is dropped with all its copies.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+from model.layout import TEST, VALIDATION
 from training.data.manifest import Reason, Row
 from training.data.prepare.near import Pairs, near_pairs
 from training.data.prepare.settings import PrepareSettings
@@ -29,9 +31,10 @@ def clean(rows: Sequence[Row], settings: PrepareSettings) -> list[tuple[Row, Row
     return [(searched[i], searched[j]) for i, j in pairs.tolist()]
 
 
-def _rank(row: Row) -> tuple[bool, int, int, str]:
+def _rank(row: Row) -> tuple[int, int, int, str]:
     """Sort the best copy first."""
-    return row.split != "test", -row.width * row.height, -row.bytes, row.path
+    split = (TEST, VALIDATION).index(row.split) if row.split in (TEST, VALIDATION) else 2
+    return split, -row.width * row.height, -row.bytes, row.path
 
 
 def _drop_exact(rows: Sequence[Row]) -> None:

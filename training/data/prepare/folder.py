@@ -5,16 +5,18 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISLNK
 
 from model.errors import FlyobjError, InputError
 from model.files import atomic_folder
-from model.photo_files import SPLITS
+from model.layout import TEST, TRAIN
 from report.progress import track
 from training.data import manifest
 from training.data.manifest import Row, read_manifest
 
 SUMMARY, REPORT, SHARD = "summary.json", "report.html", "shard.json"
 OWN = {manifest.NAME, SUMMARY, REPORT, SHARD}
+_SYMBOLIC = object()
 
 
 @contextmanager
@@ -63,18 +65,46 @@ def check_out(out: Path, force: bool) -> None:
 
 def target(row: Row) -> str:
     """Where a kept file lies in the prepared folder: SPLIT/CLASS/ and its path below the class."""
+    if row.file:
+        return f"{row.split}/{row.class_name}/{row.file}"
+    # Manifests didn't always have it. The class is the first or, after a split, the second folder.
     parts = row.path.split("/")
-    # Its class is the first or, after a split, the second folder. A class may be called "train".
-    depth = 1 if parts[0] in SPLITS and len(parts) > 2 and parts[1] == row.class_name else 0
+    depth = 1 if parts[0] in (TRAIN, TEST) and len(parts) > 2 and parts[1] == row.class_name else 0
     return "/".join((row.split, *parts[depth:]))
 
 
-def place(rows: Iterable[Row], source: Path, folder: Path, copy: bool) -> None:
-    """Link or copy the kept files into `folder`, as an ImageFolder."""
-    kept = [(row, target(row)) for row in rows if row.kept]
-    for parent in {new.rpartition("/")[0] for _, new in kept}:
+def place(rows: Iterable[Row], source: Path, folder: Path, copy: bool) -> int:
+    """Copy the kept files into `folder` as an ImageFolder, or link them; return the symbolic links.
+
+    Hard links stay good wherever the source or the folder is moved on their file system. A symbolic link
+    takes the place of one where there can be none: from another file system, or to someone else's file.
+
+    Raises:
+        InputError: two files would become one.
+    """
+    kept = {target(row): row for row in rows if row.kept}
+    _require_own_places(rows, kept)
+    for parent in {new.rpartition("/")[0] for new in kept}:
         (folder / parent).mkdir(parents=True, exist_ok=True)
-    put = shutil.copyfile if copy else os.symlink
+    put = shutil.copyfile if copy else _link
     start, end = f"{source.absolute()}/", f"{folder}/"  # a million Paths take a minute
-    for row, new in track(kept, "copying" if copy else "linking"):
-        put(start + row.path, end + new)
+    placed = track(kept.items(), "copying" if copy else "linking", len(kept))
+    return sum(put(start + row.path, end + new) is _SYMBOLIC for new, row in placed)
+
+
+def _link(photo: str, new: str) -> object:
+    try:
+        os.link(os.path.realpath(photo) if S_ISLNK(os.lstat(photo).st_mode) else photo, new)
+    except OSError:
+        Path(new).symlink_to(photo)
+        return _SYMBOLIC
+    return None
+
+
+def _require_own_places(rows: Iterable[Row], kept: dict[str, Row]) -> None:
+    for row in rows:
+        if row.kept and (other := kept[target(row)]) is not row:
+            raise InputError(
+                f"{row.path!r} and {other.path!r} would both become {target(row)!r}, as their class "
+                "folders are two spellings of one name; rename one of the files"
+            )

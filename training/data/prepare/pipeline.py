@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import InputError
-from model.files import atomic_file, read_json, write_json
+from model.files import atomic_file, write_json
+from model.layout import TEST
 from report.progress import progress
 from training.data import manifest
 from training.data.manifest import Row, read_manifest, write_manifest
@@ -22,7 +23,7 @@ from training.data.prepare.report import write_report
 from training.data.prepare.scan import scan
 from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult, join_shards, parse_part, write_shard
-from training.data.prepare.summary import Summary, summarize
+from training.data.prepare.summary import Summary, read_summary, summarize
 from training.data.prepare.walk import walk
 from training.data.split import leaks, split
 
@@ -92,12 +93,13 @@ def report(out: Path) -> Path:
     Raises:
         InputError: `out` wasn't made by `prepare`.
     """
-    if not (out / folders.SUMMARY).is_file():
+    if not (out / folders.SUMMARY).exists():
         raise InputError(
             f"{str(out)!r} has no {folders.SUMMARY}; give a folder made by `flyobj data prepare`"
         )
+    summary, rows = read_summary(out / folders.SUMMARY), read_manifest(out / manifest.NAME)
     with atomic_file(out / folders.REPORT) as partial:
-        write_report(read_json(out / folders.SUMMARY), read_manifest(out / manifest.NAME), partial)
+        write_report(summary, rows, partial)
     return out / folders.REPORT
 
 
@@ -110,7 +112,7 @@ def _look(source: Path, settings: PrepareSettings, part: str, workers: int | Non
         row.group = name
     files = [row for row in tree.rows if zlib.crc32(os.fsencode(row.path)) % count == index - 1]
     rows = scan(source, files, workers)
-    facts = (tree.classes, tree.split_given, tree.unentered)
+    facts = (tree.classes, tree.splits, tree.unentered)
     return ScanResult(source.absolute(), settings, *facts, part, rows)
 
 
@@ -121,13 +123,13 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
         near = clean(rows, settings)
         clusters = prune(rows, settings) if settings.prune else []
         _require_photos(seen.classes, rows)
-        if not seen.split_given:
+        if TEST not in seen.splits:
             split(rows, near, settings)
-        found = leaks(rows, near) if seen.split_given else []
-    folders.place(rows, seen.source, room, copy)
+        found = leaks(rows, near, seen.splits) if seen.splits else []
+    links = folders.place(rows, seen.source, room, copy)
     with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
-        summary = summarize(seen, clusters, found)
+        summary = summarize(seen, clusters, found, links)
         write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from model.photo_files import SPLITS
 from report.html import write_html
 from report.pictures import thumbnail
 from training.data.manifest import Reason, Row
@@ -49,7 +48,7 @@ def write_report(summary: Summary, rows: Sequence[Row], path: Path) -> None:
     reasons = [_reason(reason, own) for reason in Reason if (own := _of(rows, reason))]
     leaks = sorted(summary["leaks"], key=lambda leak: not leak["open"])[:PAIRS]
     names = {name for shown in samples.values() for name in shown}
-    names |= {leak[side] for leak in leaks for side in SPLITS}
+    names |= {leak[side] for leak in leaks for side in ("train", "test")}
     for row in (row for reason in reasons for row in reason["examples"]):
         names |= {name for name in (row.path if row.width else "", row.other) if name}
     with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter's lock: charts come meanwhile

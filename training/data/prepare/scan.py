@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from scipy.fft import dctn
 
-from model.errors import PhotoError, PhotoTooLarge, UnsupportedFormat
+from model.errors import PhotoError, PhotoTooLarge
 from model.formats import SUFFIXES, format_of
 from model.image import DEFAULT_LIMITS, RGB, decode_photo
 from model.parallel import in_parallel
 from report.progress import track
-from training.data.manifest import Reason, Row
+from training.data.manifest import Reason, Row, reason_for
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
 HASH_PIXELS = 4 * HASH_SIZE
@@ -47,19 +47,10 @@ def scan_file(source: Path, found: Row) -> Row:
         if content is not None:
             _look_into(content, row)
     except OSError as error:
-        row.drop(Reason.UNOPENED, error.strerror or str(error))
-    except PhotoTooLarge as error:
-        row.drop(Reason.TOO_LARGE, _without_remedy(error))
-    except UnsupportedFormat as error:
-        row.drop(Reason.UNSUPPORTED, _without_remedy(error))
-    except PhotoError as error:
-        row.drop(Reason.UNREADABLE, _without_remedy(error))
+        row.drop(reason_for(error), error.strerror or str(error))
+    except PhotoError as error:  # without the remedy, which is for someone who sends a photo
+        row.drop(reason_for(error), str(error).partition(";")[0])
     return row
-
-
-def _without_remedy(error: PhotoError) -> str:
-    """What is wrong, without the remedy, which is for someone who sends a photo."""
-    return str(error).partition(";")[0]
 
 
 def _read(path: Path, row: Row) -> bytes | None:

@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from model.errors import InputError
-from model.files import read_json, write_json
+from model.files import read_json, reading, write_json
+from model.typed import check_fields
 from training.data import manifest
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare.folder import SHARD
 from training.data.prepare.settings import PrepareSettings
+
+_REMEDY = "make it again with `flyobj data prepare --shard`"
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class ScanResult:
     source: Path  # absolute
     settings: PrepareSettings
     classes: tuple[str, ...]
-    split_given: bool
+    splits: dict[str, str]  # those given, and their folders; none if one is to be made
     unentered: dict[str, str]
     part: str
     rows: list[Row]
@@ -80,22 +83,20 @@ def _require_all(parts: Counter[str]) -> None:
 
 def _read_shard(folder: Path) -> ScanResult:
     path = folder / SHARD
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{str(folder)!r} has no {SHARD}; give folders made by `flyobj data prepare --shard I/N`"
         )
-    document = read_json(path)
-    try:
+    rows = read_manifest(folder / manifest.NAME)
+    with reading(path, _REMEDY):
+        document = read_json(path, remedy=_REMEDY)
+        check_fields(ScanResult, document, repr(str(path)), _REMEDY)
         seen = ScanResult(
             Path(document.pop("source")),
             PrepareSettings(**document.pop("settings")),
             tuple(document.pop("classes")),
             **document,
-            rows=read_manifest(folder / manifest.NAME),
+            rows=rows,
         )
         parse_part(seen.part)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{str(path)!r} isn't a valid shard ({error}); make it again with --shard"
-        ) from error
     return seen

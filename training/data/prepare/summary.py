@@ -3,28 +3,37 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from model.photo_files import SPLITS
+from model.files import read_json, reading
+from model.layout import SPLITS, TEST, VALIDATION
+from model.photo_files import HIDDEN, tally
+from model.typed import check_fields
 from training.data.manifest import Reason
 from training.data.prepare.prune import Cluster
+from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult
 from training.data.split import Leak
 
 Summary = dict[str, Any]
 
+_REMEDY = "make it again with `flyobj data prepare`"
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
-def summarize(seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Leak]) -> Summary:
+def summarize(
+    seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Leak], symbolic_links: int = 0
+) -> Summary:
     """Count everything. The same rows give the same summary: it holds no time of day."""
     rows = seen.rows
     kept = [row for row in rows if row.kept]
     photos = Counter((row.class_name, row.split) for row in kept)
     lost = Counter(row.class_name for row in rows if not row.kept)
+    splits = [split for split in SPLITS if split != VALIDATION or VALIDATION in seen.splits]
     per_class = {
-        name: {**{split: photos[name, split] for split in SPLITS}, "dropped": lost[name]}
+        name: {**{split: photos[name, split] for split in splits}, "dropped": lost[name]}
         for name in seen.classes
     }
     dropped = Counter(row.reason for row in rows if not row.kept)
@@ -39,13 +48,53 @@ def summarize(seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Lea
         "dropped": {str(reason): dropped[reason] for reason in Reason if dropped[reason]},
         "noted": {str(reason): noted[reason] for reason in Reason if noted[reason]},
         "classes": per_class,
-        "split": "given" if seen.split_given else "made",
+        "split": "given" if TEST in seen.splits else "made",
+        "given": seen.splits,
+        "symbolic_links": symbolic_links,
         "groups": len({row.group for row in kept if row.group}),
         "clusters": [asdict(cluster) for cluster in clusters],
         "leaks": [asdict(leak) for leak in leaks],
         "unentered": seen.unentered,
+        "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
     }
     return {**summary, "warnings": _warnings(summary)}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The types of what `summarize` gives; `unentered` is missing in an older summary."""
+
+    source: str
+    settings: PrepareSettings
+    files: int
+    kept: int
+    bytes: int
+    dropped: dict[str, int]
+    noted: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    split: str
+    groups: int
+    clusters: list[Cluster]
+    leaks: list[Leak]
+    warnings: list[str]
+    unentered: dict[str, str] = field(default_factory=dict)
+
+
+def read_summary(path: Path) -> Summary:
+    """Read what was written of `summarize`; raises `InputError` if it is anything else."""
+    with reading(path, _REMEDY):
+        document: Summary = read_json(path, remedy=_REMEDY)
+        check_fields(_Written, document, repr(str(path)), _REMEDY)
+        _Written(**{key: value for key, value in document.items() if key != "made_by"})
+        _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
+        for kind, entries in ((Cluster, document["clusters"]), (Leak, document["leaks"])):
+            for entry in entries:
+                kind(**entry)
+        for counts in document["classes"].values():
+            _ = [counts[name] for name in (*SPLITS, "dropped")]
+        if not document["classes"]:
+            raise ValueError("no classes")
+    return document
 
 
 def _warnings(summary: Summary) -> list[str]:
@@ -60,11 +109,19 @@ def _warnings(summary: Summary) -> list[str]:
             f"{train[small]} ({ratio:.1f} times as many); add photos of the small one"
         )
     for name, counts in classes.items():
-        found += [f"class {name!r} has no photo in {split}" for split in SPLITS if not counts[split]]
+        empty = [split for split in SPLITS if counts.get(split) == 0]
+        found += [f"class {name!r} has no photo in {split}" for split in empty]
     if conflicts := summary["dropped"].get(Reason.CONFLICT):
         found.append(f"{conflicts} photos are under two classes and were dropped: someone has to look")
     if leaking := sum(leak["open"] for leak in summary["leaks"]):
-        found.append(f"{leaking} leaks between train and test remain: the test split flatters the model")
-    if blocked := sum(why != "hidden folder" for why in summary["unentered"].values()):
-        found.append(f"{blocked} folders weren't entered")
+        found.append(f"{leaking} leaks between the splits remain, which flatter the model")
+    if unopened := summary["unopened"]:
+        found.append(f"files that can't be opened: {unopened}")
+    if blocked := [why for why in summary["unentered"].values() if why != HIDDEN]:
+        found.append(f"{len(blocked)} folders weren't searched: {tally(blocked)}")
+    if links := summary["symbolic_links"]:
+        found.append(
+            f"{links} photos are symbolic links, since {summary['source']!r} can't be linked in another "
+            "way: they break when it is moved; --copy makes copies"
+        )
     return found

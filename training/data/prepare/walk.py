@@ -1,14 +1,24 @@
-"""Which files a source holds, and which class and split their folders say.
+"""Which files a source holds, and which class and split their folders say (see `model.layout`).
 
-Three layouts: SOURCE/CLASS/**/FILE; SOURCE/{train,test}/CLASS/**/FILE, whose split is kept; and
-SOURCE/train/CLASS/**/FILE alone, which is split.
+A split that is given is kept. Photos of a pile, of train alone, and of train beside validation are split
+into train and test.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import InputError
-from model.photo_files import HIDDEN, SPLITS, find_files, folders_in, splits_in
+from model.layout import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Layout,
+    read_layout,
+    require_distinct,
+    require_no_broken_class,
+    split_named,
+)
+from model.photo_files import HIDDEN, find_files
 from training.data.manifest import Reason, Row
 
 
@@ -22,7 +32,7 @@ class Tree:
 
     rows: list[Row]
     classes: tuple[str, ...]
-    split_given: bool
+    splits: dict[str, str]  # those given, and their folders
     unentered: dict[str, str]
 
 
@@ -30,38 +40,55 @@ def walk(source: Path) -> Tree:
     """Find every file under `source`.
 
     Raises:
-        InputError: there is no such folder, it can't be read, it has fewer than two class folders, or
-            splits other than train and test.
+        InputError: there is no such folder, it can't be read, it has fewer than two class folders, two
+            that look alike, or splits with other folders next to them.
     """
-    tops, splits = folders_in(source), splits_in(source)
-    if splits and set(tops) != set(splits):
-        others = sorted(set(tops) - set(splits))
-        raise InputError(
-            f"{str(source)!r} has {splits} next to {others}; name the splits 'train' and 'test' with "
-            f"nothing else there, or have class folders only"
-        )
-    names = {name for split in splits for name in folders_in(source / split)} if splits else set(tops)
+    layout = read_layout(source)
+    _require_splits_only(layout)
+    names = sorted({name for classes in layout.classes.values() for name in classes})
     if len(names) < 2:
-        where = f"{str(source)!r}" + (f" (in {splits})" if splits else "")
+        where = f"{str(source)!r}" + (f" (in {[*layout.splits.values()]})" if layout.splits else "")
         raise InputError(
-            f"{where} has {'no class folder' if not names else f'one class folder {sorted(names)}'}, "
-            f"at least 2 are needed: {str(source / 'CLASS' / 'photo.jpg')!r}"
+            f"{where} has {f'one class folder {names}' if names else 'no class folder'}, at least 2 are "
+            f"needed: {str(source / 'CLASS' / 'photo.jpg')!r}; if they are further down, name the "
+            "folder that holds them"
         )
-    if odd := [name for name in names if name.encode(errors="replace").decode() != name]:
-        raise InputError(f"class folder {odd[0]!a} has a name that isn't UTF-8; rename it")
-    found, given = find_files(source), set(splits) == set(SPLITS)
-    rows = [_place(path, len(splits) > 0, given) for path in found.files]
+    require_distinct(names, repr(str(source)))
+    found = find_files(source)
+    for folder in layout.splits.values() or ("",):
+        above = f"{folder}/" if folder else ""
+        skipped = {path.removeprefix(above): why for path, why in found.skipped_files.items()}
+        require_no_broken_class(source / folder, skipped)
+    rows = [_place(path, layout) for path in found.files]
     for path, why in found.skipped_files.items():
         rows.append(Row(path))
         rows[-1].drop(*((Reason.HIDDEN,) if why == HIDDEN else (Reason.UNOPENED, why)))
     rows.sort(key=lambda row: row.path)
-    return Tree(rows, tuple(sorted(names)), given, dict(sorted(found.skipped_folders.items())))
+    splits = layout.splits if len(layout.splits) > 1 else {}
+    return Tree(rows, tuple(names), splits, dict(sorted(found.skipped_folders.items())))
 
 
-def _place(path: str, has_splits: bool, given: bool) -> Row:
+def _require_splits_only(layout: Layout) -> None:
+    splits = list(layout.splits.values())
+    if layout.beside:
+        flat = [path for path in layout.beside if split_named(path.rpartition("/")[2])]
+        why = f" ({flat[0]!r} has no class folders)" if flat else ""
+        raise InputError(
+            f"{str(layout.root)!r} has {splits} next to {list(layout.beside)}{why}; move away what is "
+            "no split, or rename a class that is called like one"
+        )
+    if len(splits) > 1 and TRAIN not in layout.splits:
+        raise InputError(
+            f"{str(layout.root)!r} has {splits} and no train; name the folder of the photos to train on "
+            "'train'"
+        )
+
+
+def _place(path: str, layout: Layout) -> Row:
     """Read class and split from the folders."""
-    parts = path.split("/")
-    depth = 1 if has_splits else 0  # of the class folder's name
-    if len(parts) < depth + 2:
+    place = layout.place(path)
+    if place is None:
         return Row(path, kept=False, reason=Reason.OUTSIDE)
-    return Row(path, parts[depth], parts[0] if given else "")
+    split, name, below = place
+    given = split == VALIDATION if TEST not in layout.splits else True
+    return Row(path, name, split if given and len(layout.splits) > 1 else "", file=below)

@@ -4,7 +4,6 @@
 manifest with it. Names continue where the photos' end, so they tell nothing.
 """
 
-import csv
 import io
 import struct
 import zlib
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from model.errors import InputError
+from report.tables import read_csv, write_csv
 from training.data.manifest import Reason, Row
 
 NAME = "defects.csv"
@@ -76,16 +76,14 @@ def plant(folder: Path, seed: int) -> list[Defect]:
             if kind is Reason.EXTENSION:
                 donor.unlink()  # the same picture, saved as something else
             defects.append(Defect(names[0], kind, names[1]))
-    with (folder / NAME).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([("path", "kind", "other"), *((d.path, d.kind, d.other) for d in defects)])
+    write_csv(folder / NAME, ("path", "kind", "other"), [(d.path, d.kind, d.other) for d in defects])
     return defects
 
 
 def read_defects(folder: Path) -> list[Defect]:
     """Read what `plant` wrote down."""
-    with (folder / NAME).open(newline="", encoding="utf-8") as file:
-        return [Defect(d["path"], Reason(d["kind"]), d["other"]) for d in csv.DictReader(file)]
+    rows = list(read_csv(folder / NAME))[1:]
+    return [Defect(path, Reason(kind), other) for path, kind, other in rows]
 
 
 def score(defects: Iterable[Defect], rows: Iterable[Row]) -> dict[Reason, Score]:

@@ -123,6 +123,32 @@ def test_links_and_copies(
     place(rows, Path("source"), tmp_path / "room", copy)
     (new,) = (tmp_path / "room" / "train" / "a").iterdir()
     assert new.read_bytes() == b"one"
-    assert new.is_symlink() is not copy
-    if not copy:
-        assert new.readlink() == source / "a" / "1.jpg"
+    assert not new.is_symlink()
+    assert new.samefile(source / "a" / "1.jpg") is not copy
+    source.rename(tmp_path / "moved")
+    assert new.read_bytes() == b"one"
+
+
+def test_where_no_hard_link_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pile: Callable[..., Path]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    source = pile({"a/1.jpg": b"one"})
+    (source / "a" / "link.jpg").symlink_to("1.jpg")
+    rows = [Row(f"a/{name}", "a", "train") for name in ("1.jpg", "link.jpg")]
+    (tmp_path / "hard").mkdir()
+    assert place(rows, source, tmp_path / "hard", copy=False) == 0
+    assert not (tmp_path / "hard" / "train" / "a" / "link.jpg").is_symlink()  # it would lead elsewhere
+    monkeypatch.setattr("training.data.prepare.folder.os.link", fail)
+    (tmp_path / "soft").mkdir()
+    assert place(rows, source, tmp_path / "soft", copy=False) == 2
+    assert (tmp_path / "soft" / "train" / "a" / "1.jpg").readlink() == source / "a" / "1.jpg"
+
+
+def test_two_files_never_become_one(tmp_path: Path) -> None:
+    """An é of one character and one of two are one class; both may hold a photo of that name."""
+    rows = [Row(f"{name}/1.jpg", "\xe9", "train", file="1.jpg") for name in ("\xe9", "e\u0301")]
+    with pytest.raises(InputError, match=r"would both become 'train/é/1\.jpg'.*rename one"):
+        place(rows, tmp_path, tmp_path / "room", copy=False)

@@ -16,11 +16,11 @@ def test_class_folders(pile: MakePile) -> None:
     tree = walk(pile({"b/1.jpg": b"", "a/day 1/2.jpg": b"", "a/.x": b"", "readme": b"", ".git/x": b""}))
     assert tree.rows == [
         Row("a/.x", kept=False, reason=Reason.HIDDEN),
-        Row("a/day 1/2.jpg", "a"),
-        Row("b/1.jpg", "b"),
+        Row("a/day 1/2.jpg", "a", file="day 1/2.jpg"),
+        Row("b/1.jpg", "b", file="1.jpg"),
         Row("readme", kept=False, reason=Reason.OUTSIDE),
     ]
-    assert (tree.classes, tree.split_given) == (("a", "b"), False)
+    assert (tree.classes, tree.splits) == (("a", "b"), {})
     assert tree.unentered == {".git": "hidden"}
 
 
@@ -32,13 +32,13 @@ def test_a_given_split(pile: MakePile) -> None:
         ("train/a/1.jpg", "a", "train", None),
         ("train/b/1.jpg", "b", "train", None),
     ]
-    assert (tree.classes, tree.split_given) == (("a", "b"), True)
+    assert (tree.classes, tree.splits) == (("a", "b"), {"train": "train", "test": "test"})
 
 
 def test_train_alone_is_no_split(pile: MakePile) -> None:
     tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b""}))
     assert [(f.class_name, f.split) for f in tree.rows] == [("a", ""), ("b", "")]
-    assert not tree.split_given
+    assert tree.splits == {}
 
 
 def test_a_class_called_train(pile: MakePile) -> None:
@@ -56,8 +56,19 @@ def test_a_class_called_train(pile: MakePile) -> None:
             {"train/a/1.jpg": b"", "test/a/1.jpg": b""},
             r"\(in \['train', 'test'\]\) has one class folder",
         ),
-        ({"a/1.jpg": b"", "b\udcff/1.jpg": b""}, r"class folder 'b\\udcff' has a name that isn't UTF-8"),
-        ({"train/a/1.jpg": b"", "val/a/1.jpg": b""}, r"\['train'\] next to \['val'\]; name the splits"),
+        (
+            {"a/1.jpg": b"", "b\udcff/1.jpg": b""},
+            r"class folder '.*b\\udcff' has a name that isn't UTF-8",
+        ),
+        (
+            {"train/a/1.jpg": b"", "train/b/1.jpg": b"", "test/1.jpg": b""},
+            r"\['train'\] next to \['test'\] \('test' has no class folders\); move away",
+        ),
+        ({"train/a/1.jpg": b"", "plane/a/1.jpg": b""}, r"\['train'\] next to \['plane'\]; move away"),
+        ({"val/a/1.jpg": b"", "test/b/1.jpg": b""}, r"has \['val', 'test'\] and no train; name"),
+        ({"Train/a/1.jpg": b"", "training/a/1.jpg": b""}, "are both called train; move the photos"),
+        ({"bird/1.jpg": b"", "Bird/1.jpg": b""}, "folders 'Bird' and 'bird', one class by the looks"),
+        ({"train/a/1.jpg": b"", "test/a /1.jpg": b""}, "folders 'a' and 'a ', one class by the looks"),
     ],
 )
 def test_sources_that_do_not_do(pile: MakePile, files: dict[str, bytes], message: str) -> None:

@@ -1,0 +1,74 @@
+"""What a batch may cost: nobody waits long for what others have sent.
+
+A batch is answered as a whole, so each of its requests waits for the costliest. Photos are taken in the
+order of what they should cost, so that ordinary ones are read whatever comes with them, and the batch's
+CPU time is given out as it goes. What comes when it is used up is refused and may be sent again.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from handler.answers import Photo, Request
+from handler.errors import BatchTooCostly
+from model.decoder import children_cpu_s
+from model.decoding_cost import expected_s
+from model.image import PhotoLimits
+
+_REQUEST_S = 0.2  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
+
+
+@dataclass
+class Prices:
+    """Seconds of CPU that the network takes for a photo, as measured."""
+
+    answer_s: float
+    explain_s: float = 0.1
+
+    def of(self, photo: Photo) -> float:
+        """For one photo, which may ask for an explanation."""
+        return self.answer_s + (self.explain_s if photo.explain else 0)
+
+
+class BatchBudget:
+    """The CPU time of one batch."""
+
+    def __init__(self, limits: PhotoLimits, prices: Prices, batch_size: int) -> None:
+        """Start the clock for a batch of at most `batch_size` requests."""
+        self._limits, self._prices = limits, prices
+        self._end = _cpu_s() + max(limits.max_cpu_s, _REQUEST_S * batch_size)
+        self._owed_s = 0.0  # to the network, for the photos that were read
+
+    def allot(self, requests: Sequence[Request]) -> Iterator[tuple[Photo, PhotoLimits]]:
+        """Yield the photos that can be afforded, to be read within the limits beside them; fail others.
+
+        The cheapest request is first. A photo may take what is left, less what those after it should
+        cost as far as there is enough for them. One is always let through.
+        """
+        costs = {id(photo): self._cost(photo) for request in requests for photo in request.photos}
+        ordered = sorted(requests, key=lambda request: sum(costs[id(p)] for p in request.photos))
+        queue = [photo for request in ordered for photo in request.photos if costs[id(photo)]]
+        for at, photo in enumerate(queue):
+            cost, left = costs[id(photo)], self._end - _cpu_s() - self._owed_s
+            if at and cost > left:
+                photo.fail(BatchTooCostly.beside_others(f"should take {cost:.2g} s of CPU"))
+                continue
+            spare = left - cost
+            for later in queue[at + 1 :]:
+                if costs[id(later)] > spare:
+                    break
+                spare -= costs[id(later)]
+            most = cost + max(0, spare) - self._prices.of(photo)
+            yield photo, replace(self._limits, max_cpu_s=min(self._limits.max_cpu_s, most))
+            if photo.pixels is not None:
+                self._owed_s += self._prices.of(photo)
+
+    def _cost(self, photo: Photo) -> float:
+        """What a photo should cost; 0 if it is answered already."""
+        if isinstance(photo.content, Exception) or photo.status != 200:
+            return 0
+        return expected_s(photo.content) + self._prices.of(photo)
+
+
+def _cpu_s() -> float:
+    return time.process_time() + children_cpu_s()

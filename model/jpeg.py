@@ -1,0 +1,268 @@
+"""JPEG to pixels: whatever is whole, however odd, and nothing that is cut short.
+
+libjpeg decodes what it gets: where a scan ends early it goes on with zeros and leaves a warning, and it
+warns in the same way of bytes between segments, odd parameters and other things that cameras, phones and
+editors write and that cost no pixel. Only the first warning of a file shows. So a photo is decoded
+strictly, and where that fails once more without what is odd about it: what libjpeg still warns of is
+damage to the picture.
+"""
+
+import io
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image
+
+from model.errors import PhotoTooLarge, UnreadableImage
+
+Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
+
+# Markers of ITU-T T.81, table B.1.
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = (0xC2, 0xCA)
+_SEQUENTIAL = bytes([0, 63, 0])  # of a scan: first and last coefficient, bits of them
+_TABLES = (0xC4, 0xCC, 0xDB, 0xDD)  # Huffman, arithmetic, quantization, restart interval
+_APP0, _APP14 = 0xE0, 0xEE
+# A marker with a length after it, or the picture's end. Compressed data never looks like one: there
+# 0xFF is followed by 0x00 or a restart marker (section B.1.1.5).
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+# libjpeg's warning (jerror.h) of bytes ahead of the APPn segments that `_join` puts behind each scan,
+# and what keeps simplejpeg from saying whether a photo is whole.
+_SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xe([0-9a-f])")
+_UNDECIDED = re.compile(
+    "determine subsampling|Inconsistent progression|extraneous bytes before marker 0xd[0-7]"
+)
+_READ_AHEAD = 8  # bytes that libjpeg's bit buffer may hold beyond the last that was needed
+_ZEROS_AT_END = b"\0\0\xff\xd9"  # ahead of the end of image; hardly any scan ends so
+# Compressed data of no meaning: photos of which some is missing differ with it.
+_FILLS = [Random(seed).randbytes(16).replace(b"\xff", b"\xfe") for seed in range(6)]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    marker: int
+    content: bytes  # what follows marker and length
+    start: int  # where its marker is in the file
+    end: int  # behind its content
+
+
+@dataclass(frozen=True)
+class _Scan:
+    tables: bytes  # the segments ahead of the compressed data, start of scan included
+    data: bytes
+
+
+def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
+    """Read width and height, and see that all scans are there, but not too many.
+
+    Nearly all photos have one, which the decoder stops after: the first scan of a sequential frame with
+    all its components. Only for others the whole file is looked at.
+
+    Raises:
+        PhotoTooLarge: there are more than `max_scans`.
+        UnreadableImage: there is no frame, or scans are missing, for which libjpeg would take zeros.
+    """
+    frame, scans = _Segment(0, b"", 0, 0), 0
+    lacking: dict[tuple[int, int], int] = {}  # bits that (component, coefficient) still lacks
+    for segment in _segments(data):
+        if segment.marker in _FRAMES:
+            frame = segment
+            coefficients = range(64 if frame.marker in _PROGRESSIVE else 1)
+            lacking = {(c, k): 1 for c in frame.content[6::3] for k in coefficients}
+        elif segment.marker == _SOS:
+            components = segment.content[1 : 1 + 2 * segment.content[0] : 2]
+            only = frame.marker not in _PROGRESSIVE and len(components) == len(frame.content[6::3])
+            if only and not scans:
+                lacking.clear()
+                break
+            scans += 1
+            if scans > max_scans:
+                raise PhotoTooLarge(
+                    f"the JPEG photo has more than {max_scans} scans, {max_scans} are allowed; save it "
+                    "again"
+                )
+            first, last, bits = segment.content[-3:] if frame.marker in _PROGRESSIVE else (0, 0, 0)
+            lacking |= {(c, k): bits & 15 for c in components for k in range(first, last + 1)}
+    if not frame.content or any(lacking.values()):
+        raise UnreadableImage("the JPEG photo lacks scans; send a complete file")
+    height, width = (int.from_bytes(frame.content[at : at + 2]) for at in (1, 3))
+    return width, height
+
+
+def decode_jpeg(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode a whole JPEG as (H, W, 3) uint8 RGB; `least_sides` as `simplejpeg.decode_jpeg` takes them.
+
+    Raises:
+        ValueError: the picture is cut short or damaged.
+    """
+    try:
+        pixels = _decode(data, cmyk, **least_sides)
+        if not data.endswith(_ZEROS_AT_END):
+            return pixels
+        reason = ValueError("zeros in the place of its last bytes")
+    except ValueError as error:
+        reason = error
+    scans = _read_scans(data)
+    try:
+        return _decode(_join(_without_surplus(scans)), cmyk, **least_sides)
+    except ValueError as error:
+        if _UNDECIDED.search(str(error)) and (decoded := _decode_with_pillow(scans)) is not None:
+            return decoded
+    raise reason
+
+
+def _decode(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode strictly: a warning of libjpeg raises a ValueError with its text."""
+    if not cmyk:
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **least_sides))
+    inverted = 255 - simplejpeg.decode_jpeg(data, "CMYK")  # as Adobe writes it
+    return np.asarray(Image.fromarray(inverted, "CMYK").convert("RGB"))
+
+
+def _segments(data: bytes | bytearray) -> Iterator[_Segment]:
+    """Walk from segment to segment to the end as libjpeg does, over whatever lies between them."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        marker, at = data[found.end() - 1], found.end()
+        if marker != _EOI:
+            at += int.from_bytes(data[at : at + 2])
+        yield _Segment(marker, bytes(data[found.end() + 2 : at]), found.start(), at)
+        if marker == _EOI:  # what follows may be anything, such as a video
+            return
+
+
+def _read_scans(data: bytes | bytearray) -> list[_Scan]:
+    """Keep of a file what the picture needs, with parameters that libjpeg doesn't warn of.
+
+    Without an end of image there are no scans: nobody can say then what should have followed.
+    """
+    segments = list(_segments(data))
+    frame = next(segment for segment in segments if segment.marker in _FRAMES)
+    scans, tables = [], b""
+    for segment, following in pairwise(segments if segments[-1].marker == _EOI else []):
+        marker, content = segment.marker, bytearray(segment.content)
+        if marker == _SOS:
+            if frame.marker not in _PROGRESSIVE:
+                content[-3:] = _SEQUENTIAL  # some phones leave zeros here
+        elif marker == _APP0 and content.startswith(b"JFIF\0") and len(content) >= 14:
+            content[5] = 1  # the major version
+        elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
+            if content[11]:  # the transform; libjpeg takes these where it doesn't know it
+                content[11] = 1 if frame.content[5] == 3 else 2
+        elif marker not in _FRAMES and marker not in _TABLES:
+            continue
+        tables += bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
+        if marker == _SOS:
+            # In compressed data 0x00 follows 0xFF; at the end 0xFF fills up to the marker.
+            scans.append(_Scan(tables, bytes(data[segment.end : following.start]).rstrip(b"\xff")))
+            tables = b""
+    return scans
+
+
+def _join(scans: Sequence[_Scan]) -> bytes:
+    """Write a JPEG of `scans`, with an empty APPn segment behind each, n being its number modulo 16."""
+    parts = [bytes([0xFF, _SOI])]
+    for number, scan in enumerate(scans):
+        parts += scan.tables, scan.data, bytes([0xFF, _APP0 | number & 15, 0, 2])
+    return b"".join([*parts, bytes([0xFF, _EOI])])
+
+
+def _without_surplus(scans: list[_Scan]) -> list[_Scan]:
+    """Drop what follows the compressed data of a scan: many cameras fill up with zeros.
+
+    Raises:
+        ValueError: a scan lacks its end, and what follows was taken for it.
+    """
+    scans, number = scans.copy(), 0
+    for k, scan in enumerate(scans):
+        if scan.data.endswith(b"\0\0"):
+            scans[k] = _cut(scans, k, len(scan.data.rstrip(b"\0")), len(scan.data))
+    while found := _SURPLUS.search(_warning(scans)):
+        number = next(k for k in range(number, len(scans)) if k & 15 == int(found[2], 16))
+        most = len(scans[number].data) - int(found[1])
+        scans[number] = _cut(scans, number, max(most - _READ_AHEAD, 0), most)
+        number += 1
+    return scans
+
+
+def _cut(scans: list[_Scan], number: int, least: int, most: int) -> _Scan:
+    """Cut a scan to what the decoder needs of it, which is between `least` and `most` bytes."""
+    data = scans[number].data
+
+    def put(new: bytes) -> list[_Scan]:
+        return [*scans[:number], replace(scans[number], data=new), *scans[number + 1 :]]
+
+    def is_enough(length: int) -> bool:
+        warning = _warning(put(data[:length]))
+        return not warning or _SURPLUS.search(warning) is not None
+
+    if is_enough(least):  # without a single zero of those that follow
+        return replace(scans[number], data=data[:least])
+    end = least + 1 + bisect_left(range(least + 1, most), True, key=is_enough)
+    zeros = not data[end:].strip(b"\0")
+    # The last code of a progressive scan may be a run of any length that is long enough (G.1.2.2).
+    can_tell = scans[number].tables.endswith(_SEQUENTIAL) or not data[end - 1]
+    if can_tell and not _is_filled_up(data[:end], zeros, lambda new: _outcome(put(new))):
+        raise ValueError("the scan lacks bytes at its end")
+    return replace(scans[number], data=data[:end])
+
+
+def _is_filled_up(data: bytes, zeros: bool, decode: Callable[[bytes], object]) -> bool:
+    """Whether the last byte is a scan's last: the bits after its last code are ones (F.1.2.3).
+
+    Some encoders write `zeros` there; then the byte has a one before them. Which bits are read shows
+    where one is changed.
+    """
+    last, before = data[-1], data[:-1]
+    if data.endswith(b"\xff\0"):  # eight ones
+        return True
+    outcome = decode(data)
+
+    def is_read(bit: int) -> bool:
+        changed = bytes([last ^ bit])
+        return outcome != decode(before + changed.replace(b"\xff", b"\xff\0"))
+
+    return is_read(~last & (last + 1)) or (zeros and last > 0 and is_read(last & -last))
+
+
+def _warning(scans: Sequence[_Scan]) -> str:
+    """libjpeg's first warning, or ""; looked for at an eighth of the size, which takes less time."""
+    try:
+        simplejpeg.decode_jpeg(_join(scans), "RGB", min_height=1, min_width=1)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _outcome(scans: Sequence[_Scan]) -> tuple[str, bytes]:
+    """libjpeg's first warning, and the pixels whatever it warns of."""
+    try:
+        pixels = simplejpeg.decode_jpeg(_join(scans), "RGB", strict=False).tobytes()
+    except ValueError:
+        pixels = b""
+    return _warning(scans), pixels
+
+
+def _decode_with_pillow(scans: Sequence[_Scan]) -> Pixels | None:
+    """Decode what simplejpeg can't, or None where the pixels depend on what is put behind the scans."""
+    pixels, *others = (
+        np.asarray(Image.open(io.BytesIO(_join([_extend(scan, fill) for scan in scans]))).convert("RGB"))
+        for fill in _FILLS
+    )
+    return pixels if all(np.array_equal(pixels, other) for other in others) else None
+
+
+def _extend(scan: _Scan, fill: bytes) -> _Scan:
+    """Put `fill` behind the data, and one restart interval more of it."""
+    restart = len(_RESTART.findall(scan.data)) & 7
+    return replace(scan, data=scan.data + fill + bytes([0xFF, 0xD0 | restart]) + fill)
