@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -96,6 +97,8 @@ def main() -> None:
     from model.errors import FlyobjError
 
     speak_utf8()
+    if not Path().exists():
+        sys.exit("error: the folder that you are in was removed; go to one that exists")
 
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.
