@@ -10,11 +10,15 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import rich
 import typer
 
 from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+
+if TYPE_CHECKING:
+    from model.errors import FlyobjError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,6 +66,7 @@ def speak_utf8() -> None:
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
+    from model.files import cant_write, is_about_writing
 
     speak_utf8()
 
@@ -73,8 +78,16 @@ def main() -> None:
     try:
         app()
     except FlyobjError as error:
-        rich.get_console().print(f"[red]error:[/] {rich.markup.escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:  # a disk that is full, a place where we may not write
+        if not (error.filename or is_about_writing(error)):
+            raise
+        _fail(cant_write(error))
     except KeyboardInterrupt:
         rich.get_console().print("interrupted")
         sys.exit(130)
+
+
+def _fail(error: "FlyobjError") -> NoReturn:
+    rich.get_console().print(f"[red]error:[/] {rich.markup.escape(str(error))}", soft_wrap=True)
+    sys.exit(error.exit_code)

@@ -23,6 +23,8 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from model.files import atomic_file
+
 __all__ = ["Axes", "Figure", "to_rgb"]  # for drawing functions
 
 BLUE, PALE, RED, GREEN, AMBER, GREY = "#3a80c9", "#8fb9e3", "#d9603b", "#2f9e77", "#d9a441", "#8b99a6"
@@ -80,8 +82,9 @@ class Chart:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a file, on white."""
-    _save(figure, path, format="png", dpi=130)
+    """Write a figure as a file, on white; raises `FlyobjError` if the disk is full, say."""
+    with atomic_file(path) as partial:
+        _save(figure, partial, format="png", dpi=130)
 
 
 def panels(
