@@ -71,9 +71,9 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
     kind, frame, scans = 0, b"", []
     for marker, _, start, end in _segments(data):
         if marker in _FRAMES:
-            kind, frame = marker, data[start:end]
+            kind, frame = marker, bytes(data[start:end])
         elif marker == _SOS:
-            scans.append(data[start:end])
+            scans.append(bytes(data[start:end]))
             if kind not in _PROGRESSIVE and frame[5:6] == scans[0][:1]:
                 break
             if len(scans) > max_scans:
@@ -86,7 +86,7 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
     return int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
 
 
-def _bring_all(scans: Sequence[bytes | bytearray], kind: int, frame: bytes | bytearray) -> bool:
+def _bring_all(scans: Sequence[bytes], kind: int, frame: bytes) -> bool:
     """Whether scans, by their headers, have all components, progressive ones all bits of all of them."""
     if kind not in _PROGRESSIVE:
         return {c for scan in scans for c in scan[1:-3:2]} >= set(frame[6::3])
