@@ -90,7 +90,7 @@ def _plain_jpeg(data: bytes | bytearray) -> tuple[int, bool]:
 def _jpeg_size(data: bytes | bytearray) -> Size:
     import simplejpeg  # not needed where only the other formats come
 
-    height, width = simplejpeg.decode_jpeg_header(data[:_PEEK_BYTES])[:2]
+    height, width = simplejpeg.decode_jpeg_header(data[:_PEEK_BYTES], strict=False)[:2]
     return width, height
 
 
