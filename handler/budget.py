@@ -16,9 +16,7 @@ from model.errors import TooBusy
 from model.image import PhotoLimits
 
 _REQUEST_S = 0.2  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
-_SMALL_S = (
-    0.05  # what should cost no more isn't refused because the processor is busy with other programs
-)
+_SMALL_S = 0.05  # what should cost no more isn't refused because other programs use the processor
 _LEAST_WALL_S = 0.5  # by the clock, for what is let through late
 
 
