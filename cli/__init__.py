@@ -9,18 +9,50 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import rich
 import typer
+from typer.core import TyperGroup
 
 from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from model.text import printable
+from report.progress import say
+from report.terminal import styled
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with a command line is said without what a terminal would obey."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _printable_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: Any) -> Any:
+        """Read the other words, and run the command."""
+        with _printable_errors():
+            return super().invoke(context)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # click's, whose classes typer keeps to itself
+        if isinstance(message := vars(error).get("message"), str):
+            vars(error)["message"] = printable(message)
+        raise
+
 
 if TYPE_CHECKING:
     from model.errors import FlyobjError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,12 +101,13 @@ def main() -> None:
     from model.files import cant_write, is_about_writing
 
     speak_utf8()
+    if not Path().exists():
+        sys.exit("error: the folder that you are in was removed; go to one that exists")
 
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     end_as_after_ctrl_c()
-    rich.reconfigure(stderr=True)
     try:
         app()
     except FlyobjError as error:
@@ -84,10 +117,10 @@ def main() -> None:
             raise
         _fail(cant_write(error))
     except KeyboardInterrupt:
-        rich.get_console().print("interrupted")
+        say("interrupted")
         sys.exit(130)
 
 
 def _fail(error: "FlyobjError") -> NoReturn:
-    rich.get_console().print(f"[red]error:[/] {rich.markup.escape(str(error))}", soft_wrap=True)
+    say(styled("error:", "red"), str(error))
     sys.exit(error.exit_code)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from cli.options import Home, Json, emit, out
+from cli.options import Home, Json, emit
+from model.text import shell_quote
+from report.terminal import new_table, out
 from serving.names import DEFAULT_HOME, DEFAULT_PROXY_PORT
 
 app = typer.Typer(
@@ -45,7 +46,7 @@ def start(
         raise InputError(f"version {version!r} isn't there or isn't ready; see `flyobj models list`")
     runs = canary.start(proxy, running.port, model, version, percent, listen)
     line = f"{percent:g} % of the traffic through nginx goes to version {version}"
-    begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {proxy} -c nginx.conf"
+    begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {shell_quote(proxy)} -c nginx.conf"
     document = {"version": version, "percent": percent, "listen": listen, "running": runs}
     emit(document, as_json, line if runs else begin)
 
@@ -84,7 +85,7 @@ def check(
             break
         time.sleep(_WATCH_S)
     sides = {"canary": mine, "default": others}
-    table = Table("side", "answers", "failed", "p99")
+    table = new_table("side", "answers", "failed", "p99")
     for name, side in sides.items():
         table.add_row(name, str(side.answers), str(side.failed), f"{1000 * side.p99_s:.0f} ms")
     document = {name: asdict(side) for name, side in sides.items()} | {"switched_back": why}

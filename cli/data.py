@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.data.prepare.summary import Summary
@@ -127,19 +126,19 @@ def synthesize(
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
-    classes = Table("class", *next(iter(summary["classes"].values())))
+    classes = new_table("class", *next(iter(summary["classes"].values())))
     for name, counts in summary["classes"].items():
-        classes.add_row(rich.markup.escape(name), *map(str, counts.values()))
+        classes.add_row(name, *map(str, counts.values()))
     given = summary["given"]
     read = [f"{split} from {folder!r}" for split, folder in given.items()]
     if given and "test" not in given:
         read.append("test of train's photos")
-    why = Table("files", "dropped or noted because")
+    why = new_table("files", "dropped or noted because")
     for part in ("dropped", "noted"):
         for reason, count in summary[part].items():
             why.add_row(str(count), reason if part == "dropped" else f"{reason} (kept)")
     line = f"{summary['kept']} of {summary['files']} files kept; look at {folder}/report.html"
-    warnings = [rich.markup.escape(f"warning: {text}") for text in summary["warnings"]]
+    warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
     emit(shown, as_json, classes, *splits, *([why] if why.row_count else []), *warnings, line)

@@ -7,11 +7,11 @@ class, forms batches, packages and promotes version 2.0, runs 20 s of Locust, st
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit
+from model.text import shell_quote
+from report.terminal import Table, new_table
 
 LR = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
 BATCH = 16  # photos a step; from scratch, many small steps get further than few large ones
@@ -54,15 +54,15 @@ def demo(
 
 def _table(summary: dict[str, Any], out: Path) -> Table:
     """What was done, on one screen."""
-    table = Table(show_header=False, title="flying-objects demo", title_justify="left")
+    table = new_table(show_header=False, title="flying-objects demo", title_justify="left")
     (low, high), load, memory = summary["accuracy_95"], summary["loadtest"], summary["memory_mib"]
     answers = [f"{p['truth']} → {p['predicted']}" for p in summary["predictions"]]
     sizes = ", ".join(f"{count} of {size}" for size, count in summary["batch_sizes"].items())
     java = sum(size for name, size in memory.items() if name.startswith("java"))
     rows = {
         "test accuracy": f"{summary['accuracy']:.3f} (95 %: {low:.3f} to {high:.3f})",
-        "truth → answer": "\n".join(answers),
-        "archives": "\n".join(summary["archives"]),
+        "truth → answer": answers,
+        "archives": summary["archives"],
         "default version": summary["default_version"],
         "server up, 1.0 ready": f"{summary['server_up_s']} s, {summary['deploy_s']} s more",
         "batches that formed": f"{sizes} requests",
@@ -71,8 +71,10 @@ def _table(summary: dict[str, Any], out: Path) -> Table:
         "memory": f"Java {java:.0f} MiB, all {sum(memory.values()):.0f} MiB with two versions",
         "time": f"{summary['seconds']['all']:.0f} s",
         "see": f"{out}/report.html, {out}/summary.json",
-        "serve it again": f"flyobj serve --model-store {out}/model-store --home {out}/server",
+        "serve it again": f"flyobj serve --model-store {shell_quote(out / 'model-store')} "
+        f"--home {shell_quote(out / 'server')}",
     }
     for name, value in rows.items():
-        table.add_row(name, rich.markup.escape(value))
+        for number, line in enumerate(value if isinstance(value, list) else [value]):
+            table.add_row("" if number else name, line)
     return table

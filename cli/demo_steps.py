@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rich
-
 from model.errors import FlyobjError, InputError
 from model.layout import TEST, classes_in, read_layout
 from model.photo_files import find_photos
+from report.progress import say
+from report.terminal import styled
 from serving.server import lifecycle
 from serving.server.client import Client
 from serving.server.ports import free_port
@@ -154,7 +155,7 @@ class Demo:
     def _flyobj(self, *arguments: Any, as_json: bool = True) -> Any:
         """Call the command line; its progress stays visible, its result is returned."""
         words = [str(a) for a in arguments]
-        rich.print(f"[bold]$ flyobj {rich.markup.escape(' '.join(words))}")
+        say(styled(f"$ flyobj {shlex.join(words)}", "bold"))
         command = [sys.executable, "-P", "-m", "cli", *words, *(["--json"] if as_json else [])]
         stdout = subprocess.PIPE if as_json else sys.stderr
         ended = subprocess.run(command, stdout=stdout, text=True, check=False)
@@ -166,7 +167,7 @@ class Demo:
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
         """Announce a step and note how long it took."""
-        rich.get_console().rule(f"[bold]{name}", align="left")
+        say(styled(f"{name} ".ljust(72, "─"), "bold"))
         started = time.monotonic()
         yield
         self.summary["seconds"][name] = round(time.monotonic() - started, 1)

@@ -1,21 +1,31 @@
-"""`flyobj evaluate` and `calibrate`."""
+"""`flyobj evaluate`, `compare` and `calibrate`."""
 
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Home, Json, emit
+from report.terminal import Table, new_table, styled
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
+    from report.comparison import Comparison
     from training.evaluation.evaluate import Evaluation
 
 app = typer.Typer()
+
+Margin = Annotated[float, typer.Option(help="A loss of accuracy up to this still is not worse.")]
+DEFAULT_MARGIN = 0.005
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
+        "for a run, the one it was trained with."
+    ),
+]
 
 
 @app.command()
@@ -32,19 +42,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report and pictures; for a run, RUN/evaluation.")
     ] = None,
-    group_regex: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
-            "for a run, the one it was trained with."
-        ),
-    ] = None,
+    group_regex: Groups = None,
     unknown: Annotated[
         Path | None, typer.Option(help="Folder of photos that belong to none of the classes.")
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET", help="Must answer the same; can be given several times."),
+        typer.Option(
+            metavar="TARGET",
+            help="Must give the same answers, such as the run's archive; can be given several times.",
+        ),
     ] = None,
     licence: Annotated[
         str, typer.Option("--license", help="The model's licence, as Hugging Face names it.")
@@ -55,7 +62,8 @@ def evaluate(
 ) -> None:
     """Measure a bundle, an archive or a running server on photos the model hasn't seen.
 
-    Draws a report with the mistakes. With --against the exit code is 1 if the answers differ.
+    Draws a report with the mistakes. With --against the exit code is 1 if the answers differ; which of
+    two models is better, `compare` says.
     """
     from cli.targets import open_target
     from model.files import write_json
@@ -84,6 +92,75 @@ def evaluate(
     see = f"; look at {out / PAGE}" if out else "; --out DIR draws a report"
     emit(asdict(result), as_json, _table(result), *_lines(result, see))
     require_agreement(result.target, result.agreement)
+
+
+@app.command()
+def compare(
+    new: Annotated[
+        str,
+        typer.Argument(metavar="A", help="Run, bundle, .mar, version on the server, URL: is it better"),
+    ],
+    old: Annotated[str, typer.Argument(metavar="B", help="than this one?")],
+    data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],
+    split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
+    margin: Margin = DEFAULT_MARGIN,
+    group_regex: Groups = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page; for a run A, A/comparison.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a comparison in OUT.")] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Say which of two models is better on labelled photos, or how many more photos that takes.
+
+    The exit code is 1 if A is worse, for all photos or for a class, or if these photos can't tell.
+    """
+    from cli.targets import open_target
+    from report.comparison import require_acceptable
+    from training.evaluation.compare import compare_targets, publish_comparison
+    from training.evaluation.history import read_history
+    from training.evaluation.publish import check_folder
+
+    run = Path(new) if (Path(new) / "bundle" / "model.json").is_file() else None
+    if out:
+        check_folder(out, force)
+    elif run:
+        out = run / "comparison"
+        check_folder(out, force=True)
+    if group_regex is None and run:
+        group_regex = read_history(run).settings.get("group_regex")
+    with ExitStack() as stack:
+        ours, theirs = (stack.enter_context(open_target(name, home)) for name in (new, old))
+        result = compare_targets(ours, theirs, data, split, group_regex, margin)
+    names = _title(new), _title(old)
+    if names[0] == names[1]:
+        names = new, old
+    page = publish_comparison(result, data, out, *names) if out else None
+    see = f"look at {page}" if page else "--out DIR draws a page"
+    emit(asdict(result), as_json, *show_comparison(result.comparison, *names), see)
+    require_acceptable(result.comparison, *names)
+
+
+def show_comparison(c: "Comparison", new: str, old: str) -> list[Table | str]:
+    """Lay out a comparison on labelled photos for people."""
+    from report.comparison import figures, in_words
+
+    table = new_table(
+        "class", old, new, "gained", "lost", "points (95 %, all together)", "photos", "groups"
+    )
+    for name, row in c.per_class.items():
+        low, high = (100 * end for end in row.interval)
+        points = f"{100 * row.difference:+.1f} ({low:+.1f} to {high:+.1f})"
+        facts = f"{row.old:.3f}", f"{row.new:.3f}", str(row.gained), str(row.lost), points
+        label = styled(name, "red" if name in c.worse_classes else "")
+        table.add_row(label, *facts, str(row.photos), str(row.groups))
+    lines = [
+        f"{there} doesn't know {', '.join(names)}"
+        for there, names in ((new, c.only_old), (old, c.only_new))
+        if names
+    ]
+    return [table, *lines, figures(c), in_words(c, new, old)]
 
 
 @app.command()
@@ -125,13 +202,13 @@ def _title(target: str) -> str:
 
 
 def _table(result: "Evaluation") -> Table:
-    table = Table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
+    table = new_table("class", "precision", "recall", "F1", "photos", title=f"{result.split} photos")
     for name, row in result.per_class.items():
         figures = []
         for key in ("precision", "recall", "f1"):
             low, high = getattr(row, f"{key}_95")
-            figures.append(f"{getattr(row, key):.3f} [dim]({low:.2f} to {high:.2f})[/]")
-        table.add_row(rich.markup.escape(name), *figures, str(row.photos))
+            figures.append(f"{getattr(row, key):.3f} ({low:.2f} to {high:.2f})")
+        table.add_row(name, *figures, str(row.photos))
     return table
 
 
@@ -155,4 +232,4 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         f"accuracy {result.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}, over {result.intervals_over})"
     )
     lines[-1] += see
-    return [rich.markup.escape(line) for line in lines]
+    return lines

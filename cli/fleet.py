@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, connect, emit
+from model.text import shell_quote
+from report.terminal import new_table
 from serving.names import DEFAULT_HOME, DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def apply(
         raise
     _show_fleet(outcomes, as_json)
     if balancer and not balancer.runs:
-        say(f"nginx isn't running; start it: nginx -p {proxy} -c nginx.conf")
+        say(f"nginx isn't running; start it: nginx -p {shell_quote(Path(str(proxy)))} -c nginx.conf")
 
 
 def _members(
@@ -101,14 +102,14 @@ def _members(
 
 
 def _show(changes: "Sequence[Change]", as_json: bool, same: str) -> None:
-    table = Table(*COLUMNS)
+    table = new_table(*COLUMNS)
     for change in changes:
         table.add_row(*astuple(change))
     emit([asdict(change) for change in changes], as_json, table if changes else same)
 
 
 def _show_fleet(outcomes: "Sequence[Outcome]", as_json: bool) -> None:
-    table = Table("of the fleet", "state", *COLUMNS)
+    table = new_table("of the fleet", "state", *COLUMNS)
     for outcome in outcomes:
         first: tuple[str, str] = outcome.server, outcome.state
         for change in outcome.changes or [None]:

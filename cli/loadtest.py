@@ -6,13 +6,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from cli.options import Home, Json, emit
+from report.terminal import new_table, styled
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _find_capacity(
         capacity = find_capacity(running, client, sent, settings)
     write_figures(capacity, out)
     write_page(capacity, out / PAGE)
-    emit(asdict(capacity), as_json, *_lines(capacity), f"look at {escape(str(out / PAGE))}")
+    emit(asdict(capacity), as_json, *_lines(capacity), f"look at {out / PAGE}")
     require_knee(capacity, out)
 
 
@@ -139,40 +138,42 @@ def _compare(folders: tuple[Path, Path], out: Path | None, as_json: bool) -> Non
     comparison = compare(before, after)
     page = (out or folders[1]) / f"against-{folders[0].resolve().name}.html"
     write_comparison(comparison, before, after, page)
-    emit(asdict(comparison), as_json, *_differences(comparison), f"look at {escape(str(page))}")
+    emit(asdict(comparison), as_json, *_differences(comparison), f"look at {page}")
     require_no_regression(comparison)
 
 
-def _lines(capacity: "Capacity") -> list[str]:
+def _lines(capacity: "Capacity") -> list[Any]:
     from loadtest.capacity.sizing import core_hours
 
     knee, limit, at = capacity.knee, capacity.settings["p99_ms"], capacity.at_knee
     if knee.rate is None or at is None or at.figures.latencies is None:
         return ["no rate held"]
     least = "at least " if knee.at_least else ""
-    lines = [
-        f"knee {least}[bold]{knee.rate:g} requests/s[/]: p99 {at.figures.latencies.p99_ms:.0f} of "
-        f"{limit:g} ms allowed, batches of {at.mean_batch or 0:.1f}"
+    lines: list[Any] = [
+        f"knee {least}{knee.rate:g} requests/s: p99 {at.figures.latencies.p99_ms:.0f} of {limit:g} ms "
+        f"allowed, batches of {at.mean_batch or 0:.1f}"
     ]
     if at.cpu_ms:
         lines.append(
             f"{at.cpu_ms:.1f} CPU-ms an answer, {core_hours(at.cpu_ms):.1f} core-hours for a million"
         )
     if knee.limited_by == "generator":
-        lines.append("[yellow]the load generator is the bottleneck[/], not the server: it sent too late")
+        why = "the load generator is the bottleneck, not the server: it sent too late"
+        lines.append(styled(why, "yellow"))
     if knee.limited_by == "others":
-        lines.append("[yellow]other programs were in the way[/] each time that a higher rate was tried")
+        why = "other programs were in the way each time that a higher rate was tried"
+        lines.append(styled(why, "yellow"))
     if not knee.confirmed:
-        lines.append(f"[yellow]not confirmed by longer runs[/]: {capacity.ended}")
+        lines.append(styled(f"not confirmed by longer runs: {capacity.ended}", "yellow"))
     return lines
 
 
-def _differences(comparison: "CapacityComparison") -> list[Table | str]:
-    table = Table("requests/s", "p99 before", "after", "ratio", "")
+def _differences(comparison: "CapacityComparison") -> list[Any]:
+    table = new_table("requests/s", "p99 before", "after", "ratio", "")
     for d in comparison.differences:
         after = "-" if d.after_ms is None else f"{d.after_ms:.1f} ms"
         ratio = "-" if d.ratio is None else f"{d.ratio:.2f}"
-        mark = "[red]worse[/]" if d.worse else ""
+        mark = styled("worse", "red") if d.worse else ""
         table.add_row(f"{d.rate:g}", f"{d.before_ms:.1f} ms", after, ratio, mark)
     changed = [
         f"{name}: {old} before, {new} after" for name, (old, new) in comparison.conditions.items()
@@ -180,6 +181,6 @@ def _differences(comparison: "CapacityComparison") -> list[Table | str]:
     knees = (
         f"{rate:g} requests/s" if rate else "none" for rate in (comparison.before, comparison.after)
     )
-    mark = "[red]worse[/]" if comparison.worse else "no worse"
+    mark = "worse" if comparison.worse else "no worse"
     ratio = f", ratio {comparison.ratio:.2f}: {mark}" if comparison.ratio is not None else ""
-    return [table, *map(escape, changed), f"knee {' before, '.join(knees)} after{ratio}"]
+    return [table, *changed, f"knee {' before, '.join(knees)} after{ratio}"]

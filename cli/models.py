@@ -1,18 +1,20 @@
 """`flyobj models`: versions on a running server."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli import fleet
+from cli.evaluation import DEFAULT_MARGIN, Groups, Margin, show_comparison
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
+from report.terminal import Table, new_table
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
+    from report.comparison import Labels
     from serving.rollout.shadow import ShadowResult
 
 SHOWN_FLIPS = 40
@@ -46,7 +48,7 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
             raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
-    table = Table(show_header=False)
+    table = new_table(show_header=False)
     for key, value in {**asdict(found), **(model or {})}.items():
         table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
     emit(document, as_json, table)
@@ -87,8 +89,18 @@ def promote(
     data: Data = None,
     if_agree: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Only if it agrees with the default on this share of photos."),
+        typer.Option(min=0, max=1, help="Only if it answers this share of photos as the default does."),
     ] = None,
+    if_better: Annotated[
+        bool,
+        typer.Option(
+            "--if-better",
+            help="Only if it is better than the default on labelled photos (--data), or not worse by "
+            "more than the margin, and no class is worse.",
+        ),
+    ] = False,
+    margin: Margin = DEFAULT_MARGIN,
+    group_regex: Groups = None,
     max_p99_ratio: Annotated[
         float | None,
         typer.Option(min=0, help="Only if its p99 is at most this many times the default's."),
@@ -102,17 +114,24 @@ def promote(
     from serving.rollout import shadow
     from serving.rollout.operations import promote
 
-    conditions = if_agree is not None or max_p99_ratio is not None
+    conditions = if_agree is not None or max_p99_ratio is not None or if_better
     if conditions != bool(photos or data):
         raise InputError(
-            "--if-agree and --max-p99-ratio need --photos or --data, and the other way round"
+            "--if-agree, --if-better and --max-p99-ratio need --photos or --data, and the reverse"
         )
+    if if_better and not data:
+        raise InputError("--if-better needs labelled photos; give --data DIR")
+    said = ""
     with connect(home) as client:
         if conditions and client.default_version() != version:
-            comparison = shadow.compare(client, version, None, _find_photos(photos, data))
+            paths, labels = _find_photos(photos, data, group_regex=group_regex)
+            comparison = shadow.compare(client, version, None, paths, labels, margin)
             shadow.require(comparison, if_agree, max_p99_ratio)
+            if if_better:
+                shadow.require_better(comparison)
+                said = f": {shadow.verdict(comparison)}"
         promote(client, version, wait)
-    emit({"default": version}, as_json, f"version {version} is the default")
+    emit({"default": version}, as_json, f"version {version} is the default{said}")
 
 
 @app.command()
@@ -127,14 +146,20 @@ def shadow(
         int | None, typer.Option(min=1, help="Send this many photos, evenly spread over the folder.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
+    margin: Margin = DEFAULT_MARGIN,
+    group_regex: Groups = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Send the same photos to two versions: where do they differ, and which one is slower?"""
+    """Send the same photos to two versions: where do they differ, and which one is slower?
+
+    With --data, whose photos are labelled, also: who is right, and which version is better?
+    """
     from serving.rollout import shadow
 
     with connect(home) as client:
-        comparison = shadow.compare(client, version, against, _find_photos(photos, data, limit))
+        paths, labels = _find_photos(photos, data, limit, group_regex)
+        comparison = shadow.compare(client, version, against, paths, labels, margin)
     if page:
         shadow.write_page(comparison, page)
     emit(asdict(comparison), as_json, *_show_comparison(comparison))
@@ -195,37 +220,47 @@ def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     store = Path(lifecycle.require(home).model_store)
     entries = [asdict(entry) for entry in read_history(store)]
-    table = Table("time (UTC)", "operation", "version", "outcome", "who")
+    table = new_table("time (UTC)", "operation", "version", "outcome", "who")
     for e in entries:
         table.add_row(e["time"][:19], e["operation"], e["version"] or "", e["outcome"], e["who"])
     emit(entries, as_json, table)
 
 
-def _find_photos(photos: Path | None, data: Path | None, limit: int | None = None) -> list[Path]:
+def _find_photos(
+    photos: Path | None, data: Path | None, limit: int | None = None, group_regex: str | None = None
+) -> tuple[Sequence[Path], "Labels | None"]:
+    """List the photos to send; those of a data folder have labels."""
     from model.errors import InputError
-    from model.layout import read_layout
     from model.photo_files import find_photos
 
     if (photos is None) == (data is None):
         raise InputError("give either --photos DIR or --data DIR")
-    return find_photos(photos or read_layout(Path(str(data))).folder("test"), limit)
+    if data is None:
+        return find_photos(Path(str(photos)), limit), None
+    from training.evaluation.compare import read_labelled
+
+    read = read_labelled(data, "test", group_regex, limit)
+    return read.paths, replace(read.labels, photos=[str(path) for path in read.paths])
 
 
 def _show_comparison(c: "ShadowResult") -> list[Any]:
-    times = Table("version", "p50", "p99")
+    times = new_table("version", "p50", "p99")
     for name, t in ((c.version, c.times), (c.against, c.times_against)):
         times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
-    flips = Table("photo", f"by {c.against}", f"by {c.version}")
+    who = ["right"] if c.comparison else []
+    flips = new_table("photo", f"by {c.against}", f"by {c.version}", *who)
     for f in c.flips[:SHOWN_FLIPS]:
+        right = c.version if f.gained else c.against if f.lost else "neither, or both"
         words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
-        flips.add_row(*map(rich.markup.escape, words))
-    line = f"{c.photos} photos, {c.agreement:.4f} called the same by both, {len(c.flips)} flips"
-    return [times, *([flips] if c.flips else []), line]
+        flips.add_row(*words, *([right] if who else []))
+    line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
+    shown = [times, *([flips] if c.flips else []), line]
+    return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
 
 
 def version_table(versions: list[dict[str, Any]]) -> Table:
     """Lay out versions for people."""
-    table = Table(
+    table = new_table(
         "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
     )
     for v in versions:

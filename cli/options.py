@@ -1,14 +1,16 @@
 """What the commands share: options, and how results are printed."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
+
+from report.terminal import Table, out
 
 if TYPE_CHECKING:
     from serving.server.client import Client
@@ -23,7 +25,7 @@ Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")
 ]
 
-out = Console(highlight=False)
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 
 
 def connect(home: Path) -> "Client":
@@ -38,11 +40,16 @@ def emit(document: Any, as_json: bool, *human: Any) -> None:
     """Print `document` as JSON, or the parts meant for people."""
     if as_json:
         ascii_only = (sys.stdout.encoding or "utf-8").lower() != "utf-8"
-        text = json.dumps(document, indent=2, ensure_ascii=ascii_only)  # file names may be no UTF-8
-        print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
+        text = json.dumps(document, indent=2, ensure_ascii=ascii_only)
+        print(_UNUSUAL.sub(_escape, text), flush=True)
         return
     for part in human:
-        out.print(part, soft_wrap=isinstance(part, str))
+        out.print(part, soft_wrap=not isinstance(part, Table))
+
+
+def _escape(character: re.Match[str]) -> str:
+    """Escape, as JSON does, what isn't shown or isn't UTF-8: JSON leaves all but C0 as it is."""
+    return character[0] if character[0].isprintable() else json.dumps(character[0])[1:-1]
 
 
 def renaming(options: Mapping[str, str]) -> type[TyperCommand]:

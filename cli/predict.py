@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import rich
 import typer
-from rich.table import Table
 
 from cli.options import Home, Json, connect, emit
+from report.terminal import new_table, styled
 from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -123,14 +122,14 @@ def _document(summary: "BatchSummary") -> Any:
 
 
 def _show(summary: "BatchSummary") -> list[Any]:
-    table = Table("photo", "answer", "confidence", "runner-up", "version")
+    table = new_table("photo", "answer", "confidence", "runner-up", "version")
     for row in summary.rows[:SHOWN]:
-        name = rich.markup.escape(row["photo"])
+        name = row["photo"]
         if "error" in row:
-            table.add_row(name, f"[red]{rich.markup.escape(row['error'])}")
+            table.add_row(name, styled(row["error"], "red"))
         else:
             words = row["predicted"], f"{row['confidence']:.3f}", row["runner_up"]
-            table.add_row(name, *map(rich.markup.escape, words), row.get("model_version", ""))
+            table.add_row(name, *words, row.get("model_version", ""))
     shown: list[Any] = [table] if summary.rows else []
     if (more := len(summary.rows) - SHOWN) > 0:
         shown.append(f"and {more} more; --csv FILE writes them all")
@@ -142,5 +141,5 @@ def _show(summary: "BatchSummary") -> list[Any]:
         parts = [counts, f"{summary.errors:,} can't be answered" if summary.errors else ""]
         parts += [f"{summary.others:,} other files left out" if summary.others else ""]
         line = "; ".join([f"{summary.photos:,} photos{rate}", *filter(None, parts)])
-        shown.append(rich.markup.escape(line))
+        shown.append(line)
     return shown

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit, out
+from cli.options import Home, Json, Store, emit
+from model.text import shell_quote
+from report.terminal import out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
 app = typer.Typer()
@@ -43,7 +45,7 @@ def archive(
 
     with progress("packaging and checking"):
         path = build_archive(run, version, model_store, engine, name)
-    line = f"{path} answers as training did; next: flyobj models deploy {path}"
+    line = f"{path} answers as training did; next: flyobj models deploy {shell_quote(path)}"
     emit({"archive": str(path), "model": name, "version": version}, as_json, line)
 
 
@@ -228,5 +230,5 @@ def push(
 
     pushed = push(archive, place, force=force)
     done = "is written" if pushed.new else "is there already"
-    line = f"{pushed.url} {done}; next: flyobj models deploy {pushed.url}"
+    line = f"{pushed.url} {done}; next: flyobj models deploy {shell_quote(pushed.url)}"
     emit(asdict(pushed), as_json, line)

@@ -1,4 +1,4 @@
-"""What `flyobj evaluate` can evaluate, recognised by its name.
+"""What `flyobj evaluate` and `compare` can ask, recognised by its name.
 
 Here bundles, answered in `training`, meet archives and servers, answered in `serving`: the rooms don't
 know each other.
@@ -22,12 +22,14 @@ TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
 
 @contextmanager
 def open_target(name: str, home: Path) -> Iterator["Target"]:
-    """Open a run folder, a bundle, a `.mar` or the address of a running server.
+    """Open a run folder, a bundle, a `.mar`, a version of this home's server or any server's address.
 
     Raises:
         InputError: `name` is none of these.
     """
+    from cli.options import connect
     from model.errors import InputError
+    from serving.names import VERSION
 
     path = Path(name)
     if "://" in name:
@@ -46,10 +48,15 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
         from training.evaluation.target import BundleTarget
 
         yield BundleTarget(bundle)
+    elif VERSION.fullmatch(name) and not path.exists():
+        from serving.server.inference import RemoteModel
+
+        with connect(home) as client:
+            yield RemoteModel(client, name)
     else:
         raise InputError(
-            f"{name!r} can't be evaluated; give a run folder of `flyobj train`, a bundle, an "
-            "archive (.mar) or the address of a running server (http://127.0.0.1:8080)"
+            f"{name!r} can't be evaluated; give a run folder of `flyobj train`, a bundle, an archive "
+            "(.mar), a version on the running server (2.0) or a server's address (http://127.0.0.1:8080)"
         )
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cli.options import Json, emit, renaming
 from model.errors import InputError
+from model.text import shell_quote
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.run import Report
@@ -119,12 +120,12 @@ def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
 def _show(report: "Report | None", as_json: bool) -> None:
     if report is None:  # not the first of several processes
         return
-    table = Table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
+    table = new_table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
     for r in report.stages:
         figures = (f"{r.lr:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
         row = (r.stage.name, f"{r.stage.trainable_blocks}", *figures)
         table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
-    line = f"{report.stopped_because}; next: flyobj evaluate {report.run} --data DATA"
+    line = f"{report.stopped_because}; next: flyobj evaluate {shell_quote(report.run)} --data DATA"
     document = {
         "run": str(report.run),
         "stages": [asdict(r) for r in report.stages],

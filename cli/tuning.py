@@ -74,5 +74,5 @@ def tune(
         times = f"{duel.ratio:.2f} times as good as the defaults"
         lines.append(f"{result.best}: {times}, better in {duel.wins} of {rounds} rounds")
     if not result.limit_kept:
-        lines.append("[yellow]nothing kept p99 within the limit; give fewer --clients[/]")
+        lines.append("nothing kept p99 within the limit; give fewer --clients")
     emit(document, as_json, *(lines or [f"the defaults stay: {defaults}"]), f"see {out / PAGE}")

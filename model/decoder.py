@@ -35,8 +35,8 @@ from model.errors import (
 if TYPE_CHECKING:
     from model.image import RGB, PhotoLimits
 
-# Of a child; with 150 MB for the pixels of the largest photo here, in the parent, that is 1 GiB.
-MEMORY_BYTES = 850 * 2**20
+# Of a child, above what it starts with. The pixels of the largest photo take 150 MB here, the body more.
+MEMORY_BYTES = 768 * 2**20
 _WAIT_S = 30  # for a reply; only a child that doesn't get the CPU it may use takes so long
 _PIPE_BYTES = 2**20  # fewer turns between the two processes than with Linux's 64 KiB
 _ERRORS: dict[str, type[PhotoError]] = {
@@ -189,7 +189,8 @@ def _over_memory() -> PhotoTooCostly:
 
 
 @atexit.register
-def _end_idle() -> None:
+def end_idle() -> None:
+    """End the children that decode nothing now; the next photo starts another."""
     while _idle:
         _idle.pop().end()
 

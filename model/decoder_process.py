@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ def main(memory_bytes: int) -> None:
 
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints
+    warnings.simplefilter("ignore")  # Pillow's, of damaged metadata, would fill the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return_memory()

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xCA)
+_SEQUENTIAL = bytes([0, 63, 0])  # of a scan: first and last coefficient, bits of them
 _TABLES = (0xC4, 0xCC, 0xDB, 0xDD)  # Huffman, arithmetic, quantization, restart interval
 _APP0, _APP14 = 0xE0, 0xEE
 # A marker with a length after it, or the picture's end. Compressed data never looks like one: there
@@ -41,7 +43,13 @@ _UNDECIDED = re.compile(
     "determine subsampling|Inconsistent progression|extraneous bytes before marker 0xd[0-7]"
 )
 _READ_AHEAD = 8  # bytes that libjpeg's bit buffer may hold beyond the last that was needed
-_ZEROS, _ONES = b"\0" * 16, b"\xff\0" * 16  # compressed data of nothing but zero bits, and one bits
+_ZEROS_AT_END = b"\0\0\xff\xd9"  # ahead of the end of image; hardly any scan ends so
+# Compressed data of no meaning: photos of which some is missing differ with it.
+_FILLS = [Random(seed).randbytes(16).replace(b"\xff", b"\xfe") for seed in range(6)]
+
+
+class OddJpeg(ValueError):
+    """A JPEG that libjpeg warns of."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +104,36 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
 
 
 def decode_jpeg(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
-    """Decode a whole JPEG as (H, W, 3) uint8 RGB; `least_sides` as `simplejpeg.decode_jpeg` takes them.
+    """Decode a whole JPEG as (H, W, 3) uint8 RGB, however odd it is.
 
     Raises:
         ValueError: the picture is cut short or damaged.
     """
     try:
-        return _decode(data, cmyk, **least_sides)
-    except ValueError as error:
+        return decode_plainly(data, cmyk, **least_sides)
+    except OddJpeg as odd:
         scans = _read_scans(data)
         try:
-            return _decode(_join(_without_surplus(scans)), cmyk, **least_sides)
-        except ValueError as other:
-            if _UNDECIDED.search(str(other)) and (pixels := _decode_with_pillow(scans)) is not None:
+            return _decode_scans(scans, cmyk, **least_sides)
+        except ValueError as error:
+            if _UNDECIDED.search(str(error)) and (pixels := _decode_with_pillow(scans)) is not None:
                 return pixels
-        raise error
+        raise ValueError(str(odd)) from odd
+
+
+def decode_plainly(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode a JPEG with nothing odd about it; `least_sides` as `simplejpeg.decode_jpeg` takes them.
+
+    Raises:
+        OddJpeg: there is something odd; the picture may be whole or not.
+    """
+    try:
+        pixels = _decode(data, cmyk, **least_sides)
+    except ValueError as error:
+        raise OddJpeg(str(error)) from error
+    if data.endswith(_ZEROS_AT_END):
+        raise OddJpeg("zeros in the place of its last bytes")
+    return pixels
 
 
 def _decode(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
@@ -145,7 +168,7 @@ def _read_scans(data: bytes | bytearray) -> list[_Scan]:
         marker, content = segment.marker, bytearray(segment.content)
         if marker == _SOS:
             if frame.marker not in _PROGRESSIVE:
-                content[-3:] = 0, 63, 0  # first and last coefficient, bits: some phones leave zeros here
+                content[-3:] = _SEQUENTIAL  # some phones leave zeros here
         elif marker == _APP0 and content.startswith(b"JFIF\0") and len(content) >= 14:
             content[5] = 1  # the major version
         elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
@@ -169,25 +192,34 @@ def _join(scans: Sequence[_Scan]) -> bytes:
     return b"".join([*parts, bytes([0xFF, _EOI])])
 
 
-def _without_surplus(scans: list[_Scan]) -> list[_Scan]:
-    """Drop what follows the compressed data of a scan: many cameras fill up with zeros.
+def _decode_scans(scans: list[_Scan], cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode without what follows the compressed data of a scan: many cameras fill up with zeros.
 
     Raises:
-        ValueError: a scan lacks its end, and what follows was taken for it.
+        ValueError: a scan lacks its end, or what follows was taken for it.
     """
     scans, number = scans.copy(), 0
-    for _ in scans:
-        found = _SURPLUS.search(_warning(scans))
-        if found is None:
-            break
+    for k, scan in enumerate(scans):
+        if scan.data.endswith(b"\0\0"):
+            scans[k] = _cut(scans, k, len(scan.data.rstrip(b"\0")), len(scan.data))
+    try:
+        return _decode(_join(scans), cmyk, **least_sides)
+    except ValueError as error:
+        warning = str(error)
+    while found := _SURPLUS.search(warning):
         number = next(k for k in range(number, len(scans)) if k & 15 == int(found[2], 16))
-        scans[number] = _cut(scans, number, len(scans[number].data) - int(found[1]))
-    return scans
+        most = len(scans[number].data) - int(found[1])
+        scans[number] = _cut(scans, number, max(most - _READ_AHEAD, 0), most)
+        number += 1
+        warning = _warning(scans)
+    if warning:
+        raise ValueError(warning)
+    return _decode(_join(scans), cmyk, **least_sides)
 
 
-def _cut(scans: list[_Scan], number: int, most: int) -> _Scan:
-    """Find the end of a scan that has enough in its first `most` bytes and may need less."""
-    data = scans[number].data[:most]
+def _cut(scans: list[_Scan], number: int, least: int, most: int) -> _Scan:
+    """Cut a scan to what the decoder needs of it, which is between `least` and `most` bytes."""
+    data = scans[number].data
 
     def put(new: bytes) -> list[_Scan]:
         return [*scans[:number], replace(scans[number], data=new), *scans[number + 1 :]]
@@ -196,32 +228,33 @@ def _cut(scans: list[_Scan], number: int, most: int) -> _Scan:
         warning = _warning(put(data[:length]))
         return not warning or _SURPLUS.search(warning) is not None
 
-    end = len(data.rstrip(b"\0"))
-    if is_enough(end):  # then no zero was needed
-        return replace(scans[number], data=data[:end])
-    least = max(end, most - _READ_AHEAD)
-    end = least + bisect_left(range(least, most), True, key=is_enough)
-    if not _is_filled_up(data[:end], lambda new: _pixels(put(new))):
+    if is_enough(least):  # without a single zero of those that follow
+        return replace(scans[number], data=data[:least])
+    end = least + 1 + bisect_left(range(least + 1, most), True, key=is_enough)
+    zeros = not data[end:].strip(b"\0")
+    # The last code of a progressive scan may be a run of any length that is long enough (G.1.2.2).
+    can_tell = scans[number].tables.endswith(_SEQUENTIAL) or not data[end - 1]
+    if can_tell and not _is_filled_up(data[:end], zeros, lambda new: _outcome(put(new))):
         raise ValueError("the scan lacks bytes at its end")
     return replace(scans[number], data=data[:end])
 
 
-def _is_filled_up(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
+def _is_filled_up(data: bytes, zeros: bool, decode: Callable[[bytes], object]) -> bool:
     """Whether the last byte is a scan's last: the bits after its last code are ones (F.1.2.3).
 
-    Some encoders write zeros; then at least the byte has a one before them. Which bits are read shows
+    Some encoders write `zeros` there; then the byte has a one before them. Which bits are read shows
     where one is changed.
     """
     last, before = data[-1], data[:-1]
     if data.endswith(b"\xff\0"):  # eight ones
         return True
-    pixels = decode(data)
+    outcome = decode(data)
 
     def is_read(bit: int) -> bool:
         changed = bytes([last ^ bit])
-        return pixels != decode(before + changed.replace(b"\xff", b"\xff\0"))
+        return outcome != decode(before + changed.replace(b"\xff", b"\xff\0"))
 
-    return is_read(~last & (last + 1)) or (last & 1 == 0 < last and is_read(last & -last))
+    return is_read(~last & (last + 1)) or (zeros and last > 0 and is_read(last & -last))
 
 
 def _warning(scans: Sequence[_Scan]) -> str:
@@ -233,21 +266,22 @@ def _warning(scans: Sequence[_Scan]) -> str:
     return ""
 
 
-def _pixels(scans: Sequence[_Scan]) -> bytes:
-    """Decode whatever libjpeg warns of; nothing where it gives up."""
+def _outcome(scans: Sequence[_Scan]) -> tuple[str, bytes]:
+    """libjpeg's first warning, and the pixels whatever it warns of."""
     try:
-        return bytes(simplejpeg.decode_jpeg(_join(scans), "RGB", strict=False).tobytes())
+        pixels = simplejpeg.decode_jpeg(_join(scans), "RGB", strict=False).tobytes()
     except ValueError:
-        return b""
+        pixels = b""
+    return _warning(scans), pixels
 
 
 def _decode_with_pillow(scans: Sequence[_Scan]) -> Pixels | None:
     """Decode what simplejpeg can't, or None where the pixels depend on what is put behind the scans."""
-    pixels, others = (
+    pixels, *others = (
         np.asarray(Image.open(io.BytesIO(_join([_extend(scan, fill) for scan in scans]))).convert("RGB"))
-        for fill in (_ZEROS, _ONES)
+        for fill in _FILLS
     )
-    return pixels if np.array_equal(pixels, others) else None
+    return pixels if all(np.array_equal(pixels, other) for other in others) else None
 
 
 def _extend(scan: _Scan, fill: bytes) -> _Scan:

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from model.files import atomic_file
+from model.text import printable
 
 __all__ = ["Axes", "Figure", "to_rgb"]  # for drawing functions
 
@@ -53,6 +54,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "savefig.facecolor": PAPER,
+    "text.parse_math": False,  # a class called $x$ is no formula
     "svg.fonttype": "none",  # text as text: small, quick, in whatever script a name is
     "svg.hashsalt": "flyobj",  # the same picture gives the same bytes
     "xtick.color": SOFT,
@@ -159,8 +161,8 @@ def scale_log(
 
 
 def short(name: str) -> str:
-    """A name as it fits beside an axis, and is no formula."""
-    plain = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    """A name as it fits beside an axis."""
+    plain = printable(name)
     return plain if len(plain) <= 24 else plain[:23] + "…"
 
 

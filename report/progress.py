@@ -1,14 +1,12 @@
-"""How far long work is: bars for a terminal, and lines that say what was done.
+"""How far long work is, on standard error: bars for a terminal, and lines that say what was done.
 
-Both go to rich's one console, which the command line points at standard error. A bar is drawn on a
-terminal only, so what is piped, logged or tested stays as it is.
+A bar is drawn on a terminal only, so what is piped, logged or tested stays as it is.
 """
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-import rich
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,6 +19,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from model.text import printable
+from report import terminal
+
 Item = TypeVar("Item")
 
 
@@ -31,19 +32,19 @@ class Advance(Protocol):
         """`by` is in the bar's own unit."""
 
 
-def say(line: str) -> None:
+def say(*parts: str | Text) -> None:
     """Print a line for people."""
-    rich.get_console().print(line, highlight=False, markup=False, soft_wrap=True)
+    terminal.messages.print(*parts, soft_wrap=True)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items, and show how many are done; `total` is for those that have no length."""
-    if not rich.get_console().is_terminal:
+    if not terminal.messages.is_terminal:
         yield from items
         return
     total = len(items) if total is None and isinstance(items, Sized) else total
     with _bar("items") as bar:
-        yield from bar.track(items, total, description=what)
+        yield from bar.track(items, total, description=printable(what))
 
 
 @contextmanager
@@ -53,16 +54,16 @@ def progress(what: str, total: float | None = None, unit: str = "items") -> Iter
     `unit` is "items", "bytes", or what is counted and shown as a rate too, as in "12.3 photos/s".
     """
     with _bar(unit) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(printable(what), total=total)
 
         def advance(by: float = 1, what: str | None = None) -> None:
-            bar.update(task, advance=by, description=what)
+            bar.update(task, advance=by, description=None if what is None else printable(what))
 
         yield advance
 
 
 def _bar(unit: str) -> Progress:
-    console = rich.get_console()
+    console = terminal.messages
     amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(), amount]
     if unit not in ("items", "bytes"):

@@ -95,7 +95,8 @@ def test_serving_knows_torchserve_only_where_it_stands_in_for_it() -> None:
 
 
 # no PyTorch, no sockets
-PURE = {"model.errors", "model.formats", "model.layout", "model.photo_files", "serving.names"}
+PURE = {"model.errors", "model.formats", "model.layout", "model.photo_files", "model.text"}
+PURE |= {"serving.names"}
 
 
 @pytest.mark.parametrize("entry", ["loadtest/locustfile.py", "loadtest/capacity/open_loop.py"])
@@ -133,3 +134,10 @@ def test_the_handlers_entry_point_has_one_class() -> None:
 def test_modules_stay_small(room: str) -> None:
     for path in files_of(room):
         assert len(path.read_text().splitlines()) <= 300, path.relative_to(ROOT)
+
+
+def test_everything_is_printed_in_one_way() -> None:
+    """Rich takes names for markup, and hands on what a terminal obeys."""
+    rooms = ("model", "report", "training", "handler", "serving", "loadtest", "cli")
+    with_rich = {path for room in rooms for path in files_of(room) if "rich" in imports(path)}
+    assert {path.name for path in with_rich} == {"progress.py", "terminal.py"}

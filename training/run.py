@@ -26,6 +26,7 @@ from model.files import write_json
 from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
+from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
@@ -98,7 +99,7 @@ def _plan_new(data: Path, out: Path, settings: TrainSettings) -> Plan | None:
     if os.path.lexists(out):
         raise InputError(
             f"run folder {str(out)!r} exists already; give another or remove it, or continue with "
-            f"`flyobj train --resume {out}`"
+            f"`flyobj train --resume {shell_quote(out)}`"
         )
     return make_plan(data, settings)
 
@@ -140,15 +141,15 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loaders' processes may be ending too
         raise Interrupted(
             f"training was interrupted; what finished epochs have reached is kept, continue with "
-            f"`flyobj train --resume {run}`"
+            f"`flyobj train --resume {shell_quote(run)}`"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise FlyobjError(
             f"a process that loads photos was killed, perhaps for lack of memory "
-            f"({str(error).splitlines()[0]}); continue with `flyobj train --resume {run}` and fewer "
-            "--workers"
+            f"({str(error).splitlines()[0]}); continue with "
+            f"`flyobj train --resume {shell_quote(run)}` and fewer --workers"
         ) from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from model.errors import FlyobjError, InputError, PhotoError
 from model.golden import Golden
 from model.pictures import Heatmap
+from model.text import shell_quote
 from serving.archive.build import read_golden_photos
 from serving.server.client import Client, ServerError
 from serving.server.lifecycle import find
@@ -129,7 +130,7 @@ class Backend:
         if server is None:
             raise FlyobjError(
                 f"No server runs with home {str(self._home)!r}. Start one with "
-                f"`flyobj serve --detach --home {self._home}`"
+                f"`flyobj serve --detach --home {shell_quote(self._home)}`"
             )
         with self._lock:
             if self._client is None or self._client.server != server:

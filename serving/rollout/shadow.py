@@ -1,15 +1,28 @@
-"""Asking two versions the same photos: do they agree, and is one slower?
+"""Asking two versions the same photos: do they agree, which is better, and is one slower?
 
 Each photo goes to both, one after the other, and the order alternates, so that what
 else the machine does meets both alike. Nobody's requests are touched: both are asked by name.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from model.errors import FlyobjError, InputError, PhotoError
+from report.comparison import (
+    MARGIN,
+    Comparison,
+    Flip,
+    Labels,
+    Said,
+    find_flips,
+    in_words,
+    judge,
+    require_acceptable,
+)
 from report.html import write_html
 from report.pictures import thumbnail
 from report.progress import track
@@ -20,17 +33,6 @@ from serving.server.versions import find_version
 _WARM_UP = 5  # photos that both answer before times are taken
 _SHOWN = 60  # flips with their photo on the page
 _THUMBNAIL = 240  # pixels of the longer side
-
-
-@dataclass(frozen=True)
-class Flip:
-    """A photo that the two versions call differently; "error" stands for no answer."""
-
-    photo: str
-    before: str
-    before_confidence: float
-    after: str
-    after_confidence: float
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Times:
 class ShadowResult:
     """What came of sending `photos` photos to `version` and to `against`.
 
-    `agreement` is the share of them with the same class from both, `flips` are the others; `p99_ratio`
-    is that of `version` to that of `against`.
+    `agreement` is the share of them with the same answer from both, `flips` are the others; `p99_ratio`
+    is that of `version` to that of `against`. `comparison` says which is better, where labels are known.
     """
 
     version: str
@@ -57,10 +59,20 @@ class ShadowResult:
     times: Times
     times_against: Times
     p99_ratio: float
+    comparison: Comparison | None = None
 
 
-def compare(client: Client, version: str, against: str | None, photos: Sequence[Path]) -> ShadowResult:
+def compare(
+    client: Client,
+    version: str,
+    against: str | None,
+    photos: Sequence[Path],
+    labels: Labels | None = None,
+    margin: float = MARGIN,
+) -> ShadowResult:
     """Send every photo to `version` and to `against`, the default if None.
+
+    `labels` are those of the photos, in their order.
 
     Raises:
         InputError: one of them isn't ready, or they are one.
@@ -77,21 +89,27 @@ def compare(client: Client, version: str, against: str | None, photos: Sequence[
         for name in pair:
             _ask(client, path.read_bytes(), name)
     took: dict[str, list[float]] = {name: [] for name in pair}
-    flips = []
+    replies: dict[str, list[_Reply]] = {name: [] for name in pair}
+    apart = 0.0
     for number, path in enumerate(track(photos, "asking both versions")):
         photo = path.read_bytes()
-        answers = {}
         for name in pair if number % 2 else reversed(pair):
-            answers[name], took_ms = _ask(client, photo, name)
+            reply, took_ms = _ask(client, photo, name)
+            replies[name].append(reply)
             took[name].append(took_ms)
-        (before, sure_before), (after, sure_after) = answers[against], answers[version]
-        if before != after:
-            flips.append(Flip(str(path), before, sure_before, after, sure_after))
+        apart = max(apart, _difference(*(replies[name][-1].probabilities for name in pair)))
+    new, old = ([reply.said for reply in replies[name]] for name in pair)
+    unlabelled = Labels([str(path) for path in photos], [""] * len(photos), np.arange(len(photos)), "")
+    flips = find_flips(labels or unlabelled, new, old)
+    comparison = None
+    if labels:
+        known = [{name: None for r in replies[v] for name in r.probabilities} for v in pair]
+        comparison = judge(labels, new, old, (list(known[0]), list(known[1])), apart, margin)
     times, times_against = _times(took[version]), _times(took[against])
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
     return ShadowResult(
-        version, against, len(photos), agreement, tuple(flips), times, times_against, ratio
+        *(version, against, len(photos), agreement, flips, times, times_against, ratio, comparison)
     )
 
 
@@ -101,7 +119,8 @@ def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | No
     if agree is not None and c.agreement < agree:
         raise FlyobjError(
             f"versions {c.version} and {c.against} agree on {c.agreement:.4f} of {c.photos} photos, "
-            f"{agree} is required; the default stays {c.against}"
+            f"{agree} is required; the default stays {c.against}. Which of two that differ is better, "
+            "--if-better says"
         )
     if p99_ratio is not None and c.p99_ratio > p99_ratio:
         raise FlyobjError(
@@ -114,18 +133,55 @@ def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | No
 def write_page(comparison: ShadowResult, path: Path) -> None:
     """Show the comparison and the photos that flipped on one self-contained page."""
     shown = [(flip, thumbnail(Path(flip.photo), _THUMBNAIL)) for flip in comparison.flips[:_SHOWN]]
-    write_html(path, "serving/rollout/shadow.html.j2", c=comparison, shown=shown)
+    write_html(
+        path,
+        "serving/rollout/shadow.html.j2",
+        c=comparison,
+        shown=shown,
+        names=_names(comparison),
+        sentence=verdict(comparison),
+    )
 
 
-def _ask(client: Client, photo: bytes, version: str) -> tuple[tuple[str, float], float]:
-    """Return the class, its confidence, and how long that took, ms."""
+def verdict(comparison: ShadowResult) -> str:
+    """Say which version is better, in a sentence; empty where no labels are known."""
+    return in_words(comparison.comparison, *_names(comparison)) if comparison.comparison else ""
+
+
+def require_better(comparison: ShadowResult) -> None:
+    """Raise `FlyobjError` unless the version is better than the other, or not worse."""
+    c = comparison
+    if c.comparison:
+        require_acceptable(c.comparison, *_names(c), f"; the default stays {c.against}")
+
+
+def _names(c: ShadowResult) -> tuple[str, str]:
+    return f"version {c.version}", f"version {c.against}"
+
+
+@dataclass(frozen=True)
+class _Reply:
+    said: Said
+    probabilities: Mapping[str, float]
+
+
+def _ask(client: Client, photo: bytes, version: str) -> tuple[_Reply, float]:
+    """Return the answer, "error" for none, and how long it took, ms."""
     started = time.perf_counter()
     try:
         answer = client.predict(photo, version)
-        result = str(answer["predicted"]), float(answer["confidence"])
+        shares = answer["probabilities"]
+        reply = _Reply(Said(str(answer["predicted"]), float(answer["confidence"])), shares)
     except PhotoError:
-        result = "error", 0.0
-    return result, 1000 * (time.perf_counter() - started)
+        reply = _Reply(Said("error", 0.0), {})
+    return reply, 1000 * (time.perf_counter() - started)
+
+
+def _difference(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """How far the probabilities are apart at most; 1 if the classes differ."""
+    if set(one) != set(other):
+        return 1.0
+    return max((abs(share - other[name]) for name, share in one.items()), default=0.0)
 
 
 def _times(took_ms: list[float]) -> Times:

@@ -20,6 +20,7 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, read_text, reading, write_json
+from model.text import shell_quote
 from model.typed import check_fields
 from serving.server.connection import Connection, NoAnswer
 from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
@@ -40,7 +41,7 @@ class Server:
     """A running server. Management is on `port` + 1, metrics on `port` + 2, gRPC on the next two."""
 
     pid: int
-    started: float  # the process's start, s since the epoch; tells it from a later one of that pid
+    started: float  # the process's start, s since the epoch by the clock of that time
     port: int
     model_store: str
     home: str
@@ -79,7 +80,7 @@ class Server:
         """Find the Java process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
-            same = process.create_time() == self.started and _MAIN_CLASS in process.cmdline()
+            same = _words_of_java(Path(self.home)) <= set(process.cmdline())
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except (psutil.Error, ValueError, OverflowError):  # no pid at all
             return None
@@ -109,7 +110,7 @@ def require(home: Path) -> Server:
     if server is None:
         raise InputError(
             f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {home}` or give the --home of one that runs"
+            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
         )
     return server
 
@@ -200,7 +201,12 @@ def memory_mib(server: Server) -> dict[str, float]:
 
 def _find_java(home: Path) -> psutil.Process | None:
     """Find the process of a home that doesn't say which it is."""
-    return find_process(_MAIN_CLASS, str(home / CONFIG))
+    return find_process(_words_of_java(home))
+
+
+def _words_of_java(home: Path) -> set[str]:
+    """Words by which the command line of a home's server is known, whatever the clock was set to."""
+    return {_MAIN_CLASS, str(home / CONFIG)}
 
 
 def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> None:
@@ -219,7 +225,7 @@ def _read_server(home: Path) -> Server | None:
     path = home / "server.json"
     if not path.exists():
         return None
-    remedy = f"`flyobj stop --home {home}` ends its server"
+    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
     document = read_json(path, remedy=remedy)
     known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
     with reading(path, remedy):

@@ -18,7 +18,7 @@ Complaint = Callable[[subprocess.CompletedProcess[str]], str]
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda _: None, "data/train': no such folder"),
+        (lambda _: None, "data' can't be read (No such file or directory); give a folder of photos"),
         (lambda data: (data / "train").mkdir(parents=True), "has 0 class folder(s)"),
         (lambda data: (data / "train" / "a").mkdir(parents=True), "has 1 class folder(s) ['a']"),
     ],
@@ -42,7 +42,7 @@ def test_train_on_wrong_data(
         (("--resume", "r", "--size", 96, "--lr", 0.1), "['size'] can't be changed, only ['devices', "),
         (("--resume", "r", "--size", 96, "--rate=0.1"), "['size'] can't be changed, only ['devices', "),
         (("photos", "--out", "r", "--rate", 2), "lr 2.0 must be between 0 and 1"),  # the old spelling
-        (("photos", "--resume", "r"), "['data'] can't be changed"),
+        (("photos", "--resume", "r"), "'r' has no settings.json; give the run folder"),
         (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
     ],
 )

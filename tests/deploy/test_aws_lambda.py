@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from benchmarks.reliability.costly_photos import PHOTOS
 from benchmarks.speed.lambda_runtime import Function, FunctionFailed, form_event, http_event
 from serving.archive.isolated import open_archive
 from serving.archive.s3 import push
@@ -99,6 +100,8 @@ Make = Callable[[bytes], dict[str, Any]]
         (two_files, 413, "TooManyPhotos", r"2 files, \['file1', 'file2'\], 1 is allowed"),
         (lambda p: form_event(p[:-20]), 400, "UnreadableImage", "can't be decoded to its end"),
         (lambda _: RAW(huge()), 413, "PhotoTooLarge", "20001 x 4 pixels"),
+        (lambda _: RAW(PHOTOS["BMP, ends of lines"]()), 413, "PhotoTooSlow", "more than 1.5 s of CPU"),
+        (lambda _: RAW(PHOTOS["TIFF, tags that share bytes"]()), 413, "PhotoTooCostly", "768 MiB"),
         (lambda _: RAW(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
         (lambda _: RAW(b"") | text(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
         (lambda p: http_event(p, "multipart/form-data"), 400, "RequestError", "form can't be read"),

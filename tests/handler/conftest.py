@@ -75,6 +75,7 @@ class Worker:
         answers = self.handler.handle(rows, context)
         assert len(answers) == len(requests)
         create_predict_response(answers, ids, "", 200, context=context)  # what is sent to the server
+        self.headers = [context.get_response_headers(i) for i in range(len(rows))]
         statuses = [context.get_response_status(i)[0] for i in range(len(rows))]
         types = {context.get_response_content_type(i) for i in range(len(rows))}
         assert types == {"application/json"}

@@ -134,5 +134,15 @@ def test_a_logarithmic_axis_is_written_out(
 
 def test_short_names() -> None:
     assert short("Flying Birds") == "Flying Birds"
-    assert short("a\n$x$") == r"a?\$x\$"
+    assert short("a\n$x$") == r"a\n$x$"
     assert short("x" * 30) == "x" * 23 + "…"
+
+
+def test_names_are_text_in_a_drawing() -> None:
+    """No formula, no element, no end of a comment."""
+    name = "$x^2$ <img src=x onerror=alert(1)> -->"
+    svg = Chart("name", name, figure(name)[0]).svg()
+    assert "<img" not in svg
+    assert svg.count("&lt;img src=x onerror=alert(1)&gt;") == 2  # the text, and what is read aloud
+    assert ">$x^2$ " in svg
+    assert "--> --" not in svg

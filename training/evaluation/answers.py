@@ -85,8 +85,16 @@ def compare(
         Flip(files[i], one.classes[best[i]], one.classes[others[i]])
         for i in np.flatnonzero(best != others).tolist()
     )
-    largest = float(np.abs(ours.probabilities - matched).max())
+    largest = largest_difference(one, ours, other, theirs)
     return Agreement(other.description, largest, flips, largest <= TOLERANCE)
+
+
+def largest_difference(one: Target, ours: Answers, other: Target, theirs: Answers) -> float:
+    """How far two targets' probabilities of a photo's class are apart at most; 1 if classes differ."""
+    if set(one.classes) != set(other.classes):
+        return 1.0
+    columns = [other.classes.index(name) for name in one.classes]
+    return float(np.abs(ours.probabilities - theirs.probabilities[:, columns]).max())
 
 
 def require_classes(one: Target, other: Target) -> None:

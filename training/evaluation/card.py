@@ -4,10 +4,13 @@ The header is what huggingface.co/docs/hub/model-cards describes; `model-index` 
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from model.bundle import ModelSpec
+from model.text import printable
 from report.html import render
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.history import History
@@ -33,15 +36,20 @@ def render_card(
         spec=spec,
         classes=spec.classes,
         start=_start(history.settings.get("weights")),
-        counts=f"{counts}; validation is held out of the training split" if counts else "",
+        counts=f"{counts}{_validation(run)}" if counts else "",
         weak=[(c, r) for c, r in rows if r.photos and min(r.precision, r.recall) < WEAK],
         confused=_frequent_confusions(result),
     )
 
 
+def _validation(run: Mapping[str, Any]) -> str:
+    folders = run.get("folders", ())
+    return "" if len(set(folders)) > 1 else "; validation is held out of the training split"
+
+
 def _escape(text: str) -> str:
-    """Keep what a name holds from being read as Markdown or HTML."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+    """Keep what a name holds from being read as Markdown, HTML or a formula."""
+    return re.sub(r"([\\`*_|<>\[\]$~&#])", r"\\\1", printable(text))
 
 
 def _start(weights: str | None) -> str:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from model.image import RGB, decode_photo
-from report.charts import Figure, panels
+from report.charts import Figure, panels, short
 from report.pictures import jpeg_url, scale_to_fit
 from training.evaluation.answers import BATCH
 from training.evaluation.evaluate import Mistake
@@ -61,9 +61,8 @@ def draw_mistakes(pictures: Sequence[Picture]) -> Figure:
     for axes, picture in zip(grid, shown, strict=True):
         parts = [p for p in (picture.photo, picture.heat) if p is not None]
         axes.imshow(np.concatenate([_square(part) for part in parts], axis=1)[:, :-_GAP])
-        wrong = f"{picture.mistake.truth}, taken for {picture.mistake.predicted}"
-        title = f"{wrong}\n{picture.mistake.confidence:.1%}".replace("$", r"\$")
-        axes.set_title(title, fontsize=8.5, pad=4)
+        wrong = f"{short(picture.mistake.truth)}, taken for {short(picture.mistake.predicted)}"
+        axes.set_title(f"{wrong}\n{picture.mistake.confidence:.1%}", fontsize=8.5, pad=4)
         axes.axis("off")
     return figure
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.errors import FlyobjError, InputError
 from model.files import first_line, write_bytes
+from model.text import shell_quote
 from training.fit.old_names import with_new_names
 from training.fit.schedule import Epoch, Stage, StageResult
 
@@ -95,7 +96,7 @@ def explain_full_disk(run: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError) or cause.errno not in _FULL:
             raise
-        how = f"flyobj train --resume {run}" if (run / LAST).is_file() else "another --out"
+        how = f"flyobj train --resume {shell_quote(run)}" if (run / LAST).is_file() else "another --out"
         raise FlyobjError(
             f"{str(run)!r} can't be written ({cause.strerror}); make room, then continue with {how}"
         ) from error

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from model.errors import FlyobjError
-from report.charts import BLUE, GREEN, GREY, PALE, Axes, mark, panels, save_png
+from report.charts import BLUE, GREEN, GREY, PALE, Axes, mark, panels, save_png, scale_log
 from report.tables import write_csv
 from training.fit.loaders import Batch
 
@@ -96,5 +96,6 @@ def draw_losses(axes: Axes, lrs: Sequence[float], losses: Sequence[float], lr: f
     if finite := [loss for loss in losses if math.isfinite(loss)]:
         low, drop = min(finite), finite[0] - min(finite) + 1e-6
         axes.set_ylim(low - 0.15 * drop, finite[0] + 0.6 * drop)  # the end would flatten the rest
-    axes.set(xlabel="learning rate", xscale="log")
+    axes.set(xlabel="learning rate")
+    scale_log(axes, "x", at_most=6)
     axes.grid(axis="y")

@@ -17,6 +17,7 @@ from model.errors import InputError
 from model.files import read_json, reading, write_json
 from model.layout import TEST, TRAIN, VALIDATION, classes_in, read_layout
 from model.network import Network, load_pretrained
+from model.text import shell_quote
 from model.typed import check_fields
 from report.progress import say
 from training.data.photos import (
@@ -188,7 +189,7 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
             raise InputError(
                 f"{str(data)!r}, the data of {str(path)!r}, has lost the classes {lost} since the run "
                 f"began; put their photos back, say where the data are now with `flyobj train DATA "
-                f"--resume {run}`, or start a new run"
+                f"--resume {shell_quote(run)}`, or start a new run"
             )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])

@@ -7,7 +7,7 @@ import numpy as np
 from model.errors import InputError
 from model.image import RGB, decode_photo
 from model.preprocessing import Preprocessing
-from report.charts import panels, save_png
+from report.charts import panels, save_png, short
 from report.progress import track
 from training.data.photos import Photo, Split, read_split
 from training.fit.transforms import before_crop, test_transform, train_transform
@@ -60,7 +60,7 @@ def _draw(rows: list[list[RGB]], names: list[str], out: Path) -> None:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     for axes, name in zip(grid[:: SAMPLES + 1], names, strict=True):
-        axes.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
+        axes.set_ylabel(short(name).replace(" ", "\n", 1), fontsize=8)
     grid[0].set_title("as evaluated", fontsize=8)
     grid[1].set_title("as trained on", fontsize=8)
     save_png(figure, out)

@@ -78,7 +78,7 @@ def test_answers_are_checked() -> None:
     with serve(other) as (port, _), Generator(port, "/", [PHOTO], ["a", "b"], 5) as generator:
         sent = generator.send([0, 0.01], "token", 10)
         refused = generator.send([0], "another", 10)
-    assert sent.fault == ["classes ['a', 'c'] instead of ['a', 'b']"] * 2
+    assert sent.fault == ["classes ['a', 'c'], without ['b'] of the photos sent"] * 2
     assert refused.fault == ["status 400"]
     assert (sent.status, refused.status) == ([200, 200], [400])
 

@@ -1,6 +1,7 @@
 """Promote, roll back, scale, retire, diff, apply on a real server, also after an interruption."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -253,6 +254,44 @@ def test_promote_only_if_they_agree(
     assert "need --photos or --data" in said.stderr
     flyobj("models", "promote", "2.0", "--if-agree", 0, "--data", dataset, *place)
     assert client.default_version() == "2.0"
+
+
+@pytest.fixture
+def known_to_1(client: Client, dataset: Path, tmp_path: Path) -> Path:
+    """Test photos whose labels are what version 1.0 answers."""
+    data = tmp_path / "known"
+    for number, path in enumerate(find_photos(dataset)):
+        folder = data / "test" / client.predict(path.read_bytes(), "1.0")["predicted"]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{number}.jpg")
+    return data
+
+
+def test_promote_only_if_it_is_better(
+    client: Client, home: "Home", known_to_1: Path, flyobj: Callable[..., Any], tmp_path: Path
+) -> None:
+    place = ("--home", home.path, "--data", known_to_1)
+    page = tmp_path / "shadow.html"
+    shown = json.loads(flyobj("models", "shadow", "2.0", *place, "--page", page, "--json").stdout)
+    found = shown["comparison"]
+    assert (found["verdict"], found["all"]["gained"], found["all"]["lost"]) == ("worse", 0, 40)
+    assert all(flip["lost"] and flip["truth"] == flip["before"] for flip in shown["flips"])
+    assert "Version 2.0 is worse than version 1.0" in page.read_text()
+    said = flyobj("models", "shadow", "2.0", *place).stdout
+    assert said.strip().splitlines()[-1].startswith("2.0 is worse than 1.0, for ")
+    refused = flyobj("models", "promote", "2.0", "--if-better", *place, code=1).stderr
+    assert "version 2.0 is worse than version 1.0" in refused
+    assert "; the default stays 1.0" in refused
+    assert client.default_version() == "1.0"
+    promote(client, "2.0")
+    said = flyobj("models", "promote", "1.0", "--if-better", *place).stdout
+    assert said == "version 1.0 is the default: version 1.0 is better than version 2.0\n"
+    assert client.default_version() == "1.0"
+    for words in (("--if-better",), ("--if-better", "--photos", known_to_1), ("--data", known_to_1)):
+        flyobj("models", "promote", "2.0", *words, *place[:2], code=2)
+    compared = flyobj("compare", "2.0", "1.0", *place, "--out", tmp_path / "page", code=1)
+    assert "error: 2.0 is worse than 1.0" in compared.stderr
+    assert (tmp_path / "page" / "comparison.html").is_file()
 
 
 def test_health(client: Client, home: "Home", tmp_path: Path) -> None:

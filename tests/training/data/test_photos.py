@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(
     split = read_split(data, "train")
     assert [p.path.name for p in split.photos] == ["3.jpg", "0.jpg"]
     assert [s.path for s in split.skipped] == [text, half, other]
-    line = capsys.readouterr().out
+    line = capsys.readouterr().err
     assert "checking train: 3 of 5 left out: 2 not decodable, 1 not an image; " in line
     assert f"{str(text)!r} is not an image: the data starts with b'words'" in line
     assert "is no photo" in split.skipped[0].reason
@@ -203,7 +203,7 @@ def test_photos_that_prepare_has_listed_and_are_gone(
     assert [(s.path, s.reason) for s in split.skipped] == [
         (first, "listed in manifest.csv, but not there")
     ]
-    assert f"1 listed in manifest.csv, but not there, such as {str(first)!r}" in capsys.readouterr().out
+    assert f"1 listed in manifest.csv, but not there, such as {str(first)!r}" in capsys.readouterr().err
     pile.rename(tmp_path / "moved")
     with pytest.raises(
         InputError,

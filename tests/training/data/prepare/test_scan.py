@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.reliability.costly_photos import PHOTOS
 from model.formats import FORMATS
 from training.data.manifest import Reason, Row
 from training.data.prepare.scan import perceptual_hash, scan, scan_file
@@ -72,6 +73,16 @@ def test_each_damage_has_its_reason(tmp_path: Path, jpeg: Jpeg) -> None:
         row = look(tmp_path, "a.jpg", content)
         assert (row.kept, row.reason) == (False, reason), content[:20]
         assert row.bytes == len(content)
+
+
+def test_what_costs_too_much_has_its_reason(tmp_path: Path) -> None:
+    for kind, why in (
+        ("BMP, ends of lines", "the photo takes more than 1.5 s of CPU to decode, as much as it may"),
+        ("TIFF, tags that share bytes", "the photo takes more than 768 MiB of memory to decode"),
+    ):
+        row = look(tmp_path, "photo", PHOTOS[kind]())
+        assert row.reason == Reason.TOO_LARGE
+        assert row.detail.startswith(why)
 
 
 def test_an_enormous_file_is_hashed_without_being_held(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""`flyobj compare` on runs and archives; `tests/serving/rollout` has it with a server."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+FlyObj = Callable[..., subprocess.CompletedProcess[str]]
+Complaint = Callable[[subprocess.CompletedProcess[str]], str]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def known(inside: FlyObj, archive_path: Path, dataset: Path, tmp_path: Path) -> Path:
+    """Photos whose labels are what the run answers, so that it's right about each."""
+    out, data = tmp_path / "out.jsonl", tmp_path / "known"
+    inside("predict", dataset, "--archive", archive_path, "--jsonl", out)
+    for number, line in enumerate(out.read_text().splitlines()):
+        row = json.loads(line)
+        folder = data / "test" / row["predicted"]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(row["photo"], folder / f"clip{number // 2}_f{number % 2}.jpg")
+    return data
+
+
+@pytest.fixture
+def turned(run_copy: Path) -> Path:
+    """The run with a head that prefers what it preferred least."""
+    path = run_copy / "bundle" / "weights.safetensors"
+    weights = load_file(path)
+    head = [name for name in weights if len(weights[name].shape) == 2][-1]
+    save_file({**weights, head: -weights[head]}, path)
+    return run_copy
+
+
+def test_a_worse_run(
+    inside: FlyObj, complaint: Complaint, turned: Path, archive_path: Path, known: Path
+) -> None:
+    command = ("compare", turned, archive_path, "--data", known, "--group-regex", r"^(.+)_f\d")
+    result = inside(*command, code=1)
+    assert complaint(result).startswith("run is worse than flying_objects-1.0")
+    assert "photos gained" in result.stdout
+    assert (turned / "comparison" / "comparison.html").is_file()  # the page is there all the same
+    found = json.loads(inside(*command, "--json", code=1).stdout)
+    assert found["comparison"]["all"]["lost"] == len(found["flips"]) > 20
+    assert found["comparison"]["groups"] == r"20 groups by ^(.+)_f\d"
+    assert found == json.loads((turned / "comparison" / "comparison.json").read_text())
+    better = inside("compare", archive_path, turned, "--data", known)
+    assert "flying_objects-1.0 is better than run" in better.stdout
+    assert "look at" not in better.stdout  # for an archive only with --out
+
+
+def test_the_page(inside: FlyObj, turned: Path, archive_path: Path, known: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page"
+    command = ("compare", archive_path, turned, "--data", known, "--out", out)
+    inside(*command)
+    page = (out / "comparison.html").read_text()
+    flips = json.loads((out / "comparison.json").read_text())["flips"]
+    assert page.count('src="data:image/jpeg;base64,') == len(flips)
+    assert "flying_objects-1.0 is better than run" in page
+    inside(*command, code=2)
+    inside(*command, "--force")
+
+
+def test_the_same_model(
+    inside: FlyObj, run: Path, archive_path: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Eight photos are enough where every answer is the same."""
+    said = inside("compare", archive_path, run, "--data", dataset, "--out", tmp_path / "page").stdout
+    assert "flying_objects-1.0 gives the same answers as run" in said
+
+
+def test_too_few_groups_to_tell(
+    inside: FlyObj, complaint: Complaint, turned: Path, archive_path: Path, known: Path
+) -> None:
+    """However many photos they have, and however large the difference."""
+    groups = ("--group-regex", "(clip)")
+    said = complaint(inside("compare", turned, archive_path, "--data", known, *groups, code=1))
+    assert said.startswith("these 40 photos can't tell whether run is better than flying_objects-1.0; ")
+    assert said.endswith("all are of one group, so photos of other groups are needed")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("RUN", "nowhere"), "'nowhere' can't be evaluated"),
+        (("RUN", "RUN", "--split", "none"), "no such folder"),
+        (("RUN", "RUN", "--margin", "1.5"), "margin 1.5 must be from 0"),
+        (("RUN", "2.0"), "start one with `flyobj serve --detach"),
+    ],
+)
+def test_wrong_input(
+    inside: FlyObj,
+    complaint: Complaint,
+    run_copy: Path,
+    dataset: Path,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    words = tuple(str(run_copy) if word == "RUN" else word for word in words)
+    assert message in complaint(inside("compare", *words, "--data", dataset, code=2))
+
+
+def test_classes_that_neither_knows(
+    inside: FlyObj, complaint: Complaint, run_copy: Path, dataset: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(dataset, tmp_path / "more")
+    (data / "test" / "Flying Birds").rename(data / "test" / "Bats")
+    result = inside("compare", run_copy, run_copy, "--data", data, code=2)
+    assert "classes ['Bats'] of the photos are known to neither" in complaint(result)

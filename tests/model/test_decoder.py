@@ -1,0 +1,206 @@
+"""What decoding a photo may cost, measured: CPU time and memory of the process that does it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from benchmarks.reliability.corpus import encode
+from benchmarks.reliability.costly_photos import PHOTOS
+from model import decoder
+from model.decoding_cost import declared_size, expected_s, is_cheap
+from model.errors import PhotoTooCostly, PhotoTooSlow, UnsupportedFormat
+from model.formats import FORMATS, format_of
+from model.image import DEFAULT_LIMITS, PhotoLimits, decode_here, decode_photo
+
+# In processes of their own, as the system counts what all children of a process have taken.
+_MEASURE = """
+import json, os, resource, sys, time
+from pathlib import Path
+from model import decoder
+from model.errors import PhotoError
+from model.image import decode_photo
+for path in sys.argv[1:]:
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        continue
+    content = Path(path).read_bytes()
+    try:
+        answer = str(decode_photo(content, at_least=224).shape)
+    except PhotoError as error:
+        answer = type(error).__name__
+    decoder.end_idle()
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    took = child.ru_utime + child.ru_stime + time.process_time()
+    print(json.dumps([answer, took, (own + child.ru_maxrss) / 1024]), flush=True)
+    os._exit(0)
+"""
+TOO_COSTLY = (
+    "TIFF, tags that share bytes",
+    "TIFF, tags that share numbers",
+    "TIFF, tiny tiles",
+    "PNG, 1.5 million chunks",
+    "PNG, a byte in each IDAT",
+    "GIF, 8 MB of comments",
+    "GIF, 2 million comments",
+    "BMP, ends of lines",
+    "BMP, runs of a pixel",
+    "JPEG, Exif that shares a value",
+    "JPEG, index that shares a value",
+    "JPEG, 19 MB of comments",
+)
+WITHIN = ("TIFF, strips of a row", "PNG, 49 MP", "PNG, 60 large zTXt", "JPEG, 19 MB of tables")
+
+
+@pytest.fixture
+def no_child() -> Iterator[None]:
+    decoder.end_idle()
+    yield
+    decoder.end_idle()
+
+
+def children() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if "decoder_process.py" in " ".join(p.cmdline())]
+
+
+def test_no_photo_costs_more_than_two_seconds_or_a_gibibyte(tmp_path: Path) -> None:
+    files = []
+    for i, kind in enumerate((*TOO_COSTLY, *WITHIN)):
+        files.append(tmp_path / str(i))
+        files[-1].write_bytes(PHOTOS[kind]())
+    command = [sys.executable, "-c", _MEASURE, *map(str, files)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows: dict[str, Any] = dict(zip((*TOO_COSTLY, *WITHIN), map(json.loads, lines), strict=True))
+    for kind, (answer, cpu_s, mib) in rows.items():
+        assert cpu_s < 2, kind
+        assert mib < 1024, kind
+        if kind in TOO_COSTLY:
+            assert answer in ("PhotoTooCostly", "PhotoTooSlow"), kind
+    assert rows["PNG, 49 MP"][0] == "(7000, 7000, 3)"
+
+
+def test_the_next_photo_is_decoded_after_one_that_was_too_costly() -> None:
+    limits = PhotoLimits(max_cpu_s=0.1)
+    png = encode(Image.linear_gradient("L"), "PNG")
+    expected = decode_photo(png)
+    for kind in ("BMP, ends of lines", "GIF, 8 MB of comments"):
+        with pytest.raises(PhotoTooSlow, match=r"more than 0.1 s of CPU to decode.*send a smaller one"):
+            decode_photo(PHOTOS[kind](), limits)
+        assert np.array_equal(decode_photo(png, limits), expected)
+    with pytest.raises(PhotoTooCostly, match="more than 768 MiB of memory"):
+        decode_photo(PHOTOS["TIFF, tags that share bytes"]())
+    assert np.array_equal(decode_photo(png), expected)
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_child_that_dies_costs_the_photo_that_it_decodes() -> None:
+    png = encode(Image.linear_gradient("L"), "PNG")
+    decode_photo(png)
+    (child,) = children()
+    child.kill()
+    child.wait()
+    with pytest.raises(PhotoTooCostly):
+        decode_photo(png)
+    assert decode_photo(png).shape == (256, 256, 3)
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_forked_process_has_a_child_of_its_own() -> None:
+    """As DataLoader's are. Its parent's must be heard by its parent alone, and end with it."""
+    png = encode(Image.linear_gradient("L"), "PNG")
+    decode_photo(png)
+    (child,) = children()
+    if not (pid := os.fork()):
+        same = decode_photo(png).shape == (256, 256, 3) and bool(children())
+        os._exit(0 if same else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert children() == [child]
+    assert decode_photo(png).shape == (256, 256, 3)
+    decoder.end_idle()
+    assert not child.is_running()
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    script = (
+        "import os, io; from PIL import Image; from model.image import decode_photo; import psutil\n"
+        "file = io.BytesIO(); Image.new('L', (9, 9)).save(file, 'PNG'); decode_photo(file.getvalue())\n"
+        "print(psutil.Process().children()[0].pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    with_pid = int(ended.stdout)
+    try:
+        psutil.Process(with_pid).wait(10)
+    except psutil.NoSuchProcess:
+        return
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("JPEG", "HEIF")])
+def test_the_child_gives_the_pixels_that_decoding_here_does(name: str) -> None:
+    image = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
+    data = encode(image, name)
+    assert not is_cheap(data)
+    assert np.array_equal(decode_photo(data), decode_here(data, DEFAULT_LIMITS, 0))
+    assert declared_size(data) == (300, 200)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "I;16", "1"])
+def test_rows_at_a_time_are_what_all_at_once_is(mode: str) -> None:
+    """A PNG of more than one strip."""
+    values = np.random.default_rng(0).integers(0, 256, (1500, 1100), np.uint8)
+    grey = Image.fromarray(values)
+    image = Image.fromarray(values.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    if "A" in mode:
+        image.putalpha(grey.transpose(Image.Transpose.ROTATE_180))
+    pixels = decode_photo(encode(image, "PNG"))
+    for top in (0, 700, 1400):
+        part = decode_photo(encode(image.crop((0, top, 1100, top + 100)), "PNG"))
+        assert np.array_equal(pixels[top : top + 100], part)
+
+
+def test_formats_that_are_not_asked_for(jpeg: Callable[..., bytes]) -> None:
+    limits = PhotoLimits(formats=("JPEG", "PNG"))
+    assert decode_photo(jpeg(), limits).any()
+    with pytest.raises(UnsupportedFormat, match=r"a WEBP, which can't be .* of JPEG, PNG$"):
+        decode_photo(encode(Image.new("L", (9, 9)), "WEBP"), limits)
+    with pytest.raises(UnsupportedFormat, match="is a JPEG, which"):
+        decode_photo(jpeg(), PhotoLimits(formats=("PNG",)))
+
+
+def test_what_is_decoded_here(jpeg: Callable[..., bytes]) -> None:
+    """Only what can't cost much: any other header than encoders write goes to a child."""
+    photo = jpeg()
+    assert is_cheap(photo)
+    assert is_cheap(jpeg(progressive=True))
+    assert not is_cheap(photo[:2] + b"\xff" + photo[2:])  # a fill byte
+    assert not is_cheap(photo[:2] + b"\xff\xfe\x00\x01" + photo[2:])  # a length that is none
+    long = b"\xff\xfe\xff\xff" + bytes(65_533)
+    assert not is_cheap(photo[:2] + long + photo[2:])
+    progressive = jpeg(progressive=True)
+    start = progressive.index(b"\xff\xda")
+    behind = start + 2 + int.from_bytes(progressive[start + 2 : start + 4])
+    comments = b"\xff\xfe\0\2" * 1000
+    assert not is_cheap(progressive[:behind] + comments + progressive[behind:])
+    assert not is_cheap(encode(Image.new("L", (4001, 4000)), "JPEG"))
+    assert not is_cheap(encode(Image.new("CMYK", (16, 16)), "JPEG"))
+    assert not is_cheap(PHOTOS["JPEG, 5000 scans"]())
+    assert not is_cheap(PHOTOS["JPEG, index that shares a value"]())
+
+
+def test_what_decoding_should_cost() -> None:
+    large = encode(Image.new("L", (8000, 6000)), "JPEG")
+    assert declared_size(large) == (8000, 6000)
+    assert 0.1 < expected_s(large) < 0.3
+    png = encode(Image.new("L", (8000, 6000)), "PNG")
+    assert 1 < expected_s(png) < 1.5
+    assert expected_s(b"words") < 1e-6
+    assert declared_size(b"\x89PNG\r\n\x1a\n") is None
+    assert format_of(b"MM*\0" + bytes(8)) == "TIFF"  # as Pillow reads it, too
