@@ -8,7 +8,6 @@ batch. An answer:
 """
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ import torch
 from handler.answers import Photo, Request, respond, server_timing
 from handler.budget import BatchBudget, Prices
 from handler.errors import BatchTooCostly
+from handler.front_end import take_bodies_as_they_come
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
@@ -48,8 +48,7 @@ class FlyingObjectsHandler:
                 let the worker become READY.
         """
         started = time.monotonic()
-        # Bodies come as they were sent: parsing JSON before its parts are counted could take minutes.
-        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
+        take_bodies_as_they_come()
         return_memory()
         self._settings = read_settings(context.model_yaml_config)
         properties = context.system_properties

@@ -24,6 +24,7 @@ _TOP_K = "top_k"
 _TOP_K_HEADER = "x-top-k"
 # Bytes of a form that aren't content: boundary, names and headers of each part, generously.
 _FORM_BYTES, _PART_BYTES = 1024, 1024
+_FIELDS = 100  # of a form beside its photos; more aren't looked at
 
 
 def is_explain(headers: Row) -> bool:
@@ -50,6 +51,10 @@ def read_request(row: Row, headers: Row, max_photos: int) -> Request:
     Raises:
         RequestError: there is no photo to be found, or there are too many.
     """
+    if len(row) > _FIELDS + max_photos:
+        raise TooManyPhotos(
+            f"the form has {len(row)} fields, {max_photos} photos are allowed; send fewer"
+        )
     kind = _header(headers, "content-type")
     if kind.startswith("application/x-www-form-urlencoded"):
         raise UnsupportedBody(

@@ -9,22 +9,27 @@ from model.text import printable
 
 
 def what_is_wrong(
-    status: int, body: str | None, classes: Set[str], version: str | None = None
+    status: int,
+    body: str | None,
+    classes: Set[str],
+    version: str | None = None,
+    labelled: bool = True,
 ) -> str | None:
     """Say what is wrong with the answer to one photo, or None.
 
     Args:
         status: of HTTP; 0 if there was no answer.
         body: as it came.
-        classes: of the photos sent. Where the answer names some of them, it must name them all; if it
-            names none, the photos' folders are no classes. It may name more.
+        classes: that it must name; it may name more.
         version: of the model that must have answered; None for any.
+        labelled: whether these are classes for certain. Else they are names of folders, which may say
+            something else, and count if the answer names one of them.
     """
-    return _status(status, body) or _fault(_read(body), classes, version)
+    return _status(status, body) or _fault(_read(body), classes, version, labelled)
 
 
 def what_is_wrong_with_several(
-    status: int, body: str | None, classes: Set[str], count: int
+    status: int, body: str | None, classes: Set[str], count: int, labelled: bool = True
 ) -> str | None:
     """Say what is wrong with the answer to a form of `count` photos, or None."""
     if wrong := _status(status, body):
@@ -32,12 +37,16 @@ def what_is_wrong_with_several(
     answers = _read(body)
     if not isinstance(answers, list) or len(answers) != count:
         return f"no list of {count} answers"
-    return next((wrong for answer in answers if (wrong := _fault(answer, classes))), None)
+    return next(
+        (wrong for answer in answers if (wrong := _fault(answer, classes, None, labelled))), None
+    )
 
 
-def what_is_wrong_with_explanation(status: int, body: str | None, classes: Set[str]) -> str | None:
+def what_is_wrong_with_explanation(
+    status: int, body: str | None, classes: Set[str], labelled: bool = True
+) -> str | None:
     """Say what is wrong with an explained answer, or None."""
-    if wrong := what_is_wrong(status, body, classes):
+    if wrong := what_is_wrong(status, body, classes, labelled=labelled):
         return wrong
     try:
         rows = _read(body)["explanation"]["heatmap"]
@@ -85,7 +94,7 @@ def _status(status: int, body: str | None) -> str | None:
     return printable(f"status {status} {error_type(body) or ''}".strip())
 
 
-def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | None:
+def _fault(answer: Any, classes: Set[str], version: str | None, labelled: bool) -> str | None:
     try:
         predicted, probabilities = answer["predicted"], answer["probabilities"]
         total = sum(probabilities.values())
@@ -93,7 +102,7 @@ def _fault(answer: Any, classes: Set[str], version: str | None = None) -> str | 
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"no answer of ours ({type(error).__name__})"
     known = {unicodedata.normalize("NFC", name) for name in probabilities}
-    if (unknown := classes - known) and unknown != classes:
+    if (unknown := classes - known) and (labelled or unknown != classes):
         return f"classes {sorted(known)}, without {sorted(unknown)} of the photos sent"
     if abs(total - 1) > 1e-3:
         return f"probabilities sum to {total:.4f}"

@@ -27,6 +27,7 @@ from loadtest.probe import address, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
 from model.errors import InputError
+from model.text import printable
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,9 @@ def prepare(environment: Any, **_: Any) -> None:
         photos = photos_to_send(Path(options.photos) if options.photos else None)
     except (InputError, FileNotFoundError, ValueError) as error:
         give_up(str(error))
+    if photos.classes:
+        known = "" if photos.labelled else ", if the model knows any of these folders' names"
+        logger.info("answers must name the classes %s%s", sorted(photos.classes), known)
     PhotoUser.photos, PhotoUser.keys = photos, keys
     time.sleep(0.01)  # gevent's clock stood still meanwhile, and the run would be shorter by that
 
@@ -134,7 +138,7 @@ def judge(environment: Any, **_: Any) -> None:
 
 def give_up(why: str) -> NoReturn:
     """End Locust with exit code 2; it would log any other exception and go on."""
-    logger.error(why)
+    logger.error(printable(why))
     for worker in psutil.Process().children():  # of --processes; Locust would leave them waiting for us
         worker.terminate()
     sys.exit(2)
@@ -194,7 +198,9 @@ class PhotoUser(FastHttpUser):
         self.ask(
             "several",
             bodies.form([self.photo() for _ in range(PHOTOS_IN_A_FORM)]),
-            lambda s, b: answers.what_is_wrong_with_several(s, b, self.photos.classes, PHOTOS_IN_A_FORM),
+            lambda s, b: answers.what_is_wrong_with_several(
+                s, b, self.photos.classes, PHOTOS_IN_A_FORM, self.photos.labelled
+            ),
             self.environment.parsed_options.model_version,
         )
 
@@ -212,7 +218,9 @@ class PhotoUser(FastHttpUser):
         self.ask(
             "explain",
             bodies.single(self.photo()),
-            lambda s, b: answers.what_is_wrong_with_explanation(s, b, self.photos.classes),
+            lambda s, b: answers.what_is_wrong_with_explanation(
+                s, b, self.photos.classes, self.photos.labelled
+            ),
             self.environment.parsed_options.model_version,
             explain=True,
         )
@@ -235,7 +243,8 @@ class PhotoUser(FastHttpUser):
 
     def check(self, version: str | None) -> Check:
         """Return the check of one photo's answer."""
-        return lambda s, b: answers.what_is_wrong(s, b, self.photos.classes, version)
+        own = self.photos
+        return lambda s, b: answers.what_is_wrong(s, b, own.classes, version, own.labelled)
 
     def ask(
         self, name: str, body: bodies.Body, check: Check, version: str | None, explain: bool = False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from model.layout import read_layout
+from model.layout import read_layout, split_named
 from model.photo_files import find_photos, spread
 
 MAX_PHOTOS = 200  # kept in memory, evenly spread over the folder
@@ -21,10 +21,14 @@ _GRAIN = 5  # standard deviation of the noise; bytes then come to those of a cam
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos as files' bytes, and the names of their classes as far as folders say."""
+    """Photos as files' bytes, and the names of their classes as far as folders say.
+
+    `labelled` if those are classes for certain: of a data set, or of a split of one.
+    """
 
     files: tuple[bytes, ...]
     classes: frozenset[str] = frozenset()
+    labelled: bool = False
 
 
 def photos_to_send(folder: Path | None) -> Photos:
@@ -39,7 +43,9 @@ def photos_to_send(folder: Path | None) -> Photos:
     layout = read_layout(folder)
     places = (layout.place(path.relative_to(folder).as_posix()) for path in found)
     classes = frozenset(place[1] for place in places if place)
-    return Photos(tuple(path.read_bytes() for path in spread(found, MAX_PHOTOS)), classes)
+    files = tuple(path.read_bytes() for path in spread(found, MAX_PHOTOS))
+    labelled = bool(layout.splits or split_named(folder.resolve().name))
+    return Photos(files, classes, labelled)
 
 
 def _drawn() -> Photos:

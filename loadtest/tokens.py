@@ -82,9 +82,9 @@ class KeyFile:
 def _is_at(server: Any, host: str) -> bool:
     """Whether a server.json is of a process that runs, and listens at an address."""
     try:
-        parts, process = urlsplit(host), psutil.Process(server["pid"])
+        parts, words = urlsplit(host), psutil.Process(server["pid"]).cmdline()
         local = parts.hostname in ("127.0.0.1", "localhost") and parts.port == server["port"]
-        return local and process.create_time() == server["started"]
+        return local and f"{server['home']}/config.properties" in words
     except (psutil.Error, ValueError, KeyError, TypeError):
         return False
 

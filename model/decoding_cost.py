@@ -17,6 +17,7 @@ _SOS = 0xDA  # start of a scan
 _HEADER_BYTES = 2**16
 _INDEX_BYTES = 2**10  # of an MPF segment, whose every value Pillow unpacks; phones write some 100
 _PEEK_BYTES = 2**18  # in which a JPEG's size is looked for, whatever is before it
+_MARKERS = 1000  # in all of a JPEG of several scans, which are looked at one by one
 _CHEAP_PIXELS = 16_000_000  # of a JPEG, times its scans: about 0.2 s at full size
 # Seconds for a pixel of a JPEG, again for each of its scans, of another format, and for a byte; measured
 # at 50 megapixels.
@@ -29,8 +30,13 @@ def is_cheap(data: bytes | bytearray) -> bool:
     Its segments follow each other without a gap up to the first scan, they are small, and pixels times
     scans are few.
     """
-    pixels = _plain_jpeg_pixels(data)
-    return 0 < pixels <= _CHEAP_PIXELS and pixels * _scans(data) <= _CHEAP_PIXELS
+    pixels, one_scan = _plain_jpeg(data)
+    if not 0 < pixels <= _CHEAP_PIXELS:
+        return False
+    if one_scan:
+        return True
+    markers = data.count(b"\xff") - data.count(b"\xff\0")
+    return markers <= _MARKERS and pixels * _scans(data) <= _CHEAP_PIXELS
 
 
 def expected_s(data: bytes | bytearray) -> float:
@@ -54,34 +60,37 @@ def _scans(data: bytes | bytearray) -> int:
     return max(1, data.count(bytes([0xFF, _SOS])))
 
 
-def _plain_jpeg_pixels(data: bytes | bytearray) -> int:
-    """Width times height of a JPEG whose header is as encoders write it; 0 for any other data."""
-    at, pixels = 2, 0
+def _plain_jpeg(data: bytes | bytearray) -> tuple[int, bool]:
+    """Width times height of a JPEG whose header is as encoders write it; 0 for any other data.
+
+    Also whether all of it comes in one scan, after which decoders stop.
+    """
+    at, pixels, in_one = 2, 0, 0
     if data[:3] != b"\xff\xd8\xff":
-        return 0
+        return 0, False
     while at + 12 < min(len(data), _HEADER_BYTES):
         start, marker, length = struct.unpack_from(">BBH", data, at)
         if start != 0xFF or length < 2 or not 0xC0 <= marker < 0xFF or 0xD0 <= marker <= 0xD9:
-            return 0
+            return 0, False
         if marker == _SOS:
-            return pixels
+            return pixels, data[at + 4] == in_one
         if marker == 0xE2 and length > _INDEX_BYTES and data[at + 4 : at + 7] == b"MPF":
-            return 0
+            return 0, False
         if marker in _SOF_DCT:
             _, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
             if pixels or components not in (1, 3):
-                return 0
-            pixels = width * height
+                return 0, False
+            pixels, in_one = width * height, components if marker != 0xC2 else 0
         elif marker < 0xD0 and marker not in (0xC4, 0xC8):  # frames of other kinds, arithmetic coding
-            return 0
+            return 0, False
         at += 2 + length
-    return 0
+    return 0, False
 
 
 def _jpeg_size(data: bytes | bytearray) -> Size:
     import simplejpeg  # not needed where only the other formats come
 
-    height, width = simplejpeg.decode_jpeg_header(data[:_PEEK_BYTES])[:2]
+    height, width = simplejpeg.decode_jpeg_header(data[:_PEEK_BYTES], strict=False)[:2]
     return width, height
 
 

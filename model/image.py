@@ -1,8 +1,8 @@
 """From the bytes of a photo to RGB pixels: the only place where photos are decoded.
 
 Pillow reads the header (format, size, mode, orientation), so that limits are checked before a pixel
-is decoded. simplejpeg then decodes JPEGs, two to five times faster than Pillow and strictly: one that
-is cut short is refused. Pillow decodes everything else. What counts is the content: file names and
+is decoded. simplejpeg then decodes JPEGs, two to five times faster than Pillow; one that is cut short
+is refused (`model.jpeg`). Pillow decodes everything else. What counts is the content: file names and
 content types are ignored. All but small, ordinary JPEGs are decoded in a child process, which bounds
 what they cost (`model.decoder`).
 """
@@ -10,6 +10,7 @@ what they cost (`model.decoder`).
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from model import decoder
 from model.decoding_cost import is_cheap, webp_size
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
-from model.jpeg import decode_jpeg, read_frame
+from model.jpeg import OddJpeg, decode_jpeg, decode_plainly, read_frame
 from model.png import picture_only
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -73,26 +74,32 @@ def decode_photo(
     if not format_of(data):
         raise _unidentified(data, limits)
     if is_cheap(data):
-        return decode_here(data, limits, at_least)
+        with suppress(OddJpeg):  # or damaged: finding out costs more
+            return decode_here(data, limits, at_least, plainly=True)
     return decoder.decode(data, limits, at_least)
 
 
-def decode_here(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
-    """Decode as `decode_photo` does, but in this process, whatever it costs."""
+def decode_here(
+    data: bytes | bytearray, limits: PhotoLimits, at_least: int, plainly: bool = False
+) -> RGB:
+    """Decode as `decode_photo` does, but in this process, whatever it costs.
+
+    Raises:
+        OddJpeg: a JPEG can't be decoded `plainly`, that is at once.
+    """
     image = _open(data, limits)
     try:
         if image.format in ("JPEG", "MPO"):
             is_cmyk = image.mode == "CMYK"
-            pixels = decode_jpeg(data, is_cmyk, **({} if is_cmyk else _shrunk(image.size, at_least)))
+            sides = {} if is_cmyk else _shrunk(image.size, at_least)
+            pixels = (decode_plainly if plainly else decode_jpeg)(data, is_cmyk, **sides)
         else:
             pixels = _decode_with_pillow(image)
-    except (UnsupportedFormat, MemoryError):
+    except (UnsupportedFormat, MemoryError, OddJpeg):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         if len(picture := picture_only(data)) < len(data) and not isinstance(error, OSError):
-            return decode_photo(
-                picture, limits
-            )  # a chunk behind the picture; one cut short is an OSError
+            return decode_here(picture, limits, at_least)  # a chunk was wrong, not the picture: OSError
         raise UnreadableImage(
             f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
         ) from error

@@ -48,6 +48,10 @@ _ZEROS_AT_END = b"\0\0\xff\xd9"  # ahead of the end of image; hardly any scan en
 _FILLS = [Random(seed).randbytes(16).replace(b"\xff", b"\xfe") for seed in range(6)]
 
 
+class OddJpeg(ValueError):
+    """A JPEG that libjpeg warns of."""
+
+
 @dataclass(frozen=True)
 class _Segment:
     marker: int
@@ -100,25 +104,36 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
 
 
 def decode_jpeg(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
-    """Decode a whole JPEG as (H, W, 3) uint8 RGB; `least_sides` as `simplejpeg.decode_jpeg` takes them.
+    """Decode a whole JPEG as (H, W, 3) uint8 RGB, however odd it is.
 
     Raises:
         ValueError: the picture is cut short or damaged.
     """
     try:
-        pixels = _decode(data, cmyk, **least_sides)
-        if not data.endswith(_ZEROS_AT_END):
-            return pixels
-        reason = ValueError("zeros in the place of its last bytes")
-    except ValueError as error:
-        reason = error
-    scans = _read_scans(data)
+        return decode_plainly(data, cmyk, **least_sides)
+    except OddJpeg as odd:
+        scans = _read_scans(data)
+        try:
+            return _decode_scans(scans, cmyk, **least_sides)
+        except ValueError as error:
+            if _UNDECIDED.search(str(error)) and (pixels := _decode_with_pillow(scans)) is not None:
+                return pixels
+        raise ValueError(str(odd)) from odd
+
+
+def decode_plainly(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode a JPEG with nothing odd about it; `least_sides` as `simplejpeg.decode_jpeg` takes them.
+
+    Raises:
+        OddJpeg: there is something odd; the picture may be whole or not.
+    """
     try:
-        return _decode(_join(_without_surplus(scans)), cmyk, **least_sides)
+        pixels = _decode(data, cmyk, **least_sides)
     except ValueError as error:
-        if _UNDECIDED.search(str(error)) and (decoded := _decode_with_pillow(scans)) is not None:
-            return decoded
-    raise reason
+        raise OddJpeg(str(error)) from error
+    if data.endswith(_ZEROS_AT_END):
+        raise OddJpeg("zeros in the place of its last bytes")
+    return pixels
 
 
 def _decode(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
@@ -177,22 +192,29 @@ def _join(scans: Sequence[_Scan]) -> bytes:
     return b"".join([*parts, bytes([0xFF, _EOI])])
 
 
-def _without_surplus(scans: list[_Scan]) -> list[_Scan]:
-    """Drop what follows the compressed data of a scan: many cameras fill up with zeros.
+def _decode_scans(scans: list[_Scan], cmyk: bool, **least_sides: int) -> Pixels:
+    """Decode without what follows the compressed data of a scan: many cameras fill up with zeros.
 
     Raises:
-        ValueError: a scan lacks its end, and what follows was taken for it.
+        ValueError: a scan lacks its end, or what follows was taken for it.
     """
     scans, number = scans.copy(), 0
     for k, scan in enumerate(scans):
         if scan.data.endswith(b"\0\0"):
             scans[k] = _cut(scans, k, len(scan.data.rstrip(b"\0")), len(scan.data))
-    while found := _SURPLUS.search(_warning(scans)):
+    try:
+        return _decode(_join(scans), cmyk, **least_sides)
+    except ValueError as error:
+        warning = str(error)
+    while found := _SURPLUS.search(warning):
         number = next(k for k in range(number, len(scans)) if k & 15 == int(found[2], 16))
         most = len(scans[number].data) - int(found[1])
         scans[number] = _cut(scans, number, max(most - _READ_AHEAD, 0), most)
         number += 1
-    return scans
+        warning = _warning(scans)
+    if warning:
+        raise ValueError(warning)
+    return _decode(_join(scans), cmyk, **least_sides)
 
 
 def _cut(scans: list[_Scan], number: int, least: int, most: int) -> _Scan:

@@ -50,8 +50,7 @@ def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
         InputError: there are none, or the folder can't be read.
     """
     found = find_files(folder)
-    if lost := [why for why in found.skipped.values() if why != HIDDEN]:
-        logger.warning("%d files or folders under %r left out: %s", len(lost), str(folder), tally(lost))
+    warn_of_lost(folder, found)
     files = [folder / name for name in found.files]
     picked = spread(files, limit)  # so that of many files only a few are looked into
     photos = [path for path in picked if _is_photo(path)]
@@ -68,6 +67,13 @@ def find_photos(folder: Path, limit: int | None = None) -> list[Path]:
 def spread(photos: list[Path], limit: int | None) -> list[Path]:
     """Take at most `limit` of the photos, evenly spread; None takes all."""
     return photos[:: max(1, -(-len(photos) // limit)) if limit else 1]
+
+
+def warn_of_lost(folder: Path, found: FolderFiles) -> None:
+    """Say what was left out of `folder` although it isn't hidden: broken links, circles, pipes."""
+    if lost := {path: why for path, why in found.skipped.items() if why != HIDDEN}:
+        reasons, first = tally(lost.values()), str(folder / next(iter(lost)))
+        logger.warning("left out under %r: %s, such as %r", str(folder), reasons, first)
 
 
 def tally(reasons: Iterable[str]) -> str:

@@ -41,6 +41,9 @@ from training.fit.transforms import test_transform as eval_transform
 with warnings.catch_warnings(action="ignore", category=ResourceWarning):
     import ts  # noqa: F401  # leaves its version.txt open
 
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]  # what is asked here is on this machine
+
 SIZE = 64
 
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]

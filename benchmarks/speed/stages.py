@@ -51,7 +51,7 @@ BATCHES = 25  # in this process; the median counts
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "request": [(handler.flyobj_handler, "read_request"), (handler.flyobj_handler, "check_pixels")],
     "header": [(model.image, "_open")],
-    "decode": [(model.image, "decode_photo"), (model.image, "_decode_jpeg")],
+    "decode": [(model.image, "decode_photo"), (model.image, "decode_plainly")],
     "resize": [(Preprocessing, "resize")],
     "inference": [(Predictor, "predict")],
     "answer": [(handler.flyobj_handler, "respond")],

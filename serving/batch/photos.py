@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.errors import InputError
 from model.image import DEFAULT_LIMITS
-from model.photo_files import find_files, may_be_photo
+from model.photo_files import find_files, may_be_photo, warn_of_lost
 
 STDIN = "-"
 
@@ -67,9 +67,11 @@ def _in_folder(folder: Path) -> tuple[list[PhotoSource], int]:
     """List a folder's photos and count its other files; one that has none is itself what is missing."""
     root = str(folder)
     try:
-        files = find_files(folder).files
+        found = find_files(folder)
     except InputError as error:
         return [PhotoSource(root, root, True, missing=str(error).partition(";")[0])], 0
+    warn_of_lost(folder, found)
+    files = found.files
     photos = [PhotoSource(f"{folder / f}", f) for f in files if may_be_photo(folder / f)]
     if not photos:
         return [PhotoSource(root, root, True, missing="no photos in this folder")], len(files)

@@ -19,14 +19,15 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError, InputError
+from model.files import write_text
 from serving.stock import stock_file
 
 CONFIG = "config.properties"  # in the home
 _NAME, _PREFIX = "scratch", "flyobj-"  # of the temporary folder: in the home, or elsewhere
 _SOCKET = ".ts.sock.65535"  # the longest of the names that TorchServe gives its workers' sockets
 PID_FILE = ".model_server.pid"  # TorchServe's, written once: what sweeps by age takes it first
-# `python -m ts.model_server`. Java inherits its standard input, never reads it, and so keeps the folder
-# locked for as long as it lives; a Python can't be started with a folder there.
+# `python -m ts.model_server`. Java inherits its standard input, never reads it, and so keeps a folder
+# and all in it locked for as long as it lives; a Python can't be started with a folder there.
 _START = "import os; os.dup2({folder}, 0); from ts.model_server import start; start()"
 # What TorchServe or a worker's Python would read in place of our settings: TS_CONFIG_FILE has other
 # ports, with LOCAL_RANK (of torchrun or Slurm) no worker answers, PYTHONPATH goes before the archive.
@@ -43,10 +44,11 @@ def launch(
 ) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / CONFIG
-    config.write_text("\n".join(configuration(port, settings, tokens)) + "\n", encoding="utf-8")
+    write_text("\n".join(configuration(port, settings, tokens)) + "\n", config)
     options = ["--ts-config", str(config), "--model-store", str(store)]
     options += ["--log-config", str(Path(__file__).with_name("log4j2.xml"))]
-    with (home / "logs" / "console.log").open("ab") as console, locked(scratch) as folder:
+    kept = home if scratch.parent == home else scratch
+    with (home / "logs" / "console.log").open("ab") as console, locked(kept) as folder:
         subprocess.run(
             [sys.executable, "-c", _START.format(folder=folder), "--start", *options],
             cwd=home,  # where TorchServe writes its key file
@@ -111,7 +113,7 @@ def make_scratch(home: Path) -> Path:
     """
     inside = home / _NAME
     if inside.is_dir():
-        with locked(inside, alone=True):  # or a server that runs would lose it
+        with locked(home, alone=True):  # or a server that runs would lose it
             remove_scratch(inside)
     inside.mkdir(mode=0o700)
     why_not = _why_no_sockets(inside)
@@ -136,7 +138,7 @@ def remove_scratch(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, alone: bool = False) -> Iterator[int]:
-    """Yield the folder, opened and locked: while a process has that, systemd-tmpfiles leaves it alone.
+    """Yield a folder, opened and locked: while a process has that, systemd-tmpfiles leaves it alone.
 
     https://www.freedesktop.org/software/systemd/man/latest/systemd-tmpfiles.html
 
@@ -148,8 +150,8 @@ def locked(folder: Path, alone: bool = False) -> Iterator[int]:
         fcntl.flock(opened, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(
-            f"a server that runs has its temporary folder in {str(folder)!r}, but no server.json; end "
-            "its Java process, or give another --home"
+            f"a server runs with home {str(folder)!r}, which has no server.json any more; end its Java "
+            "process, or give another --home"
         ) from error
     except OSError:
         pass  # a file system without locks

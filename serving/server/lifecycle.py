@@ -41,7 +41,7 @@ class Server:
     """A running server. Management is on `port` + 1, metrics on `port` + 2, gRPC on the next two."""
 
     pid: int
-    started: float  # the process's start, s since the epoch; tells it from a later one of that pid
+    started: float  # the process's start, s since the epoch by the clock of that time
     port: int
     model_store: str
     home: str
@@ -80,7 +80,7 @@ class Server:
         """Find the Java process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
-            same = process.create_time() == self.started and _MAIN_CLASS in process.cmdline()
+            same = _words_of_java(Path(self.home)) <= set(process.cmdline())
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except (psutil.Error, ValueError, OverflowError):  # no pid at all
             return None
@@ -201,7 +201,12 @@ def memory_mib(server: Server) -> dict[str, float]:
 
 def _find_java(home: Path) -> psutil.Process | None:
     """Find the process of a home that doesn't say which it is."""
-    return find_process(_MAIN_CLASS, str(home / CONFIG))
+    return find_process(_words_of_java(home))
+
+
+def _words_of_java(home: Path) -> set[str]:
+    """Words by which the command line of a home's server is known, whatever the clock was set to."""
+    return {_MAIN_CLASS, str(home / CONFIG)}
 
 
 def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> None:

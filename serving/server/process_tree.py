@@ -51,11 +51,11 @@ def end(root: psutil.Process, timeout_s: float = 10) -> None:
     psutil.wait_procs(left, timeout=5)
 
 
-def find_process(*words: str) -> psutil.Process | None:
+def find_process(words: set[str]) -> psutil.Process | None:
     """Find a process that has all these words among its arguments."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if set(words) <= set(process.cmdline()):
+            if words <= set(process.cmdline()):
                 return process
     return None
 

@@ -41,6 +41,22 @@ def test_what_is_wrong_is_named(status: int, body: str | None, wrong: str) -> No
     assert wrong in str(what_is_wrong(status, body, CLASSES))
 
 
+def test_classes_that_a_folder_lacks_or_does_not_mean() -> None:
+    """An answer names more classes than a folder has; folders of days, say, are no classes."""
+    answer = json.dumps(GOOD)
+    assert what_is_wrong(200, answer, {"a"}) is None
+    assert what_is_wrong(200, answer, {"day 1", "day 2"}, labelled=False) is None
+    for labelled, classes in ((True, {"c"}), (True, {"a", "c"}), (False, {"a", "c"})):
+        wrong = what_is_wrong(200, answer, classes, labelled=labelled)
+        assert wrong == "classes ['a', 'b'], without ['c'] of the photos sent"
+    spelt = json.dumps(GOOD | {"predicted": "e\u0301", "probabilities": {"e\u0301": 0.7, "b": 0.3}})
+    assert what_is_wrong(200, spelt, {"\xe9"}) is None
+
+
+def test_what_a_server_calls_an_error_is_printed_escaped() -> None:
+    assert what_is_wrong(500, json.dumps({"type": "\x1b[31m"}), set()) == r"status 500 \x1b[31m"
+
+
 def test_the_version_that_answers_is_checked() -> None:
     answer = json.dumps(GOOD | {"model_version": "2.0"})
     assert what_is_wrong(200, answer, CLASSES, "2.0") is None

@@ -17,7 +17,7 @@ def test_locust_gets_server_tokens_and_arguments(
     ended = flyobj(*load, dataset / "test", *more)
     assert "Aggregated" in ended.stdout + ended.stderr
     assert (tmp_path / "load_stats.csv").is_file()
-    wrong = tmp_path / "other" / "Weather Balloons"  # a class that the model doesn't know
+    wrong = tmp_path / "test" / "Weather Balloons"  # a class that the model doesn't know
     wrong.mkdir(parents=True)
     (wrong / "1.jpg").write_bytes(photos[0])
     flyobj(*load, wrong.parent, *more, code=1)

@@ -28,6 +28,11 @@ def test_classes_are_the_folders(photo_folder: Callable[..., Path]) -> None:
     assert read.classes == {"a", "b"}
     assert photos_to_send(folder / "a").classes == set()
     assert photos_to_send(folder.parent).classes == {"a", "b"}  # not the split's name
+    assert read.labelled
+    (folder / "a" / "day 1").mkdir()
+    (folder / "a" / "0.jpg").rename(folder / "a" / "day 1" / "0.jpg")
+    assert photos_to_send(folder).classes == {"a", "b"}
+    assert not photos_to_send(folder / "a").labelled  # day 1 is no class
 
 
 def test_a_large_folder_is_sampled_evenly(

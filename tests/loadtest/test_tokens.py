@@ -1,6 +1,8 @@
 """The token as TorchServe writes it, renews it, and half writes it."""
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -46,6 +48,30 @@ def test_a_server_may_need_none() -> None:
     assert keys.instead_of("") is None
     assert authorization("") == {}
     assert authorization("a") == {"Authorization": "Bearer a"}
+
+
+def test_a_home_nobody_named_gives_its_token_to_its_own_server_alone(path: Path) -> None:
+    command = [sys.executable, "-c", "input()", f"{path.parent}/config.properties"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        check_hosts(path, {"pid": process.pid, "home": str(path.parent), "port": 8080})
+        process.communicate(b"\n")
+    write(path, "second")  # of a server that was started again, on another port
+    assert KeyFile(path).token() == "second"  # who names a file has asked for it
+
+
+def check_hosts(path: Path, record: dict[str, object]) -> None:
+    for wrong in ({}, {"port": 8081}, {"pid": 1}, {"home": "/else"}):
+        path.with_name("server.json").write_text(json.dumps(record | wrong))
+        if not wrong:
+            keys = KeyFile(path, "http://127.0.0.1:8080")
+            assert keys.token() == KeyFile(path, "http://localhost:8080").token() == "first"
+        for host in ("http://127.0.0.1:8080", "http://127.0.0.1:8090", "http://10.0.0.1:8080")[
+            not wrong :
+        ]:
+            with pytest.raises(ValueError, match=f"isn't of a server at {host}; give --key-file"):
+                KeyFile(path, host)
+    write(path, "second")  # of a server that was started again, on another port
+    assert keys.instead_of("first") is None
 
 
 def test_nobody_renews(path: Path) -> None:

@@ -184,6 +184,11 @@ def test_what_is_decoded_here(jpeg: Callable[..., bytes]) -> None:
     assert not is_cheap(photo[:2] + b"\xff\xfe\x00\x01" + photo[2:])  # a length that is none
     long = b"\xff\xfe\xff\xff" + bytes(65_533)
     assert not is_cheap(photo[:2] + long + photo[2:])
+    progressive = jpeg(progressive=True)
+    start = progressive.index(b"\xff\xda")
+    behind = start + 2 + int.from_bytes(progressive[start + 2 : start + 4])
+    comments = b"\xff\xfe\0\2" * 1000
+    assert not is_cheap(progressive[:behind] + comments + progressive[behind:])
     assert not is_cheap(encode(Image.new("L", (4001, 4000)), "JPEG"))
     assert not is_cheap(encode(Image.new("CMYK", (16, 16)), "JPEG"))
     assert not is_cheap(PHOTOS["JPEG, 5000 scans"]())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from loadtest.photos import photos_to_send
 from model.errors import InputError
-from model.photo_files import find_files, find_photos, folders_in, spread
+from model.photo_files import CIRCLE, find_files, find_photos, folders_in, spread
 from training.data.manifest import read_manifest
 from training.data.photos import read_split
 from training.data.prepare.pipeline import prepare
@@ -74,11 +74,14 @@ LEFT_OUT = {
 }
 
 
-def test_all_who_look_for_photos_find_the_same(odd_tree: Path, tmp_path: Path) -> None:
+def test_all_who_look_for_photos_find_the_same(
+    odd_tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def names(paths: list[Path]) -> set[str]:
         return {path.relative_to(odd_tree).as_posix() for path in paths}
 
     assert names(find_photos(odd_tree)) == PHOTOS  # rollouts' comparisons of versions
+    assert "2 broken link, 2 link in a circle" in caplog.text
     split = read_split(odd_tree.parent, "train")  # training and evaluation
     assert names([photo.path for photo in split.photos]) == PHOTOS
     assert split.classes == ("bird", "drone")
@@ -110,6 +113,20 @@ def test_a_link_back_up_is_no_class(tmp_path: Path) -> None:
     (tmp_path / "data" / "a").mkdir(parents=True)
     (tmp_path / "data" / "back").symlink_to(tmp_path)
     assert folders_in(tmp_path / "data") == ["a"]
+
+
+def test_no_folder_is_searched_twice(tmp_path: Path) -> None:
+    """Ten folders that each link to all others hold ten photos, not ten to the power of ten."""
+    for n in range(10):
+        (tmp_path / "class" / f"{n}").mkdir(parents=True)
+        (tmp_path / "class" / f"{n}" / f"{n}.jpg").touch()
+        for other in range(10):
+            (tmp_path / "class" / f"{n}" / f"to {other}").symlink_to(tmp_path / "class" / f"{other}")
+    found = find_files(tmp_path)
+    assert found.files == [f"class/{n}/{n}.jpg" for n in range(10)]
+    assert len(found.skipped_folders) == 100
+    assert found.skipped_folders["class/3/to 4"] == "the same folder as 'class/4'"
+    assert found.skipped_folders["class/3/to 3"] == CIRCLE
 
 
 def test_a_few_are_spread_evenly() -> None:

@@ -96,7 +96,7 @@ def without_files(document: dict[str, object]) -> None:
 
 
 def moved(document: dict[str, object]) -> None:
-    document["data"] = "elsewhere"
+    document["data"] = document["data_from_run"] = "elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from model.files import read_json, write_json
 from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit import checkpoint
-from training.fit.plan import Plan
+from training.fit.plan import Plan, read_plan
 from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
 from training.run import find_lrs, resume, train
@@ -59,7 +59,7 @@ def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     ("test", "weights", "message"),
     [
         ({"a": 1, "wasp": 1}, "none", r"test' has classes \['wasp'\] that aren't in train, which has"),
-        ({"a": 1}, "no.pt", r"weights 'no\.pt': no such file"),
+        ({"a": 1}, "no.pt", r"weights '.*no\.pt': no such file"),
     ],
 )
 def test_what_would_fail_later_fails_at_once(
@@ -121,7 +121,7 @@ def test_skipped_files_are_said_and_in_the_report(
     bad = data / "train" / "a" / "2.jpg"
     bad.write_text("words")
     train(data, tmp_path / "run", TrainSettings("none", 32, 1, 2, 0))
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "1 of 5 left out: 1 not an image" in said
     assert f"files left out: 1, listed in '{tmp_path / 'run' / 'settings.json'}'" in said
     report = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -436,3 +436,25 @@ def test_two_processes_train_as_one_does(
         assert other["epochs"] == stage["epochs"]
         assert other["val_accuracy"] * 4 in range(5)  # shares of all four photos, not of two
         assert other["val_loss"] == pytest.approx(stage["val_loss"], rel=0.5)
+
+
+def test_validation_photos_that_come_are_used(
+    photo_folder: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = photo_folder(Training={"a": 4, "b": 4}, valid={"a": 2, "b": 2}), tmp_path / "run"
+    train(data, out, TrainSettings("none", 32, 1, 4, 0))
+    document = json.loads((out / "run.json").read_text())
+    assert document["photos"] == {"train": 8, "validation": 4}
+    assert document["folders"] == ["Training", "valid"]
+    assert sorted(document["validation_files"]) == ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg"]
+    said = "validation: 4 photos of 'valid', nothing is held out of 8 training photos"
+    assert said in capsys.readouterr().err.replace(f"{data}/", "")
+    plan = read_plan(out)
+    assert {photo.path.parent.parent for photo in plan.train} == {data / "Training"}
+    assert {photo.path.parent.parent for photo in plan.validation} == {data / "valid"}
+    assert recalibrate(out, None, None).photos == 4
+    shutil.rmtree(data / "valid" / "b")
+    (data / "valid" / "c").mkdir()
+    (data / "valid" / "c" / "0.jpg").write_bytes((data / "valid" / "a" / "0.jpg").read_bytes())
+    with pytest.raises(InputError, match=r"valid' has the classes \['a', 'c'\].*move 'valid' away"):
+        train(data, tmp_path / "other", TINY)

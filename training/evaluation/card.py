@@ -4,6 +4,8 @@ The header is what huggingface.co/docs/hub/model-cards describes; `model-index` 
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +36,15 @@ def render_card(
         spec=spec,
         classes=spec.classes,
         start=_start(history.settings.get("weights")),
-        counts=f"{counts}; validation is held out of the training split" if counts else "",
+        counts=f"{counts}{_validation(run)}" if counts else "",
         weak=[(c, r) for c, r in rows if r.photos and min(r.precision, r.recall) < WEAK],
         confused=_frequent_confusions(result),
     )
+
+
+def _validation(run: Mapping[str, Any]) -> str:
+    folders = run.get("folders", ())
+    return "" if len(set(folders)) > 1 else "; validation is held out of the training split"
 
 
 def _escape(text: str) -> str:

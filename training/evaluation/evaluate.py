@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from model.calibration import Calibration
 from model.errors import InputError
 from model.layout import class_name
-from model.photo_files import find_files
+from model.photo_files import find_files, warn_of_lost
 from training.data.photos import Split, check_photos, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
 from training.evaluation.measure import Floats, Ints, Reliability, Scores, reliability, score
@@ -163,6 +163,7 @@ def _reliability_before(target: Target, probabilities: Floats, truth: Ints) -> R
 def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     """List the readable photos anywhere under `folder`, and count the other files."""
     found = find_files(folder)
+    warn_of_lost(folder, found)
     files = [folder / name for name in found.files]
     checks = check_photos(files, "checking photos of no known class")
     photos = [file for file, (digest, _) in zip(files, checks, strict=True) if digest]

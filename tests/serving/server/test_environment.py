@@ -116,15 +116,25 @@ def test_what_the_server_has_is_its_own(home: Home, proxy: tuple[dict[str, str],
         assert not {"LOCAL_RANK", "TS_CONFIG_FILE", "PYTHONWARNINGS"} & set(variables)
         assert str(Path(__file__).parents[3]) not in variables.get("PYTHONPATH", "")
     assert (home.path / "logs" / "workers.log").is_file()
+    with (
+        pytest.raises(InputError, match="a server runs with home"),
+        launch.locked(home.path, alone=True),
+    ):
+        pass  # what systemd-tmpfiles tries before it sweeps a folder
     assert proxy[1] == []
 
 
 def test_no_command_uses_a_proxy(
-    home: Home, dataset: Path, proxy: tuple[dict[str, str], list[str]]
+    home: Home, dataset: Path, proxy: tuple[dict[str, str], list[str]], tmp_path: Path
 ) -> None:
-    """Nor fails for one that it couldn't use."""
+    """Nor fails for one that it couldn't use; nor for a name that can't be printed."""
     place = ("--home", home.path)
-    run("predict", next((dataset / "test").rglob("*.jpg")), *place, **proxy[0])
+    photo = tmp_path / "\N{LATIN SMALL LETTER O WITH DIAERESIS}.jpg"
+    photo.write_bytes(next((dataset / "test").rglob("*.jpg")).read_bytes())
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    said = run("predict", photo, *place, "--json", **proxy[0], **ascii_only).stdout
+    assert json.loads(said)[0]["photo"] == str(photo)
+    assert "\\xf6.jpg" in run("predict", photo, *place, **ascii_only, COLUMNS="300").stdout
     run("loadtest", *place, "--", "-u", 1, "-t", "1s", **proxy[0])
     run("status", "--ready", *place, **{**proxy[0], "all_proxy": "socks5://127.0.0.1:9"})
     assert proxy[1] == []
@@ -172,6 +182,7 @@ def test_scaling_from_another_environment_loses_nothing(
         run("models", "scale", "1.0", 2, "--home", home.path, **world)
         old = json.loads(record)
         del old["scratch"]
+        old["started"] -= 3600  # and the clock was set meanwhile
         path.write_text(json.dumps(old))
         run("models", "scale", "1.0", 1, "--home", home.path, **world)
         path.write_text(record)
@@ -261,7 +272,7 @@ def test_a_folder_that_is_there_already(tmp_path: Path) -> None:
     """What a server that was killed has left is removed, what one that runs has isn't."""
     left = launch.make_scratch(tmp_path) / "left"
     left.touch()
-    with launch.locked(left.parent), pytest.raises(InputError, match="a server that runs has its"):
+    with launch.locked(tmp_path), pytest.raises(InputError, match="a server runs with home"):
         launch.make_scratch(tmp_path)
     assert left.exists()
     assert list(launch.make_scratch(tmp_path).iterdir()) == []
