@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import cli
+from tests.helpers.servers import free_ports
 
 pytestmark = pytest.mark.slow
 
 TRAIN = "--weights none --size 32 --epochs 2 --workers 0 --lr 0.01"
-# Commands, and what each writes. {} is the folder of what an earlier version left, @ where to write.
+# Commands, and what each writes. {} is the folder of what an earlier version left, @ where to write,
+# # a free port.
 COMMANDS = {
     "data synthesize @ --per-class 2": "folder",
     "data prepare {}/photos --out @ --copy": "folder",
@@ -22,7 +24,7 @@ COMMANDS = {
     "archive {}/run --version 5.0 --engine torch --model-store @": "archive",
     "evaluate {}/run --data {}/photos --out @": "report",
     "loadtest --compare {}/capacity {}/other --out @": "comparison",
-    "serve --detach --home @ --model-store {}/store": "home",
+    "serve --detach --home @ --model-store {}/store --port #": "home",
 }
 
 
@@ -47,7 +49,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     def run(command: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["flyobj", *command.split()])
+        monkeypatch.setattr(sys, "argv", ["flyobj", *command.replace("#", str(free_ports())).split()])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()
