@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -47,6 +47,9 @@ def _printable_errors() -> Iterator[None]:
             vars(error)["message"] = printable(message)
         raise
 
+
+if TYPE_CHECKING:
+    from model.errors import FlyobjError
 
 app = typer.Typer(
     cls=Commands,
@@ -95,6 +98,7 @@ def speak_utf8() -> None:
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
     from model.errors import FlyobjError
+    from model.files import cant_write, is_about_writing
 
     speak_utf8()
     if not Path().exists():
@@ -107,8 +111,16 @@ def main() -> None:
     try:
         app()
     except FlyobjError as error:
-        say(styled("error:", "red"), str(error))
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:  # a disk that is full, a place where we may not write
+        if not (error.filename or is_about_writing(error)):
+            raise
+        _fail(cant_write(error))
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def _fail(error: "FlyobjError") -> NoReturn:
+    say(styled("error:", "red"), str(error))
+    sys.exit(error.exit_code)

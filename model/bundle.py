@@ -83,11 +83,11 @@ def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
     """Write `bundle` to the folder `path`, which must not exist yet unless it is to be replaced."""
     if path.exists() and not replace:
         raise InputError(f"{str(path)!r} exists already; give another folder or remove it")
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with atomic_folder(path) as new:
         state = {name: t.contiguous() for name, t in bundle.network.state_dict().items()}
-        save_file(state, new / "weights.safetensors")
+        (new / "weights.safetensors").write_bytes(save(state))  # whose own errors are of no kind
         write_json(asdict(bundle.spec), new / "model.json")
         (new / "golden").mkdir()
         answers = [

@@ -4,6 +4,7 @@ import errno
 import glob
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -106,11 +107,29 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in CANT_WRITE:
+        if not is_about_writing(error):
             raise
-        raise FlyobjError(
-            f"{str(path)!r} can't be written ({error.strerror}); make room, or give another place"
-        ) from error
+        raise cant_write(error, path) from error
+
+
+def is_about_writing(error: OSError) -> bool:
+    """Whether an error says that there is no room, or that we may not write."""
+    nowhere = "temporary directory" in str(error)  # of tempfile, which has tried to write there
+    return error.errno in CANT_WRITE or nowhere or isinstance(error, shutil.Error)
+
+
+def cant_write(error: OSError, path: Path | None = None) -> FlyobjError:
+    """Say that the system lets us use neither `path` nor the file that it names, and what to do."""
+    if "temporary directory" in str(error):
+        return FlyobjError(f"{error.strerror}; make room there, or set TMPDIR to another place")
+    name, why = error.filename, error.strerror
+    if isinstance(error, shutil.Error):  # of a folder that is copied: source, target and reason of each
+        _, name, why = error.args[0][0]
+        why = why.partition("] ")[2].partition(":")[0] or why  # "[Errno 28] No space left ...: 'name'"
+    what = repr(str(path or name)) if path or name else "a file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return FlyobjError(f"{what} can't be used ({why}); see who may use it, or give another place")
+    return FlyobjError(f"{what} can't be written ({why}); make room, or give another place")
 
 
 @contextmanager
@@ -144,9 +163,13 @@ def remove_partials(path: Path) -> None:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to fill; it takes the place of `path` if the block ends well, else vanishes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     path = path.parent.resolve() / path.name
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:50]}.", dir=path.parent) as room:
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(prefix=f".{path.name[:50]}.", dir=path.parent) as room,
+    ):
         new, old = Path(room, "new"), Path(room, "old")
         new.mkdir()
         yield new

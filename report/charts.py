@@ -23,6 +23,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from model.files import atomic_file
 from model.text import printable
 
 __all__ = ["Axes", "Figure", "to_rgb"]  # for drawing functions
@@ -83,8 +84,9 @@ class Chart:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a file, on white."""
-    _save(figure, path, format="png", dpi=130)
+    """Write a figure as a file, on white; raises `FlyobjError` if the disk is full, say."""
+    with atomic_file(path) as partial:
+        _save(figure, partial, format="png", dpi=130)
 
 
 def panels(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from model.files import write_bytes, writing
+
 if TYPE_CHECKING:  # pages without charts don't wait for matplotlib
     from report.charts import Chart
 
@@ -25,8 +27,9 @@ def render(template: str, charts: "Iterable[Chart]" = (), **values: Any) -> str:
 def write_html(path: Path, template: str, charts: "Iterable[Chart]" = (), **values: Any) -> None:
     """Fill a template into a file, in a folder that is made where it's missing."""
     page = render(template, charts, **values)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(page.encode("utf-8", "replace"))  # a file's name may be no UTF-8
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(page.encode("utf-8", "replace"), path)  # a file's name may be no UTF-8
 
 
 def macros(template: str) -> object:

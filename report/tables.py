@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from model.files import write_bytes
+
 # Spreadsheets in East Asian languages take the full-width signs too. Apostrophes in front are part of
 # the pattern, so that a name that starts with '= comes back as well.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -20,8 +22,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def write_csv(target: Path | TextIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table to a file; names of files may hold bytes that aren't UTF-8."""
     if isinstance(target, Path):
-        with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            write_csv(file, header, rows)
+        write_bytes(csv_text(header, rows).encode("utf-8", "surrogateescape"), target)
         return
     writer = csv.writer(target)
     writer.writerow(map(_guard, header))

@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from model.errors import FlyobjError, InputError
-from model.files import read_json, write_json
+from model.files import read_json, write_json, writing
 from model.golden import Golden, read_golden
 from serving.archive.layout import (
     BUNDLE,
@@ -67,8 +67,9 @@ def build_archive(
     from serving.archive.isolated import check_archive
 
     bundle = read_bundle(run / "bundle")
-    store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
+    with writing(store):
+        store.mkdir(parents=True, exist_ok=True)
+    with writing(store), tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
         staged = Path(temporary) / "staged"
         engines = write_engines(bundle, staged / FOLDER, engine)
         built = _run_archiver(run / "bundle", bundle.spec.classes, name, version, staged)
@@ -138,5 +139,6 @@ def _run_archiver(source: Path, classes: Sequence[str], name: str, version: str,
     environment = {**os.environ, "TMPDIR": str(scratch)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise FlyobjError(f"torch-model-archiver failed: {result.stderr.strip()[-500:]}")
+        lines = result.stderr.strip().splitlines() or ["no message"]
+        raise FlyobjError(f"torch-model-archiver failed: {lines[-1][:300]}")
     return work / f"{name}.mar"

@@ -149,7 +149,8 @@ class Output:
             self._file = _stdout() if on_stdout else self._open(self.path, "w")
             self._file.write(self._rows.header())
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _told(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.path) as partial, self._open(partial, "w") as file:
             file.write(self._rows.header())
             for text, done in self._read() if keep else ():
@@ -184,7 +185,7 @@ class Output:
                     if done.model != self._model:
                         raise ValueError(f"it is of another model, {done.model!r}")
                     yield text, done
-            except (ValueError, csv.Error) as error:
+            except (ValueError, RecursionError, csv.Error) as error:
                 raise InputError(
                     f"{str(self.path)!r} exists and can't be continued ({error}); name another file, or "
                     "give --force to replace it"

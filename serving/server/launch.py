@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError, InputError
+from model.files import write_text
 from serving.stock import stock_file
 
 CONFIG = "config.properties"  # in the home
@@ -43,7 +44,7 @@ def launch(
 ) -> psutil.Process:
     """Run `torchserve --start`, which leaves Java running and its pid in a file."""
     config = home / CONFIG
-    config.write_text("\n".join(configuration(port, settings, tokens)) + "\n", encoding="utf-8")
+    write_text("\n".join(configuration(port, settings, tokens)) + "\n", config)
     options = ["--ts-config", str(config), "--model-store", str(store)]
     options += ["--log-config", str(Path(__file__).with_name("log4j2.xml"))]
     kept = home if scratch.parent == home else scratch

@@ -72,17 +72,17 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d.update(architecture="vit"), "format 1 of 'vit' is not the one"),
         (lambda d: d.update(classes=["bird"]), r"classes \['bird'\] must be two or more"),
         (lambda d: d.update(classes=["bird", "bird"]), "must be two or more different names"),
-        (lambda d: d.update(classes="birds"), "classes 'birds' must be two or more"),
+        (lambda d: d.update(classes="birds"), "classes 'birds' isn't of the type tuple"),
         (lambda d: d["preprocessing"].pop("mean"), r"preprocessing: missing keys \['mean'\]"),
         (lambda d: d["preprocessing"].update(crop=1), r"preprocessing: .*unknown keys \['crop'\]"),
         (lambda d: d["preprocessing"].update(size="big"), "isn't of the type Preprocessing"),
         (lambda d: d["preprocessing"].update(mean=None), "isn't of the type Preprocessing"),
         (lambda d: d["preprocessing"].update(size=16), "size 16 must be from 32"),
-        (lambda d: d.update(preprocessing=[]), "must be a JSON object, it is list"),
+        (lambda d: d.update(preprocessing=[]), "preprocessing .* isn't of the type Preprocessing"),
         (lambda d: d.update(calibration={"t": 1}), r"calibration: .*unknown keys \['t'\]"),
         (lambda d: d.update(calibration={"temperature": None}), "isn't of the type Calibration"),
-        (lambda d: d.update(calibration={"temperature": -1}), "temperature -1.0 must be"),
-        (lambda d: d.update(calibration={"reject_below": 2}), "reject_below 2.0 must be"),
+        (lambda d: d.update(calibration={"temperature": -1}), "temperature -1 must be"),
+        (lambda d: d.update(calibration={"reject_below": 2}), "reject_below 2 must be"),
         (
             lambda d: d.update(calibration={"reject_below": 0.5}, classes=["bird", "unknown"]),
             "needs the name 'unknown', which is a class",
@@ -169,7 +169,7 @@ def test_an_existing_folder_is_refused_and_left_alone(bundle: Bundle, tmp_path: 
     assert [p.name for p in (tmp_path / "bundle").iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("step", ["safetensors.torch.save_file", "model.bundle.write_json"])
+@pytest.mark.parametrize("step", ["safetensors.torch.save", "model.bundle.write_json"])
 def test_a_crash_half_way_leaves_nothing(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISLNK
 
-from model.errors import FlyobjError, InputError
+from model.errors import InputError
 from model.files import atomic_folder
 from model.layout import TEST, TRAIN
 from report.progress import track
@@ -28,15 +28,9 @@ def new_folder(out: Path, force: bool) -> Iterator[Path]:
         FlyobjError: it can't be written, because the disk is full, say.
     """
     check_out(out, force)
-    try:
-        with atomic_folder(out) as new:
-            yield new
-            check_out(out, force)  # it may have come into being meanwhile
-    except OSError as error:
-        raise FlyobjError(
-            f"{str(out)!r} can't be written ({error.strerror or error}); nothing of it was left behind: "
-            "make room or name another place, and start again"
-        ) from error
+    with atomic_folder(out) as new:
+        yield new
+        check_out(out, force)  # it may have come into being meanwhile
 
 
 def check_out(out: Path, force: bool) -> None:

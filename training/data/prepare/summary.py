@@ -3,12 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.files import read_json, reading
-from model.layout import SPLITS, TEST, VALIDATION
+from model.layout import SPLITS, TEST, TRAIN, VALIDATION
 from model.photo_files import HIDDEN, tally
 from model.typed import check_fields
 from training.data.manifest import Reason
@@ -19,6 +19,7 @@ from training.data.split import Leak
 
 Summary = dict[str, Any]
 
+_NEWER = ("unentered",)  # keys that an older summary lacks
 _REMEDY = "make it again with `flyobj data prepare`"
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
@@ -62,7 +63,7 @@ def summarize(
 
 @dataclass(frozen=True)
 class _Written:
-    """The types of what `summarize` gives; `unentered` is missing in an older summary."""
+    """The types of what `summarize` gives."""
 
     source: str
     settings: PrepareSettings
@@ -77,7 +78,7 @@ class _Written:
     clusters: list[Cluster]
     leaks: list[Leak]
     warnings: list[str]
-    unentered: dict[str, str] = field(default_factory=dict)
+    unentered: dict[str, str]
 
 
 def read_summary(path: Path) -> Summary:
@@ -85,13 +86,13 @@ def read_summary(path: Path) -> Summary:
     with reading(path, _REMEDY):
         document: Summary = read_json(path, remedy=_REMEDY)
         check_fields(_Written, document, repr(str(path)), _REMEDY)
-        _Written(**{key: value for key, value in document.items() if key != "made_by"})
+        _ = [document[name] for name in _Written.__annotations__ if name not in _NEWER]
         _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
         for kind, entries in ((Cluster, document["clusters"]), (Leak, document["leaks"])):
             for entry in entries:
                 kind(**entry)
         for counts in document["classes"].values():
-            _ = [counts[name] for name in (*SPLITS, "dropped")]
+            _ = [counts[name] for name in (TRAIN, TEST, "dropped")]
         if not document["classes"]:
             raise ValueError("no classes")
     return document
