@@ -54,7 +54,7 @@ class _Decoder:
         script = str(here.with_name("decoder_process.py"))
         paths = [str(here.parents[1]), *filter(None, sys.path)]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", script, str(MEMORY_BYTES), *paths],
+            [sys.executable, "-I", "-S", "-B", script, str(MEMORY_BYTES), *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

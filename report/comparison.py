@@ -121,9 +121,8 @@ def judge(
     """
     if not 0 <= margin < 1:
         raise InputError(f"margin {margin} must be from 0 to less than 1; 0.005 is half a point")
+    require_known(labels, classes)
     knows_new, knows_old = map(set, classes)
-    if strange := sorted({*labels.truth} - knows_new - knows_old):
-        raise InputError(f"classes {strange} of the photos are known to neither; known are {classes[1]}")
     truth = np.array(labels.truth, object)
     ours = np.array([said.answer for said in new], object) == truth
     theirs = np.array([said.answer for said in old], object) == truth
@@ -151,6 +150,15 @@ def judge(
         more_photos=_round_up(more * whole.photos / whole.groups) if more else None,
         more_groups=_round_up(more) if more else None,
     )
+
+
+def require_known(labels: Labels, classes: tuple[Sequence[str], Sequence[str]]) -> None:
+    """Raise an `InputError` if neither model knows a class of the photos."""
+    if strange := sorted({*labels.truth}.difference(*classes)):
+        known = sorted({*classes[0], *classes[1]})
+        raise InputError(
+            f"classes {strange} of the photos are known to neither model; known are {known}"
+        )
 
 
 def find_flips(labels: Labels, new: Sequence[Said], old: Sequence[Said]) -> tuple[Flip, ...]:

@@ -9,13 +9,13 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from model.errors import FlyobjError, InputError
-from model.files import atomic_file
+from model.errors import InputError
+from model.files import atomic_file, writing
 from report.tables import csv_text, read_lines
 from serving.batch.models import Result
 
@@ -149,8 +149,7 @@ class Output:
             self._file = _stdout() if on_stdout else self._open(self.path, "w")
             self._file.write(self._rows.header())
             return
-        with _told(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.path) as partial, self._open(partial, "w") as file:
             file.write(self._rows.header())
             for text, done in self._read() if keep else ():
@@ -161,7 +160,7 @@ class Output:
     def write(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; they are in the file when this returns."""
         assert self._file
-        with _told(self.path):
+        with writing(self.path):
             self._file.writelines(map(self._rows.encode, documents))
             self._file.flush()
 
@@ -193,22 +192,7 @@ class Output:
 
     @staticmethod
     def _open(path: Path, mode: str) -> TextIO:
-        with _told(path):
-            return cast(TextIO, path.open(mode, newline="", encoding="utf-8", errors="surrogateescape"))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say which file can't be written, when the disk is full, say."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise FlyobjError(
-            f"{str(path)!r} can't be written ({error.strerror}); mend that and start again; what "
-            "is in it is kept"
-        ) from error
+        return cast(TextIO, path.open(mode, newline="", encoding="utf-8", errors="surrogateescape"))
 
 
 def _stdout() -> TextIO:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from model.errors import FlyobjError, InputError
+from model.errors import InputError
 from model.files import read_json, write_json
 from serving.batch.photos import PhotoSource
 
@@ -38,11 +38,8 @@ class Sorter:
                 )
         if bad := [name for name in classes if "/" in name or "\0" in name or name.startswith(".")]:
             raise InputError(f"classes {bad} can't name folders, so photos can't be sorted into them")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            used = any(folder.iterdir())
-        except OSError as error:
-            raise InputError(f"{str(folder)!r} can't be a folder ({error.strerror})") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        used = any(folder.iterdir())
         mark = folder / MARK
         if used and (not mark.is_file() or read_json(mark).get("model") != model):
             raise InputError(
@@ -56,19 +53,14 @@ class Sorter:
         if photo.content is not None:  # from a pipe: there is no file
             return
         source, wanted = Path(photo.name).absolute(), self._folder / predicted / photo.below
-        try:
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            for number in count(1):
-                target = wanted if number == 1 else _numbered(wanted, number)
-                if not os.path.lexists(target):
-                    self._put(source, target)
-                    return
-                if self._is_there(source, target):
-                    return
-        except OSError as error:
-            raise FlyobjError(
-                f"{str(wanted)!r} can't be written ({error.strerror or error}); mend that and try again"
-            ) from error
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            target = wanted if number == 1 else _numbered(wanted, number)
+            if not os.path.lexists(target):
+                self._put(source, target)
+                return
+            if self._is_there(source, target):
+                return
 
     def _is_there(self, source: Path, target: Path) -> bool:
         if target.is_symlink():

@@ -22,6 +22,7 @@ from report.comparison import (
     in_words,
     judge,
     require_acceptable,
+    require_known,
 )
 from report.html import write_html
 from report.pictures import thumbnail
@@ -85,32 +86,42 @@ def compare(
             raise InputError(f"version {name!r} isn't there or isn't ready; see `flyobj models list`")
     if version == against:
         raise InputError(f"version {version} can't be compared with itself; give --against another one")
+    known: dict[str, dict[str, None]] = {name: {} for name in pair}  # classes, in their order
     for path in photos[:_WARM_UP]:
         for name in pair:
-            _ask(client, path.read_bytes(), name)
-    took: dict[str, list[float]] = {name: [] for name in pair}
-    replies: dict[str, list[_Reply]] = {name: [] for name in pair}
-    apart = 0.0
-    for number, path in enumerate(track(photos, "asking both versions")):
-        photo = path.read_bytes()
-        for name in pair if number % 2 else reversed(pair):
-            reply, took_ms = _ask(client, photo, name)
-            replies[name].append(reply)
-            took[name].append(took_ms)
-        apart = max(apart, _difference(*(replies[name][-1].probabilities for name in pair)))
-    new, old = ([reply.said for reply in replies[name]] for name in pair)
+            known[name] |= dict.fromkeys(_ask(client, path.read_bytes(), name)[0].probabilities)
+    classes = list(known[version]), list(known[against])
+    if labels and all(classes):  # they aren't known yet if none of these photos can be answered
+        require_known(labels, classes)
+    new, old, took, apart = _ask_both(client, pair, photos)
     unlabelled = Labels([str(path) for path in photos], [""] * len(photos), np.arange(len(photos)), "")
     flips = find_flips(labels or unlabelled, new, old)
-    comparison = None
-    if labels:
-        known = [{name: None for r in replies[v] for name in r.probabilities} for v in pair]
-        comparison = judge(labels, new, old, (list(known[0]), list(known[1])), apart, margin)
+    comparison = judge(labels, new, old, classes, apart, margin) if labels else None
     times, times_against = _times(took[version]), _times(took[against])
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
     return ShadowResult(
         *(version, against, len(photos), agreement, flips, times, times_against, ratio, comparison)
     )
+
+
+def _ask_both(
+    client: Client, pair: tuple[str, str], photos: Sequence[Path]
+) -> tuple[list[Said], list[Said], dict[str, list[float]], float]:
+    """Ask each photo of both: what they said, how long that took, ms, and how far they are apart."""
+    said: dict[str, list[Said]] = {name: [] for name in pair}
+    took: dict[str, list[float]] = {name: [] for name in pair}
+    apart = 0.0
+    for number, path in enumerate(track(photos, "asking both versions")):
+        photo = path.read_bytes()
+        shares = []
+        for name in pair if number % 2 else reversed(pair):
+            reply, took_ms = _ask(client, photo, name)
+            said[name].append(reply.said)
+            took[name].append(took_ms)
+            shares.append(reply.probabilities)
+        apart = max(apart, _difference(*shares))
+    return said[pair[0]], said[pair[1]], took, apart
 
 
 def require(comparison: ShadowResult, agree: float | None, p99_ratio: float | None) -> None:

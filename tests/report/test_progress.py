@@ -1,6 +1,8 @@
 """Bars are for terminals; what is piped or tested sees the items and nothing else."""
 
 import io
+import re
+import time
 
 import pytest
 
@@ -41,3 +43,8 @@ def test_a_terminal_sees_how_far_it_is(console: Terminal) -> None:
         advance(1e6, "fetching more")
     assert "fetching more" in written(console)
     assert "1.0/2.0 MB" in written(console)
+    with progress("classifying", 20, "photos") as advance:
+        for _ in range(2):
+            advance(10)
+            time.sleep(0.05)
+    assert re.search(r"\d photos/s", written(console))

@@ -9,7 +9,17 @@ from model.answers import UNKNOWN
 from model.files import write_json
 from report import charts as kit
 from report.charts import Chart, Figure
-from report.comparison import MARGIN, Comparison, Flip, Labels, Said, find_flips, in_words, judge
+from report.comparison import (
+    MARGIN,
+    Comparison,
+    Flip,
+    Labels,
+    Said,
+    find_flips,
+    in_words,
+    judge,
+    require_known,
+)
 from report.html import write_html
 from report.paired import Change
 from report.pictures import thumbnail
@@ -71,6 +81,7 @@ def compare_targets(
         FlyobjError: a target refuses a photo.
     """
     photos = read_labelled(data, split, group_regex)
+    require_known(photos.labels, (new.classes, old.classes))
     ours, theirs = (ask(target, photos.paths, f"asking {target.description}") for target in (new, old))
     said = _said(new, ours), _said(old, theirs)
     apart = largest_difference(new, ours, old, theirs)
