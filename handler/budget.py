@@ -15,7 +15,8 @@ from model.decoding_cost import expected_s
 from model.errors import TooBusy
 from model.image import PhotoLimits
 
-_REQUEST_S = 0.2  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
+_REQUEST_S = 0.15  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
+_BATCH_SHARE = 0.8  # of what one photo may take, at least, for a batch of several requests
 _SMALL_S = 0.05  # what should cost no more isn't refused because other programs use the processor
 _LEAST_WALL_S = 0.5  # by the clock, for what is let through late
 
@@ -37,9 +38,8 @@ class BatchBudget:
 
     def __init__(self, limits: PhotoLimits, prices: Prices, batch_size: int) -> None:
         """Start the clock for a batch of at most `batch_size` requests."""
-        self._limits, self._prices = limits, prices
-        total_s = max(limits.max_cpu_s, _REQUEST_S * batch_size)
-        self._cpu_end, self._wall_end = _cpu_s() + total_s, time.monotonic() + total_s
+        self._limits, self._prices, self._batch_size = limits, prices, batch_size
+        self._cpu_began, self._wall_began = _cpu_s(), time.monotonic()
         self._owed_s = 0.0  # to the network, for the photos that were read
 
     def allot(self, requests: Sequence[Request]) -> Iterator[tuple[Photo, PhotoLimits]]:
@@ -51,9 +51,10 @@ class BatchBudget:
         costs = {id(photo): self._cost(photo) for request in requests for photo in request.photos}
         ordered = sorted(requests, key=lambda request: sum(costs[id(p)] for p in request.photos))
         queue = [photo for request in ordered for photo in request.photos if costs[id(photo)]]
+        cpu_s, wall_s = self._totals(len(requests))
         for at, photo in enumerate(queue):
-            cost, left = costs[id(photo)], self._cpu_end - _cpu_s() - self._owed_s
-            wall = self._wall_end - time.monotonic() if len(queue) > 1 else self._limits.max_wall_s
+            cost, left = costs[id(photo)], cpu_s + self._cpu_began - _cpu_s() - self._owed_s
+            wall = wall_s + self._wall_began - time.monotonic()
             if at and (cost > left or (wall <= 0 and cost > _SMALL_S)):
                 photo.fail(too_busy(cost))
                 continue
@@ -66,6 +67,13 @@ class BatchBudget:
             yield photo, replace(self._limits, max_cpu_s=most, max_wall_s=max(_LEAST_WALL_S, wall))
             if photo.pixels is not None:
                 self._owed_s += self._prices.of(photo)
+
+    def _totals(self, requests: int) -> tuple[float, float]:
+        """Seconds of CPU, and by the clock, of a batch of so many requests; one keeps nobody waiting."""
+        if requests == 1:
+            return self._limits.max_cpu_s + _REQUEST_S, self._limits.max_wall_s
+        several_s = max(_BATCH_SHARE * self._limits.max_cpu_s, _REQUEST_S * self._batch_size)
+        return several_s, several_s
 
     def _cost(self, photo: Photo) -> float:
         """What a photo should cost; 0 if it is answered already."""

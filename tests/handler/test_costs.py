@@ -115,7 +115,7 @@ def test_photos_of_one_request_share_a_batchs_budget(
 def test_explanations_have_a_price(
     worker: "Worker", requests: "Requests", photos: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker.handler._prices, "explain_s", 0.7)
+    monkeypatch.setattr(worker.handler._prices, "explain_s", 0.4)
     answers = worker.ask([*[requests.explain(photos[0])] * 4, requests.raw(photos[1])])
     assert [status for status, _ in answers] == [200, 200, 413, 413, 200]
     assert answers[2][1]["type"] == "TooBusy"
