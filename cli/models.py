@@ -69,15 +69,21 @@ def deploy(
 
     One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
-    from serving.rollout.operations import deploy
+    from serving.rollout.operations import deploy, remove_unused
 
     with connect(home) as client:
-        path = Path(archive)
+        path, fetched = Path(archive), False
         if "://" in archive:
             from serving.archive.s3 import fetch
 
+            fetched = not (client.store / path.name).exists()
             path = fetch(archive, client.store)
-        version = deploy(client, path, workers, wait)
+        try:
+            version = deploy(client, path, workers, wait)
+        except BaseException:
+            if fetched:
+                remove_unused(path)
+            raise
     line = f"version {version.version} is ready with {version.ready} workers"
     emit(asdict(version), as_json, line)
 

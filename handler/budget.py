@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from handler.answers import Photo, Request
-from handler.errors import BatchTooCostly
 from model.decoder import children_cpu_s
 from model.decoding_cost import expected_s
+from model.errors import TooBusy
 from model.image import PhotoLimits
 
 _REQUEST_S = 0.2  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
+_SMALL_S = 0.05  # what should cost no more isn't refused because other programs use the processor
+_LEAST_WALL_S = 0.5  # by the clock, for what is let through late
 
 
 @dataclass
@@ -31,12 +33,13 @@ class Prices:
 
 
 class BatchBudget:
-    """The CPU time of one batch."""
+    """The time of one batch: of CPU, and for child processes by the clock, too."""
 
     def __init__(self, limits: PhotoLimits, prices: Prices, batch_size: int) -> None:
         """Start the clock for a batch of at most `batch_size` requests."""
         self._limits, self._prices = limits, prices
-        self._end = _cpu_s() + max(limits.max_cpu_s, _REQUEST_S * batch_size)
+        total_s = max(limits.max_cpu_s, _REQUEST_S * batch_size)
+        self._cpu_end, self._wall_end = _cpu_s() + total_s, time.monotonic() + total_s
         self._owed_s = 0.0  # to the network, for the photos that were read
 
     def allot(self, requests: Sequence[Request]) -> Iterator[tuple[Photo, PhotoLimits]]:
@@ -49,17 +52,18 @@ class BatchBudget:
         ordered = sorted(requests, key=lambda request: sum(costs[id(p)] for p in request.photos))
         queue = [photo for request in ordered for photo in request.photos if costs[id(photo)]]
         for at, photo in enumerate(queue):
-            cost, left = costs[id(photo)], self._end - _cpu_s() - self._owed_s
-            if at and cost > left:
-                photo.fail(BatchTooCostly.beside_others(f"should take {cost:.2g} s of CPU"))
+            cost, left = costs[id(photo)], self._cpu_end - _cpu_s() - self._owed_s
+            wall = self._wall_end - time.monotonic() if len(queue) > 1 else self._limits.max_wall_s
+            if at and (cost > left or (wall <= 0 and cost > _SMALL_S)):
+                photo.fail(too_busy(cost))
                 continue
             spare = left - cost
             for later in queue[at + 1 :]:
                 if costs[id(later)] > spare:
                     break
                 spare -= costs[id(later)]
-            most = cost + max(0, spare) - self._prices.of(photo)
-            yield photo, replace(self._limits, max_cpu_s=min(self._limits.max_cpu_s, most))
+            most = min(self._limits.max_cpu_s, cost + max(0, spare) - self._prices.of(photo))
+            yield photo, replace(self._limits, max_cpu_s=most, max_wall_s=max(_LEAST_WALL_S, wall))
             if photo.pixels is not None:
                 self._owed_s += self._prices.of(photo)
 
@@ -68,6 +72,14 @@ class BatchBudget:
         if isinstance(photo.content, Exception) or photo.status != 200:
             return 0
         return expected_s(photo.content) + self._prices.of(photo)
+
+
+def too_busy(cost_s: float) -> TooBusy:
+    """Say that a photo which takes so long was refused because of what came with it."""
+    return TooBusy(
+        f"the photo takes {cost_s:.2g} s of CPU or more, and not as much is left beside the others that "
+        "came at the same time; send it again, or a smaller one"
+    )
 
 
 def _cpu_s() -> float:

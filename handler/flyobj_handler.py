@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from handler.answers import Photo, Request, respond, server_timing
-from handler.budget import BatchBudget, Prices
-from handler.errors import BatchTooCostly
+from handler.budget import BatchBudget, Prices, too_busy
 from handler.front_end import take_bodies_as_they_come
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
@@ -125,9 +124,8 @@ class FlyingObjectsHandler:
             photo.format = format_of(content)
             photo.pixels = self._predictor.prepare(content, limits)
         except PhotoTooSlow as error:
-            alone = limits == self._settings.limits
-            took = f"takes more than {limits.max_cpu_s:.2g} s of CPU to decode"
-            self._fail(photo, error if alone else BatchTooCostly.beside_others(took))
+            less = limits.max_cpu_s < self._settings.limits.max_cpu_s
+            self._fail(photo, too_busy(limits.max_cpu_s) if less else error)
         except Exception as error:
             self._fail(photo, error)
 

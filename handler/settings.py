@@ -14,6 +14,7 @@ _ALLOWED = {
     "engine": f"auto, {' or '.join(ENGINES)}",
     "formats": f"all, or a list of {', '.join(FORMATS)}, which can be read here",
     "max_cpu_s": "a number of seconds from 0.1",
+    "max_wall_s": "a number of seconds from 0.1",
 }
 
 
@@ -57,6 +58,6 @@ def _is_allowed(name: str, value: Any) -> bool:
         return value == "all" or (
             isinstance(value, list) and bool(value) and all(item in FORMATS for item in value)
         )
-    if name == "max_cpu_s":
+    if name in ("max_cpu_s", "max_wall_s"):
         return type(value) in (int, float) and 0.1 <= value < 3600
     return type(value) is int and value >= 1

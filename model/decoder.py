@@ -28,6 +28,7 @@ from model.errors import (
     PhotoTooCostly,
     PhotoTooLarge,
     PhotoTooSlow,
+    TooBusy,
     UnreadableImage,
     UnsupportedFormat,
 )
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 # Of a child, above what it starts with. The pixels of the largest photo take 150 MB here, the body more.
 MEMORY_BYTES = 768 * 2**20
-_WAIT_S = 30  # for a reply; only a child that doesn't get the CPU it may use takes so long
+_START_S = 30  # by the clock, for a child to be ready
 _PIPE_BYTES = 2**20  # fewer turns between the two processes than with Linux's 64 KiB
 _ERRORS: dict[str, type[PhotoError]] = {
     error.__name__: error for error in (PhotoTooLarge, UnreadableImage, UnsupportedFormat)
@@ -48,16 +49,12 @@ class _Decoder:
     """One child process."""
 
     def __init__(self) -> None:
-        """Start it and wait until it is ready.
-
-        Raises:
-            FlyobjError: it can't be started.
-        """
+        """Start it; it is ready some 0.1 s later."""
         here = Path(__file__).resolve()
         script = str(here.with_name("decoder_process.py"))
         paths = [str(here.parents[1]), *filter(None, sys.path)]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", script, str(MEMORY_BYTES), *paths],
+            [sys.executable, "-I", "-S", "-B", script, str(MEMORY_BYTES), *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -69,8 +66,7 @@ class _Decoder:
         for pipe in (self._stdin, self._stdout):
             with suppress(OSError):  # a user may have only so much of them
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        if self._reply() is None:
-            raise FlyobjError(f"the process that decodes photos can't be started (exit {self.end()})")
+        self._is_ready, self._noted_s = False, 0.0
 
     @property
     def running(self) -> bool:
@@ -79,31 +75,36 @@ class _Decoder:
 
     def decode(self, data: bytes | bytearray, limits: "PhotoLimits", at_least: int) -> "RGB":
         """Decode one photo; raises `PhotoError`, and may have ended then."""
+        if not self._is_ready and self._reply(_START_S) is None:
+            status, _ = self.end()
+            raise FlyobjError(f"the process that decodes photos doesn't start (exit status {status})")
+        self._is_ready = True
         request = {"bytes": len(data), "limits": asdict(limits), "at_least": at_least}
         with suppress(BrokenPipeError):  # there is no reply then
             for part in (json.dumps(request).encode() + b"\n", data):
                 self._write(part)
-        reply = self._reply()
+        reply = self._reply(limits.max_wall_s)
         if reply is None:
-            raise self._ended(limits)
-        _spend(reply["cpu_s"])
+            raise self._why_ended(limits)
         if "shape" in reply:
             pixels = np.empty(reply["shape"], np.uint8)
             if self._read_into(pixels.data.cast("B")):
                 return pixels
-            raise self._ended(limits)
+            raise self._why_ended(limits)
         if reply["error"] == "MemoryError":
             raise _over_memory()
         raise _ERRORS[reply["error"]](reply["message"])
 
-    def end(self) -> int:
-        """End the process; it does so by itself with its input. Return its exit status."""
+    def end(self) -> tuple[int, float]:
+        """End the process, if it hasn't. Return its exit status and the CPU seconds of its life."""
         self.disown()
-        try:
-            return self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        pid, self._process.returncode, cpu_s = self._process.pid, -signal.SIGKILL, self._noted_s
+        with suppress(ProcessLookupError, ChildProcessError):  # somebody else has waited for it
+            os.kill(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            cpu_s = usage.ru_utime + usage.ru_stime
+        return self._process.returncode, cpu_s
 
     def disown(self) -> None:
         """Close this process's ends of the pipes."""
@@ -111,19 +112,27 @@ class _Decoder:
             with suppress(OSError):
                 pipe.close()
 
+    def forget(self) -> None:
+        """Leave it to another process."""
+        self.disown()
+        self._process.returncode = 0  # it isn't waited for
+
     def _write(self, content: bytes | bytearray) -> None:
         left = memoryview(content)
         while left:
             left = left[self._stdin.write(left) :]
 
-    def _reply(self) -> dict[str, Any] | None:
-        """Wait for a reply; None if the process has ended or doesn't come to it."""
+    def _reply(self, wait_s: float) -> dict[str, Any] | None:
+        """Wait for a reply; None if the process has ended, or doesn't come to it in that time."""
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
-        if not poll.poll(1000 * _WAIT_S):
-            self._process.kill()
+        if not poll.poll(1000 * wait_s):
+            return None
         line = self._stdout.readline()
-        return json.loads(line) if line else None
+        reply: dict[str, Any] | None = json.loads(line) if line else None
+        if reply:
+            self._spend(reply["cpu_s"])
+        return reply
 
     def _read_into(self, pixels: memoryview) -> bool:
         while pixels:
@@ -132,16 +141,28 @@ class _Decoder:
             pixels = pixels[n:]
         return True
 
-    def _ended(self, limits: "PhotoLimits") -> PhotoError:
-        """Say why the process has ended while it decoded a photo."""
-        status = -self.end()
-        _spend(limits.max_cpu_s)
-        if status in (signal.SIGPROF, signal.SIGKILL):
+    def _spend(self, life_s: float) -> None:
+        """Note the CPU seconds of the process's life so far."""
+        global _cpu_s
+        _cpu_s += life_s - self._noted_s
+        self._noted_s = life_s
+
+    def _why_ended(self, limits: "PhotoLimits") -> PhotoError:
+        """End the process, which hasn't decoded a photo, and say why."""
+        late = not select.select([self._stdout], [], [], 0)[0]
+        status, life_s = self.end()
+        self._spend(life_s)
+        if late:
+            return TooBusy(
+                f"the photo takes more than {limits.max_wall_s:.2g} s to decode beside what else runs; "
+                "send it again, or a smaller one"
+            )
+        if status == -signal.SIGPROF:
             return PhotoTooSlow(
                 f"the photo takes more than {limits.max_cpu_s:.2g} s of CPU to decode, as much as it "
                 "may; send a smaller one, or a JPEG"
             )
-        if status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
+        if status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
             return UnreadableImage("the photo makes its decoder crash; save it again")
         return _over_memory()
 
@@ -165,7 +186,9 @@ def decode(data: bytes | bytearray, limits: "PhotoLimits", at_least: int) -> "RG
     try:
         return decoder.decode(data, limits, at_least)
     finally:
-        if decoder.running and len(_idle) < (os.cpu_count() or 1):
+        if not decoder.running:
+            decoder = _Decoder()  # while it starts there is other work
+        if len(_idle) < (os.cpu_count() or 1):
             _idle.append(decoder)
         else:
             decoder.end()
@@ -174,11 +197,6 @@ def decode(data: bytes | bytearray, limits: "PhotoLimits", at_least: int) -> "RG
 def children_cpu_s() -> float:
     """CPU seconds that children have taken for this process's photos so far."""
     return _cpu_s
-
-
-def _spend(cpu_s: float) -> None:
-    global _cpu_s
-    _cpu_s += cpu_s
 
 
 def _over_memory() -> PhotoTooCostly:
@@ -198,7 +216,7 @@ def end_idle() -> None:
 def _forget_idle() -> None:
     """In a forked process: they are its parent's, and end only when nobody holds their pipes."""
     while _idle:
-        _idle.pop().disown()
+        _idle.pop().forget()
 
 
 os.register_at_fork(after_in_child=_forget_idle)

@@ -13,7 +13,7 @@
            + PhotoTooLarge          413
               + PhotoTooCostly      413
                  + PhotoTooSlow     413
-                    x BatchTooCostly  413, handler.errors
+                    + TooBusy       413, for now
            + UnsupportedFormat      415
            + RequestError           400
               + EmptyRequest        400
@@ -84,6 +84,13 @@ class PhotoTooCostly(PhotoTooLarge):
 
 class PhotoTooSlow(PhotoTooCostly):
     """Decoding the photo takes more CPU time than it may. HTTP 413."""
+
+
+class TooBusy(PhotoTooSlow):
+    """The photo costs more than there is for it now, beside others. HTTP 413, for now."""
+
+    # Which is for a 413, too, if it may pass: RFC 9110, section 15.5.14.
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
 class UnsupportedFormat(PhotoError):

@@ -45,6 +45,7 @@ class PhotoLimits:
     # for one.
     max_scans: int = 20
     max_cpu_s: float = 1.5  # seconds of CPU that decoding may take
+    max_wall_s: float = 30.0  # by the clock, where others keep the processor busy
     formats: tuple[str, ...] = FORMATS  # that are read
 
 

@@ -53,14 +53,6 @@ class OddJpeg(ValueError):
 
 
 @dataclass(frozen=True)
-class _Segment:
-    marker: int
-    content: bytes  # what follows marker and length
-    start: int  # where its marker is in the file
-    end: int  # behind its content
-
-
-@dataclass(frozen=True)
 class _Scan:
     tables: bytes  # the segments ahead of the compressed data, start of scan included
     data: bytes
@@ -76,31 +68,33 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
         PhotoTooLarge: there are more than `max_scans`.
         UnreadableImage: there is no frame, or scans are missing, for which libjpeg would take zeros.
     """
-    frame, scans = _Segment(0, b"", 0, 0), 0
-    lacking: dict[tuple[int, int], int] = {}  # bits that (component, coefficient) still lacks
-    for segment in _segments(data):
-        if segment.marker in _FRAMES:
-            frame = segment
-            coefficients = range(64 if frame.marker in _PROGRESSIVE else 1)
-            lacking = {(c, k): 1 for c in frame.content[6::3] for k in coefficients}
-        elif segment.marker == _SOS:
-            components = segment.content[1 : 1 + 2 * segment.content[0] : 2]
-            only = frame.marker not in _PROGRESSIVE and len(components) == len(frame.content[6::3])
-            if only and not scans:
-                lacking.clear()
+    kind, frame, scans = 0, b"", []
+    for marker, _, start, end in _segments(data):
+        if marker in _FRAMES:
+            kind, frame = marker, bytes(data[start:end])
+        elif marker == _SOS:
+            scans.append(bytes(data[start:end]))
+            if kind not in _PROGRESSIVE and frame[5:6] == scans[0][:1]:
                 break
-            scans += 1
-            if scans > max_scans:
+            if len(scans) > max_scans:
                 raise PhotoTooLarge(
                     f"the JPEG photo has more than {max_scans} scans, {max_scans} are allowed; save it "
                     "again"
                 )
-            first, last, bits = segment.content[-3:] if frame.marker in _PROGRESSIVE else (0, 0, 0)
-            lacking |= {(c, k): bits & 15 for c in components for k in range(first, last + 1)}
-    if not frame.content or any(lacking.values()):
+    if not frame or not _bring_all(scans, kind, frame):
         raise UnreadableImage("the JPEG photo lacks scans; send a complete file")
-    height, width = (int.from_bytes(frame.content[at : at + 2]) for at in (1, 3))
-    return width, height
+    return int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
+
+
+def _bring_all(scans: Sequence[bytes], kind: int, frame: bytes) -> bool:
+    """Whether scans, by their headers, have all components, progressive ones all bits of all of them."""
+    if kind not in _PROGRESSIVE:
+        return {c for scan in scans for c in scan[1:-3:2]} >= set(frame[6::3])
+    lacking = {(c, k): 1 for c in frame[6::3] for k in range(64)}  # bits of coefficients
+    for scan in scans:
+        first, last, bits = scan[-3:]
+        lacking |= {(c, k): bits & 15 for c in scan[1:-3:2] for k in range(first, last + 1)}
+    return not any(lacking.values())
 
 
 def decode_jpeg(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
@@ -144,16 +138,20 @@ def _decode(data: bytes | bytearray, cmyk: bool, **least_sides: int) -> Pixels:
     return np.asarray(Image.fromarray(inverted, "CMYK").convert("RGB"))
 
 
-def _segments(data: bytes | bytearray) -> Iterator[_Segment]:
-    """Walk from segment to segment to the end as libjpeg does, over whatever lies between them."""
-    at = 2
-    while found := _MARKER.search(data, at):
-        marker, at = data[found.end() - 1], found.end()
-        if marker != _EOI:
-            at += int.from_bytes(data[at : at + 2])
-        yield _Segment(marker, bytes(data[found.end() + 2 : at]), found.start(), at)
+def _segments(data: bytes | bytearray) -> Iterator[tuple[int, int, int, int]]:
+    """Walk from segment to segment to the end as libjpeg does, over whatever lies between them.
+
+    Yields:
+        The marker, where it is, and where its content starts and ends, without the length.
+    """
+    end = 2
+    while found := _MARKER.search(data, end):
+        marker, end = data[found.end() - 1], found.end()
         if marker == _EOI:  # what follows may be anything, such as a video
+            yield marker, found.start(), end, end
             return
+        end += int.from_bytes(data[end : end + 2])
+        yield marker, found.start(), found.end() + 2, end
 
 
 def _read_scans(data: bytes | bytearray) -> list[_Scan]:
@@ -162,24 +160,25 @@ def _read_scans(data: bytes | bytearray) -> list[_Scan]:
     Without an end of image there are no scans: nobody can say then what should have followed.
     """
     segments = list(_segments(data))
-    frame = next(segment for segment in segments if segment.marker in _FRAMES)
+    kind, start = next((marker, start) for marker, _, start, _ in segments if marker in _FRAMES)
     scans, tables = [], b""
-    for segment, following in pairwise(segments if segments[-1].marker == _EOI else []):
-        marker, content = segment.marker, bytearray(segment.content)
+    whole = segments[-1][0] == _EOI
+    for (marker, _, begin, end), (_, following, _, _) in pairwise(segments if whole else []):
+        content = bytearray(data[begin:end])
         if marker == _SOS:
-            if frame.marker not in _PROGRESSIVE:
+            if kind not in _PROGRESSIVE:
                 content[-3:] = _SEQUENTIAL  # some phones leave zeros here
         elif marker == _APP0 and content.startswith(b"JFIF\0") and len(content) >= 14:
             content[5] = 1  # the major version
         elif marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
             if content[11]:  # the transform; libjpeg takes these where it doesn't know it
-                content[11] = 1 if frame.content[5] == 3 else 2
+                content[11] = 1 if data[start + 5] == 3 else 2
         elif marker not in _FRAMES and marker not in _TABLES:
             continue
         tables += bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
         if marker == _SOS:
             # In compressed data 0x00 follows 0xFF; at the end 0xFF fills up to the marker.
-            scans.append(_Scan(tables, bytes(data[segment.end : following.start]).rstrip(b"\xff")))
+            scans.append(_Scan(tables, bytes(data[end:following]).rstrip(b"\xff")))
             tables = b""
     return scans
 

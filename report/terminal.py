@@ -36,7 +36,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a text of a string, in a table's cell too."""
-        return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})
+        return super().render_str(printable(text), **options)
 
 
 out, messages = Terminal(), Terminal(stderr=True)  # results; progress, messages and errors

@@ -1,10 +1,11 @@
 """Thousands of hostile requests with good ones mixed in, against a real TorchServe: `make fuzz`.
 
 First every kind of `benchmarks.reliability.corpus` and `benchmarks.reliability.hostile` once, then
-random changes of them from several clients at once. Wrong is: a status that the kind doesn't allow, an
-error of ours, a good photo that isn't answered as the bundle answers it, no answer, a worker whose
-process was replaced, workers that need more than 1.1 times the memory. Exit code 1 then. The last line
-on standard output is one JSON document.
+random changes of them from several clients at once, costly bodies among them, then the costly bodies
+alone (`benchmarks.reliability.costs`). Wrong is: a status that the kind doesn't allow, an error of ours,
+a good photo that isn't answered as the bundle answers it, no answer, a worker whose process was
+replaced, workers that need more than 1.1 times the memory, a body that costs too much. Exit code 1 then.
+The last line on standard output is one JSON document.
 
     python -m benchmarks.reliability.fuzz [--run RUN] [--photo FILE] [--requests 20000] [--seed 0]
 """
@@ -14,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from rich.progress import Progress
 
 from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.corpus import Case, good_cases
+from benchmarks.reliability.costly import costly_cases
+from benchmarks.reliability.costs import measure_costs
 from benchmarks.reliability.hostile import hostile_cases, mutations, truncations
 from benchmarks.reliability.small_run import add_run, package
 from model.answers import as_probabilities
@@ -38,6 +41,7 @@ from serving.server.client import Client
 from serving.server.temporary import temporary_server
 
 GOOD_SHARE = 0.2
+COSTLY_SHARE = 0.005  # of the hostile ones; each takes a worker a second or more
 MEMORY_GOAL = 1.1
 
 
@@ -133,8 +137,10 @@ def run_cases(judge: Judge, cases: Iterable[Case], tally: FuzzTally, clients: in
             future.result()
 
 
-def random_cases(judge: Judge, photo: RGB, hostile: int, seed: int) -> Iterator[Case]:
-    """Yield `hostile` changed requests with good ones between them."""
+def random_cases(
+    judge: Judge, photo: RGB, hostile: int, seed: int, costly: Sequence[Case] = ()
+) -> Iterator[Case]:
+    """Yield `hostile` changed and costly requests with good ones between them."""
     rng = random.Random(seed)
     bad = mutations(photo, rng)
     with Progress(console=console) as progress:
@@ -146,7 +152,7 @@ def random_cases(judge: Judge, photo: RGB, hostile: int, seed: int) -> Iterator[
             else:
                 sent += 1
                 progress.advance(task)
-                yield next(bad)
+                yield rng.choice(costly) if costly and rng.random() < COSTLY_SHARE else next(bad)
 
 
 def workers(client: Client) -> dict[int, float]:
@@ -169,9 +175,12 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     random.Random(arguments.seed).shuffle(cases)
     run_cases(judge, cases, corpus, arguments.clients)
     before, started = workers(client), time.monotonic()
-    mixed = random_cases(judge, photo, arguments.requests, arguments.seed)
+    costly = list(costly_cases()) if arguments.wait else []
+    mixed = random_cases(judge, photo, arguments.requests, arguments.seed, costly)
     run_cases(judge, mixed, random_ones, arguments.clients)
-    after = workers(client)
+    seconds, after = time.monotonic() - started, workers(client)
+    costs = measure_costs(judge, list(after), costly, arguments.wait) if costly else None
+    ended = workers(client)
     ratio = sum(after.values()) / sum(before.values())
     wrong = corpus.wrong + random_ones.wrong
     return {
@@ -181,12 +190,16 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
         "wrong": len(wrong),
         "wrong_examples": wrong[:20],
         "class_kept_in_other_formats": "asked" if trained else "not asked of a small model",
-        "seconds": round(time.monotonic() - started, 1),
-        "worker_restarts": len(set(cold) ^ set(after)),
+        "seconds": round(seconds, 1),
+        "worker_restarts": len(set(cold) ^ set(ended)),
         "workers_mib": {"cold": cold, "before": before, "after": after},
         "memory_ratio": round(ratio, 3),
         "memory_goal": MEMORY_GOAL,
-        "passed": not wrong and set(cold) == set(after) and ratio <= MEMORY_GOAL,
+        "costs": costs,
+        "passed": not wrong
+        and set(cold) == set(ended)
+        and ratio <= MEMORY_GOAL
+        and (costs is None or costs["passed"]),
         "kinds": {
             kind: {"expected": expected, "got": {str(k): v for k, v in sorted(got.items())}}
             for kind, (expected, got) in corpus.table.items()
@@ -209,6 +222,9 @@ def main() -> None:
     add_run(parser)
     parser.add_argument("--photo", type=Path, help="photo to start from; a golden one by default")
     parser.add_argument("--requests", type=int, default=20_000, help="hostile ones, after the corpus")
+    parser.add_argument(
+        "--wait", type=float, default=60, help="seconds beside costly clients; 0 leaves them out"
+    )
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="Markdown file to write every kind's answers to")

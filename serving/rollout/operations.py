@@ -91,6 +91,12 @@ def deploy(
     return version
 
 
+def remove_unused(archive: Path) -> None:
+    """Remove an archive from its store unless it is deployed."""
+    if archive.name not in {d.archive for d in read_deployment(archive.parent).versions.values()}:
+        archive.unlink(missing_ok=True)
+
+
 def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
     """Make a version that is ready the default, and remember the one before."""
     with _operation(client, "promote", version, wait_s) as deployment:

@@ -39,7 +39,12 @@ def at_most(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """Run a command that fails with one line; returns it."""
+    """Run a command that fails with one line; returns it.
+
+    Python would write half of a module's bytecode, which breaks the next one that imports it.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     def run(command: str) -> str:
         monkeypatch.setattr(sys, "argv", ["flyobj", *command.split()])

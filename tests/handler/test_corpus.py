@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks.reliability.corpus import Case, good_cases
+from benchmarks.reliability.corpus import JSON_TYPE, Case, good_cases
+from benchmarks.reliability.costly import json_bodies
+from benchmarks.reliability.costly_photos import PHOTOS
 from benchmarks.reliability.fuzz import FuzzTally, Judge, random_cases, run_cases, workers
 from benchmarks.reliability.hostile import hostile_cases, truncations
 from model.image import RGB, decode_photo
@@ -51,6 +53,24 @@ def test_random_changes_hurt_nobody(server: "Home", judge: Judge, photo: RGB) ->
         assert tally.wrong == []
         assert tally.good > 150
         assert sum(tally.statuses.values()) == 1000
+        assert set(workers(client)) == set(before)
+
+
+def test_costly_bodies_hurt_nobody(server: "Home", judge: Judge) -> None:
+    """The photos that come with them are answered, by the same workers."""
+    kinds = ("BMP, ends of lines", "TIFF, tags that share bytes", "GIF, 8 MB of comments")
+    cases = [Case(kind, PHOTOS[kind](), frozenset({413})) for kind in kinds]
+    bodies = dict(json_bodies())
+    for kind in ("JSON, empty objects", "JSON, deep", "JSON, exponent"):
+        cases.append(Case(kind, bodies[kind], frozenset({413, 422}), JSON_TYPE))
+    tally = FuzzTally()
+    with server.client() as client:
+        before = workers(client)
+        run_cases(
+            judge, [case for i in range(4) for case in (*cases, *judge.good[i::4])], tally, CLIENTS
+        )
+        assert tally.wrong == []
+        assert tally.good == len(judge.good)
         assert set(workers(client)) == set(before)
 
 

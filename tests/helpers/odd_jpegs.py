@@ -169,6 +169,7 @@ _ODDITIES: dict[str, Change] = {
     "0xFF00 between segments": _between(b"\xff\0"),
     "0xFF between segments": _between(b"\xff" * 5),
     "a zero behind the scan": _behind_scans(bytes(1)),
+    "2 zeros behind the scan": _behind_scans(bytes(2)),
     "16 zeros behind the scan": _behind_scans(bytes(16)),
     "4,096 zeros behind the scan": _behind_scans(bytes(4096)),
     "noise behind the scan": _behind_scans(_NOISE),

@@ -94,6 +94,9 @@ PNGS = {
     "PNG, a long text before the picture": _png(chunk(b"tEXt", _TEXT), _END),
     "PNG, a long text behind the picture": _png(after=chunk(b"tEXt", _TEXT) + _END),
     "PNG, a packed text that grows": _png(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_TEXT)), _END),
+    "PNG, a packed text that grows, behind the picture": _png(
+        after=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_TEXT)) + _END
+    ),
     "PNG, a wrong checksum of the resolution": _png(chunk(b"pHYs", bytes(9), crc=1), _END),
     "PNG, a wrong checksum of Exif": _png(chunk(b"eXIf", _EXIF, crc=1), _END),
     "PNG, Exif and a long text": _png(

@@ -332,7 +332,7 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
     with pytest.raises(InputError, match=r"has lost the classes \['b'\] since the run began"):
         resume(whole, {})
     write_json({"data": 3}, whole / "settings.json")
-    with pytest.raises(InputError, match=r"settings\.json' isn't as it was written"):
+    with pytest.raises(InputError, match=r"settings\.json': data 3 isn't of the type str"):
         resume(whole, {})
 
 

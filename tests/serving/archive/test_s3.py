@@ -5,6 +5,7 @@ and notes what was asked for.
 """
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -348,3 +349,7 @@ def test_from_s3_to_a_server(
     missing = flyobj("models", "deploy", bucket.url("models/flying_objects-8.0.mar"), *home, code=2)
     assert "doesn't exist, though its bucket does" in missing.stderr
     assert not [name for name in names(server.store) if "8.0" in name]
+    bucket.put("models/none.mar", b"none", hashlib.sha256(b"none").hexdigest())
+    none = flyobj("models", "deploy", bucket.url("models/none.mar"), *home, code=2)
+    assert "none.mar' isn't a valid archive" in none.stderr
+    assert not [name for name in names(server.store) if "none" in name]

@@ -64,6 +64,11 @@ GOOD = {"archive": "a-1.0.mar", "sha256": "1" * 64}
         ({"default": "1.0", "versions": {"1.0": {**GOOD, "sha256": "1"}}}, "64 hexadecimal digits"),
         ({"default": "2.0", "versions": {"1.0": GOOD}}, r"default '2.0' isn't one of .*\['1.0'\]"),
         ({"default": None, "versions": {"1.0": GOOD}}, "default None isn't one of"),
+        ({"default": "2.0#", "versions": {"2.0#": GOOD}}, "version '2.0#' must be numbers and dots"),
+        (
+            {"default": "\uff11", "versions": {"\uff11": GOOD}},
+            "version '\uff11' must be numbers and dots",
+        ),
         ({"default": "1.0", "versions": {}}, "default '1.0' isn't one of"),
         ({"default": "1.0", "versions": {"1.0": GOOD}, "model": "Cats"}, r"'Cats' must be .*\[a-z\]"),
         ({"default": "1.0", "versions": {"1.0": GOOD}, "model": None}, "model name None must be"),

@@ -49,6 +49,41 @@ def unexpected(request: httpx.Request) -> httpx.Response:
     pytest.fail(f"unexpected {request.method} {request.url}")
 
 
+@pytest.mark.parametrize(
+    ("version", "segment"),
+    [
+        ("2.0#", b"2.0%23"),
+        ("3.0?x=1", b"3.0%3Fx%3D1"),
+        ("1.0 %", b"1.0%20%25"),
+        ("\uff12", b"%EF%BC%92"),
+    ],
+)
+def test_a_version_is_one_segment_whatever_is_in_it(
+    connect: Connect, tmp_path: Path, version: str, segment: bytes
+) -> None:
+    """`2.0#` mustn't name 2.0, neither to answer a photo nor to be removed."""
+    asked: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(200, json={})
+
+    write_keys(tmp_path, minutes=30)
+    client = connect(answer)
+    client.predict(b"photo", version)
+    client.unregister(version)
+    client.set_default(version)
+    models = b"/models/flying_objects/" + segment
+    assert asked == [b"/predictions/flying_objects/" + segment, models, models + b"/set-default"]
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "../x", "a/b"])
+def test_what_no_path_can_name_is_not_asked_for(connect: Connect, version: str) -> None:
+    for ask in (lambda client: client.predict(b"photo", version), lambda c: c.unregister(version)):
+        with pytest.raises(InputError, match="can't be a model's name or version"):
+            ask(connect(unexpected))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_that_lasts_is_not_renewed(connect: Connect, tmp_path: Path, kind: str) -> None:
     write_keys(tmp_path, minutes=30)

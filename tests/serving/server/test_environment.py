@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -141,19 +142,27 @@ def test_no_command_uses_a_proxy(
 
 
 def test_nobody_else_gets_a_token(home: Home, photos: list[bytes], tmp_path: Path) -> None:
-    record = json.loads((home.path / "server.json").read_text())
+    path = home.path / "server.json"
+    record = path.read_text()
+    server = lifecycle.require(home.path)
     with home.client() as client:
         real = client.tokens.get("inference")
     with listening() as (other, heard):
-        (tmp_path / "server.json").write_text(
-            json.dumps({**record, "home": str(tmp_path), "port": other})
-        )
-        (tmp_path / "key_file.json").write_bytes((home.path / "key_file.json").read_bytes())
+        # Of a server that was started again elsewhere, while another program has its port.
         with (
-            Client(lifecycle.require(tmp_path)) as client,
-            pytest.raises(NoAnswer, match=rf"pid {record['pid']} doesn't listen on \[{other}, "),
+            Client(replace(server, port=other)) as client,
+            pytest.raises(NoAnswer, match=f"it is on port {home.port} now"),
         ):
             client.predict(photos[0])
+        path.write_text(json.dumps({**json.loads(record), "port": other}))
+        try:
+            with (
+                Client(lifecycle.require(home.path)) as client,
+                pytest.raises(NoAnswer, match=rf"pid {server.pid} doesn't listen on \[{other}, "),
+            ):
+                client.predict(photos[0])
+        finally:
+            path.write_text(record)
         assert heard == []
         with listening(location=f"http://127.0.0.1:{other}/") as (redirecting, first):
             address = f"http://127.0.0.1:{redirecting}"

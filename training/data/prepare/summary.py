@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.files import read_json, reading
-from model.layout import SPLITS, TEST, VALIDATION
+from model.layout import SPLITS, TEST, TRAIN, VALIDATION
 from model.photo_files import HIDDEN, tally
 from model.typed import check_fields
 from training.data.manifest import Reason
@@ -92,7 +92,7 @@ def read_summary(path: Path) -> Summary:
             for entry in entries:
                 kind(**entry)
         for counts in document["classes"].values():
-            _ = [counts[name] for name in (*SPLITS, "dropped")]
+            _ = [counts[name] for name in (TRAIN, TEST, "dropped")]
         if not document["classes"]:
             raise ValueError("no classes")
     return document

@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
             (room / "a").write_text("1")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(FlyobjError, match=r"out' can't be written \(No space left on device\); nothing"):
+    with pytest.raises(FlyobjError, match=r"out' can't be written \(No space left on device\); make"):
         fill()
     assert names(tmp_path) == []
 
