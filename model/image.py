@@ -101,8 +101,9 @@ def decode_here(
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         if len(picture := picture_only(data)) < len(data) and not isinstance(error, OSError):
             return decode_here(picture, limits, at_least)  # a chunk was wrong, not the picture: OSError
+        why = str(error).partition(" <_io.")[0]  # Pillow names the object that it read from
         raise UnreadableImage(
-            f"the {image.format} photo can't be decoded to its end ({error}); send a complete file"
+            f"the {image.format} photo can't be decoded to its end ({why}); send a complete file"
         ) from error
     return _upright(pixels, _orientation(image))
 

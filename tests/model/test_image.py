@@ -176,10 +176,12 @@ def test_damaged_exif_does_not_cost_the_photo(jpeg: Bytes) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_cut_short_is_unreadable(name: str) -> None:
     data = encode(pattern("RGB", 200, 200), name)
-    with pytest.raises(UnreadableImage) as error:
-        decode_photo(data[: len(data) // 2])
-    assert name in str(error.value)
-    assert error.value.status == 400
+    for length in (len(data) // 2, 650):  # a JPEG that ends in its tables is another case
+        with pytest.raises(UnreadableImage) as error:
+            decode_photo(data[: min(length, len(data) - 40)])
+        assert name in str(error.value)
+        assert " object at 0x" not in str(error.value)  # which would be another message each time
+        assert error.value.status == 400
 
 
 @pytest.mark.parametrize("name", FORMATS)
