@@ -34,7 +34,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN|ARCHIVE|URL",
-            help="Run folder, bundle, .mar, version on the server, http://HOST:PORT[/predictions/NAME/V].",
+            help="Run folder, bundle, .mar, version on the server, http://HOST:PORT/predictions/NAME.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],

@@ -58,6 +58,8 @@ def write_settings(path: Path, changes: Mapping[str, Value]) -> None:
 
 
 def _flatten(document: Any) -> dict[str, Value]:
-    section = document.get("handler") or {}
+    section = document.get("handler") or {} if isinstance(document, dict) else None
+    if not isinstance(section, dict):
+        raise TypeError("it doesn't hold settings by their names")
     named = {**document, **{f"{SECTION}{name}": value for name, value in section.items()}}
     return {name: value for name, value in named.items() if isinstance(value, int | str)}

@@ -50,7 +50,7 @@ class Tokens:
             return self._fixed
         if self.seconds_left(kind) < _RENEW_BEFORE_S:
             self.renew(kind)
-        return self._read()[kind][0]
+        return self._read(kind)[0]
 
     def keep(self) -> None:
         """Renew tokens that run out within minutes; called each minute, there is always a good one."""
@@ -59,13 +59,13 @@ class Tokens:
 
     def seconds_left(self, kind: Kind) -> float:
         """Say for how many seconds a token is good; negative if it ran out."""
-        expires = self._read()[kind][1].replace("Z", "+00:00")
+        expires = self._read(kind)[1].replace("Z", "+00:00")
         with reading(self._key_file or Path(), _REMEDY):
             return (datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds()
 
     def renew(self, kind: Kind) -> None:
         """Let TorchServe replace a token; the one before is no longer accepted."""
-        key, _ = self._read()["API"]
+        key, _ = self._read("API")
         self._connection.call("GET", f"{self._management}/token", key, params={"type": kind})
 
     def replacement(self, refused: str, kind: Kind) -> str:
@@ -75,18 +75,17 @@ class Tokens:
             time.sleep(_POLL_S)
         return token
 
-    def _read(self) -> dict[str, tuple[str, str]]:
-        """Read each token and until when it is good, "" for the one that renews."""
+    def _read(self, kind: Kind | Literal["API"]) -> tuple[str, str]:
+        """Read a token and until when it is good; the one that renews the others, "API", is always."""
         path = self._key_file or Path()
         until = time.monotonic() + _NEW_TOKEN_S
         while True:
             try:
                 with reading(path, _REMEDY):
-                    document = read_json(path, remedy=_REMEDY)
-                    tokens = {"API": (document["API"]["key"], "")}
-                    tokens |= {k: (document[k]["key"], document[k]["expiration time"]) for k in KINDS}
-                    if all(isinstance(word, str) for pair in tokens.values() for word in pair):
-                        return tokens
+                    entry = read_json(path, remedy=_REMEDY)[kind]
+                    token = entry["key"], "" if kind == "API" else entry["expiration time"]
+                    if all(isinstance(word, str) for word in token):
+                        return token
                     raise TypeError("a token isn't text")
             except InputError:  # TorchServe may be writing it
                 if not path.exists() or time.monotonic() > until:

@@ -67,7 +67,10 @@ def test_a_file_is_read_and_written(tmp_path: Path) -> None:
 def test_what_is_no_such_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model-config.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"model-config\.yaml' can't be read"):
+    with pytest.raises(
+        InputError,
+        match=r"model-config\.yaml' (can't be read|isn't as it was written .it doesn't hold settings)",
+    ):
         read_settings(path)
     with pytest.raises(InputError, match="nowhere"):
         read_settings(tmp_path / "nowhere.yaml")
