@@ -10,6 +10,7 @@ its parent.
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -27,6 +28,7 @@ def main(memory_bytes: int) -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     _silence_libraries()
     warnings.simplefilter("ignore")  # Pillow's, of damaged metadata, would fill the log
+    logging.disable()  # so would its errors
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return_memory()

@@ -169,6 +169,7 @@ def test_sorting(
         tmp_path: "lie in one another",
         run: "isn't empty, and what is in it wasn't sorted by this model",
         folder / "cut.jpg": "lie in one another",
+        tmp_path / "out0.csv": "is a file; name a folder",
     }
     for into, message in wrong.items():
         assert message in complaint(inside(*places, into, code=2))
@@ -182,6 +183,11 @@ def test_nothing_is_overwritten(
     command = ("predict", photo, "--archive", archive_path, "--sort-into", into)
     inside(*command)
     (link,) = into.rglob("*.jpg")
+    inside(*command, "--copy")
+    assert not link.is_symlink()
+    assert link.read_bytes() == photo.read_bytes()
+    inside(*command)
+    assert [*into.rglob("*.jpg")] == [link]
     link.unlink()
     link.write_text("mine")
     inside(*command)
