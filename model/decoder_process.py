@@ -10,6 +10,7 @@ its parent.
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -25,8 +26,9 @@ def main(memory_bytes: int) -> None:
     from model.malloc import return_memory
 
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints
+    _silence_libraries()
     warnings.simplefilter("ignore")  # Pillow's, of damaged metadata, would fill the log
+    logging.disable()  # so would its errors
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return_memory()
@@ -65,6 +67,14 @@ def _send(replies: IO[bytes], reply: dict[str, Any], pixels: Any = None) -> None
     if pixels is not None:
         replies.write(pixels.data)
     replies.flush()
+
+
+def _silence_libraries() -> None:
+    """Drop what they print: libtiff writes a line for each damaged row. Python's errors still come."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
 
 
 def _warm_up() -> None:

@@ -88,6 +88,8 @@ def read_frame(data: bytes | bytearray, max_scans: int) -> tuple[int, int]:
 
 def _bring_all(scans: Sequence[bytes], kind: int, frame: bytes) -> bool:
     """Whether scans, by their headers, have all components, progressive ones all bits of all of them."""
+    if not all(scan and len(scan) == 4 + 2 * scan[0] for scan in scans):  # section B.2.3
+        return False
     if kind not in _PROGRESSIVE:
         return {c for scan in scans for c in scan[1:-3:2]} >= set(frame[6::3])
     lacking = {(c, k): 1 for c in frame[6::3] for k in range(64)}  # bits of coefficients

@@ -76,15 +76,15 @@ def classify(model: BatchModel, found: FoundPhotos, options: BatchOptions) -> Ba
     ]
     with ExitStack() as stack:
         outputs = [Output(p, rows, model.fingerprint, options.force) for p, rows in formats if p]
-        sorter = None
+        sorter, names = None, (*model.classes, "unknown")
         if options.sort_into:
-            names = (*model.classes, "unknown")
             where = options.sort_into, found.folders, names, model.fingerprint, options.copy
             sorter = Sorter(*where)
-        keep = _still_the_same(found.photos, outputs)
+        asked = {photo.name: photo for photo in found.photos}
+        keep = _still_the_same(asked, names, outputs)
         for output in outputs:
             stack.callback(output.close)
-            output.start(keep)
+            output.start(keep, asked)
         for photo in found.photos:
             if done := keep.get(photo.name):
                 summary.kept += 1
@@ -130,23 +130,23 @@ def _batches(results: Iterator[Result]) -> Iterator[list[Result]]:
         yield [result for _, result in batch]
 
 
-def _still_the_same(photos: Sequence[PhotoSource], outputs: Sequence[Output]) -> Mapping[str, Done]:
+def _still_the_same(
+    asked: Mapping[str, PhotoSource], names: Sequence[str], outputs: Sequence[Output]
+) -> Mapping[str, Done]:
     """Find the photos that every output has a row of, and whose bytes are still those."""
-    if not outputs or not all(output.done for output in outputs):
+    if not outputs:
         return {}
     first, *others = (output.done for output in outputs)
-    asked = {photo.name: photo for photo in photos}
-    both = [d for name, d in first.items() if all(other.get(name) == d for other in others)]
+    rows = [d for d in first.values() if d.photo in asked and d.predicted in ("", *names)]
+    both = [d for d in rows if all(other.get(d.photo) == d for other in others)]
     with ThreadPoolExecutor(_READERS) as pool:
-        same = in_order(pool, lambda d: _is_same(d, asked.get(d.photo)), both, 4 * _READERS)
+        same = in_order(pool, lambda d: _is_same(d, asked[d.photo]), both, 4 * _READERS)
         known = zip(both, track(same, "looking at what is answered", len(both)), strict=True)
         return {done.photo: done for done, fits in known if fits}
 
 
-def _is_same(done: Done, photo: PhotoSource | None) -> bool:
-    """Whether a row's photo has its bytes still; one that isn't asked about now keeps its row."""
-    if photo is None:
-        return True
+def _is_same(done: Done, photo: PhotoSource) -> bool:
+    """Whether a row's photo has its bytes still."""
     try:
         return bool(done.sha256) and hashlib.sha256(photo.read()).hexdigest() == done.sha256
     except OSError:

@@ -8,9 +8,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
@@ -119,9 +119,12 @@ class JsonRows:
         for line in _whole_lines(file):
             row = json.loads(line)
             try:
-                yield line, Done(row["photo"], row["sha256"], row["model"], row.get("predicted", ""))
+                done = Done(row["photo"], row["sha256"], row["model"], row.get("predicted", ""))
             except (TypeError, LookupError, AttributeError) as error:
                 raise ValueError("a line isn't a row of ours") from error
+            if not all(isinstance(value, str) for value in astuple(done)):
+                raise ValueError("a line isn't a row of ours")
+            yield line, done
 
 
 class Output:
@@ -142,8 +145,8 @@ class Output:
         elif path.is_dir():
             raise InputError(f"{str(path)!r} is a folder; name a file")
 
-    def start(self, keep: Mapping[str, Done]) -> None:
-        """Leave the rows of `keep` in the file and nothing else, and open it for more."""
+    def start(self, keep: Mapping[str, Done], asked: Container[str]) -> None:
+        """Leave the rows of `keep` and of photos that aren't `asked`, and open the file for more."""
         if not self.resumable:
             on_stdout = str(self.path) == STDOUT
             self._file = _stdout() if on_stdout else self._open(self.path, "w")
@@ -152,8 +155,8 @@ class Output:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.path) as partial, self._open(partial, "w") as file:
             file.write(self._rows.header())
-            for text, done in self._read() if keep else ():
-                if keep.get(done.photo) == done:
+            for text, done in self._read() if self.done else ():
+                if done.photo not in asked or keep.get(done.photo) == done:
                     file.write(text)
         self._file = self._open(self.path, "a")
 

@@ -38,6 +38,8 @@ class Sorter:
                 )
         if bad := [name for name in classes if "/" in name or "\0" in name or name.startswith(".")]:
             raise InputError(f"classes {bad} can't name folders, so photos can't be sorted into them")
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{str(folder)!r} is a file; name a folder")
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
         mark = folder / MARK
@@ -49,23 +51,23 @@ class Sorter:
         write_json({"model": model}, mark)
 
     def place(self, photo: PhotoSource, predicted: str) -> None:
-        """Link or copy a photo to where its class is; one that is there already stays."""
+        """Link or copy a photo to where its class is; one that is there already stays.
+
+        A copy takes the place of a link that was made before: who asks for copies may delete originals.
+        """
         if photo.content is not None:  # from a pipe: there is no file
             return
         source, wanted = Path(photo.name).absolute(), self._folder / predicted / photo.below
         wanted.parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
             target = wanted if number == 1 else _numbered(wanted, number)
-            if not os.path.lexists(target):
+            is_ours = target.is_symlink() and target.readlink() == source
+            if not os.path.lexists(target) or (is_ours and self._copy):
                 self._put(source, target)
                 return
-            if self._is_there(source, target):
+            is_file = target.is_file() and not target.is_symlink()
+            if is_ours or (is_file and filecmp.cmp(source, target, shallow=False)):
                 return
-
-    def _is_there(self, source: Path, target: Path) -> bool:
-        if target.is_symlink():
-            return target.readlink() == source
-        return target.is_file() and filecmp.cmp(source, target, shallow=False)
 
     def _put(self, source: Path, target: Path) -> None:
         if not self._copy:

@@ -108,6 +108,10 @@ def test_what_is_answered_is_not_asked_again(
     assert len(hashes) == 10
     inside("predict", one, "--archive", archive_path, *out)  # others keep their rows
     assert len(rows_of(out[1])) == 10
+    more = ("--jsonl", tmp_path / "more.jsonl")
+    inside("predict", one, "--archive", archive_path, *out[:2], *more)  # in another file, too
+    assert len(rows_of(out[1])) == 10
+    assert len(more[1].read_text().splitlines()) == 1
     again = inside("predict", folder, "--run", run, *out[:2], code=2)
     assert "of another model" in complaint(again)
     inside("predict", folder, "--run", run, *out[:2], "--force")
@@ -169,10 +173,27 @@ def test_sorting(
         tmp_path: "lie in one another",
         run: "isn't empty, and what is in it wasn't sorted by this model",
         folder / "cut.jpg": "lie in one another",
+        tmp_path / "out0.csv": "is a file; name a folder",
     }
     for into, message in wrong.items():
         assert message in complaint(inside(*places, into, code=2))
     assert not (folder / "sorted").exists()
+
+
+def test_a_row_that_was_edited_cannot_sort_a_photo_elsewhere(
+    inside: FlyObj, archive_path: Path, folder: Path, tmp_path: Path, complaint: Complaint
+) -> None:
+    out, into, photo = tmp_path / "out.jsonl", tmp_path / "sorted", next(folder.rglob("[!c]*.jpg"))
+    command = ("predict", photo, "--archive", archive_path, "--jsonl", out)
+    inside(*command)
+    row = json.loads(out.read_text())
+    out.write_text(json.dumps(row | {"predicted": "../evil"}) + "\n")
+    inside(*command, "--sort-into", into)
+    assert not (tmp_path / "evil").exists()
+    assert json.loads(out.read_text()) == row
+    for wrong in ({"photo": []}, {"predicted": ["bird"]}, {"sha256": None}):
+        out.write_text(json.dumps(row | wrong) + "\n")
+        assert "a line isn't a row of ours" in complaint(inside(*command, code=2))
 
 
 def test_nothing_is_overwritten(
@@ -182,6 +203,11 @@ def test_nothing_is_overwritten(
     command = ("predict", photo, "--archive", archive_path, "--sort-into", into)
     inside(*command)
     (link,) = into.rglob("*.jpg")
+    inside(*command, "--copy")
+    assert not link.is_symlink()
+    assert link.read_bytes() == photo.read_bytes()
+    inside(*command)
+    assert [*into.rglob("*.jpg")] == [link]
     link.unlink()
     link.write_text("mine")
     inside(*command)

@@ -114,6 +114,17 @@ def test_a_child_that_dies_costs_the_photo_that_it_decodes() -> None:
 
 
 @pytest.mark.usefixtures("no_child")
+def test_libraries_do_not_fill_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff complains of each damaged row."""
+    decoder.end_idle()  # the next child has the streams of this test
+    noise = Image.effect_noise((200, 200), 90).convert("1")
+    photo = bytearray(encode(noise, "TIFF", compression="group3"))
+    photo[500:3000:60] = bytes(len(photo[500:3000:60]))
+    assert decode_photo(photo).shape == (200, 200, 3)
+    decoder.end_idle()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_forked_process_has_a_child_of_its_own() -> None:
     """As DataLoader's are. Its parent's must be heard by its parent alone, and end with it."""
     png = encode(Image.linear_gradient("L"), "PNG")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from model.errors import UnreadableImage, UnsupportedFormat
 from model.image import RGB, decode_photo
-from tests.helpers.odd_jpegs import EOI, JPEGS, SOS, Segment, encode, photo, planar
+from tests.helpers.odd_jpegs import EOI, JPEGS, SOS, Jpeg, Segment, encode, photo, planar
 from tests.helpers.odd_photos import OTHERS, PNGS, TIFFS, tiff
 
 TOLERANCE = 2
@@ -84,6 +84,17 @@ def test_a_jpeg_with_two_sizes_is_refused() -> None:
     hierarchy = Segment(0xDE, frame[:1] + b"\0\x10\0\x10" + frame[5:])
     with pytest.raises(UnreadableImage, match="two sizes, 16 x 16 and 150 x 100 pixels"):
         decode_photo(bytes(jpeg.put(hierarchy, at=len(jpeg.segments) - 1)))
+
+
+@pytest.mark.parametrize("jpeg", [encode(photo()), encode(photo(), progressive=True)])
+@pytest.mark.parametrize("header", [b"", b"\1", b"\1\1\0\0\x3f", b"\3\1\0\0\x3f\0"])
+@pytest.mark.parametrize("gap", [b"", b"\0"])
+def test_a_scan_with_a_header_of_another_length_is_refused(
+    jpeg: Jpeg, header: bytes, gap: bytes
+) -> None:
+    odd = jpeg.edit(SOS, lambda scan: replace(scan, content=header, before=gap))
+    with pytest.raises(UnreadableImage, match="lacks scans; send a complete file"):
+        decode_photo(bytes(odd))
 
 
 @pytest.mark.parametrize("name", PHOTOS)

@@ -44,7 +44,7 @@ def formats() -> list[RowFormat]:
 def write(path: Path, rows: RowFormat, model: str = "m1", force: bool = False) -> set[str]:
     """Write what isn't there yet; return the photos that were."""
     output = Output(path, rows, model, force)
-    output.start(output.done)
+    output.start(output.done, ())
     output.write([d for d in DOCUMENTS if d["photo"] not in output.done])
     output.close()
     return set(output.done)
@@ -121,7 +121,7 @@ def test_a_damaged_row_in_the_middle_is_not_dropped_in_silence(rows: RowFormat, 
 
 def test_a_full_disk() -> None:
     output = Output(Path("/dev/full"), JsonRows(), "m1", force=False)
-    output.start({})
+    output.start({}, ())
     with pytest.raises(FlyobjError, match="'/dev/full' can't be written"):
         output.write(DOCUMENTS)
     output.close()
