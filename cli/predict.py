@@ -71,6 +71,8 @@ def predict(
         raise InputError("--run, --archive and --version (of the server) exclude one another; give one")
     if copy and sort_into is None:
         raise InputError("--copy needs --sort-into DIR")
+    if as_json and Path("-") in (csv, jsonl):
+        raise InputError("--json and a file called - both are standard output; leave one out")
     if csv is not None and csv == jsonl:
         raise InputError(f"--csv and --jsonl are both {str(csv)!r}; name two files")
     found = find_sources(photos)

@@ -74,8 +74,10 @@ def classify(model: BatchModel, found: FoundPhotos, options: BatchOptions) -> Ba
         (options.csv, CsvRows(model.classes)),
         (options.jsonl, JsonRows()),
     ]
+    # Rows with other probabilities than are asked for now aren't kept either.
+    of = f"{model.fingerprint} top {options.top_k}" if options.top_k else model.fingerprint
     with ExitStack() as stack:
-        outputs = [Output(p, rows, model.fingerprint, options.force) for p, rows in formats if p]
+        outputs = [Output(p, rows, of, options.force) for p, rows in formats if p]
         sorter, names = None, (*model.classes, "unknown")
         if options.sort_into:
             where = options.sort_into, found.folders, names, model.fingerprint, options.copy
@@ -94,14 +96,14 @@ def classify(model: BatchModel, found: FoundPhotos, options: BatchOptions) -> Ba
         if summary.kept:
             say(f"{summary.kept} of {len(found.photos)} photos are answered already")
         todo = [photo for photo in found.photos if photo.name not in keep]
-        _answer(model, todo, options.top_k, outputs, sorter, summary)
+        _answer(model, todo, (of, options.top_k), outputs, sorter, summary)
     return summary
 
 
 def _answer(
     model: BatchModel,
     photos: Sequence[PhotoSource],
-    top_k: int | None,
+    row: tuple[str, int | None],  # what its model is called, and the probabilities in it
     outputs: Sequence[Output],
     sorter: Sorter | None,
     summary: BatchSummary,
@@ -109,7 +111,7 @@ def _answer(
     started = time.perf_counter()
     with progress("classifying", len(photos), "photos") as advance:
         for results in _batches(model.classify(photos)):
-            documents = [as_document(result, model.fingerprint, top_k) for result in results]
+            documents = [as_document(result, *row) for result in results]
             for result in results:
                 predicted = result.answer.get("predicted", "")
                 summary.count(result.photo, predicted)

@@ -185,7 +185,7 @@ class Output:
             try:
                 for text, done in self._rows.decode(file):
                     if done.model != self._model:
-                        raise ValueError(f"it is of another model, {done.model!r}")
+                        raise ValueError(f"it is of another model or --top-k, {done.model!r}")
                     yield text, done
             except (ValueError, RecursionError, csv.Error) as error:
                 raise InputError(

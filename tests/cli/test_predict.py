@@ -113,7 +113,9 @@ def test_what_is_answered_is_not_asked_again(
     assert len(rows_of(out[1])) == 10
     assert len(more[1].read_text().splitlines()) == 1
     again = inside("predict", folder, "--run", run, *out[:2], code=2)
-    assert "of another model" in complaint(again)
+    assert "of another model or" in complaint(again)
+    again = inside("predict", folder, "--archive", archive_path, *out[:2], "--top-k", "1", code=2)
+    assert "of another model or --top-k" in complaint(again)
     inside("predict", folder, "--run", run, *out[:2], "--force")
     assert {row["model_version"] for row in rows_of(out[1])} == {""}
 
@@ -262,6 +264,7 @@ def test_one_wrong_name_does_not_keep_the_others_from_being_answered(
         (("--archive", __file__), "isn't a valid archive"),
         (("--run", "RUN", "--copy"), "--copy needs --sort-into"),
         (("--run", "RUN", "--csv", "a", "--jsonl", "a"), "name two files"),
+        (("--run", "RUN", "--csv", "-", "--json"), "leave one out"),
         (("--run", "RUN", "--csv", "."), "is a folder; name a file"),
     ],
 )

@@ -101,7 +101,7 @@ def test_what_is_not_ours_stays(rows: RowFormat, tmp_path: Path) -> None:
             Output(path, rows, "m1", force=False)
         assert path.read_text() == content
     assert write(path, rows, force=True) == set()
-    with pytest.raises(InputError, match="of another model, 'm1'"):
+    with pytest.raises(InputError, match="of another model or --top-k, 'm1'"):
         Output(path, rows, "m2", force=False)
     with pytest.raises(InputError, match="is a folder"):
         Output(tmp_path, rows, "m1", force=False)
