@@ -17,6 +17,7 @@ from model.image import PhotoLimits
 
 _REQUEST_S = 0.15  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
 _BATCH_SHARE = 0.8  # of what one photo may take, at least, for a batch of several requests
+_MARGIN = 2.0  # times what a photo should cost, which ordinary ones stay below: docs/experiments.md
 _SMALL_S = 0.05  # what should cost no more isn't refused because other programs use the processor
 _LEAST_WALL_S = 0.5  # by the clock, for what is let through late
 
@@ -45,8 +46,8 @@ class BatchBudget:
     def allot(self, requests: Sequence[Request]) -> Iterator[tuple[Photo, PhotoLimits]]:
         """Yield the photos that can be afforded, to be read within the limits beside them; fail others.
 
-        The cheapest request is first. A photo may take what is left, less what those after it should
-        cost as far as there is enough for them. One is always let through.
+        The cheapest request is first. A photo may take what is left, less `_MARGIN` times what those
+        after it should cost as far as there is enough for them. One is always let through.
         """
         costs = {id(photo): self._cost(photo) for request in requests for photo in request.photos}
         ordered = sorted(requests, key=lambda request: sum(costs[id(p)] for p in request.photos))
@@ -58,12 +59,13 @@ class BatchBudget:
             if at and (cost > left or (wall <= 0 and cost > _SMALL_S)):
                 photo.fail(too_busy(cost))
                 continue
-            spare = left - cost
+            spare = left - _MARGIN * cost
             for later in queue[at + 1 :]:
-                if costs[id(later)] > spare:
+                if _MARGIN * costs[id(later)] > spare:
                     break
-                spare -= costs[id(later)]
-            most = min(self._limits.max_cpu_s, cost + max(0, spare) - self._prices.of(photo))
+                spare -= _MARGIN * costs[id(later)]
+            most = max(cost, min(left, _MARGIN * cost + max(0, spare))) - self._prices.of(photo)
+            most = min(self._limits.max_cpu_s, most)
             yield photo, replace(self._limits, max_cpu_s=most, max_wall_s=max(_LEAST_WALL_S, wall))
             if photo.pixels is not None:
                 self._owed_s += self._prices.of(photo)

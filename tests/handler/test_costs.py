@@ -1,6 +1,7 @@
 """What requests may cost a worker, and what those cost that come with them."""
 
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -12,7 +13,11 @@ from PIL import Image
 
 from benchmarks.reliability.corpus import encode
 from benchmarks.reliability.costly_photos import PHOTOS
+from handler.answers import Photo, Request
+from handler.budget import BatchBudget, Prices
 from model.decoder import children_cpu_s
+from model.decoding_cost import expected_s
+from model.image import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -131,3 +136,19 @@ def test_other_formats_are_refused_where_they_are_not_asked_for(
     assert answer["message"].endswith("send one of JPEG")
     ((_, described),) = worker.ask([requests.describe()])
     assert described["formats"] == ["JPEG"]
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The start of a PNG, which says its size."""
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+
+
+@pytest.mark.parametrize("megapixels", [6, 8, 8.3, 8.4, 8.5, 8.6, 9, 12, 49])
+def test_an_ordinary_photo_may_take_twice_what_it_should(megapixels: float) -> None:
+    """Even where what comes with it would use up all that is left."""
+    ordinary, others = png_of(1500, 1000), png_of(1000, int(1000 * megapixels))
+    photos = [Photo(None, content) for content in (*[others] * 7, ordinary)]
+    budget = BatchBudget(DEFAULT_LIMITS, Prices(answer_s=0.01), batch_size=8)
+    first, limits = next(budget.allot([Request([photo]) for photo in photos]))
+    assert first is photos[-1]
+    assert limits.max_cpu_s >= 2 * expected_s(ordinary)
