@@ -44,21 +44,26 @@ for path in sys.argv[1:]:
     print(json.dumps([answer, took, (own + child.ru_maxrss) / 1024]), flush=True)
     os._exit(0)
 """
-TOO_COSTLY = (
+TOO_COSTLY = (  # on any machine; of others a fast one may answer some
     "TIFF, tags that share bytes",
     "TIFF, tags that share numbers",
-    "TIFF, tiny tiles",
-    "PNG, 1.5 million chunks",
-    "PNG, a byte in each IDAT",
     "GIF, 8 MB of comments",
-    "GIF, 2 million comments",
     "BMP, ends of lines",
-    "BMP, runs of a pixel",
     "JPEG, Exif that shares a value",
     "JPEG, index that shares a value",
+)
+WITHIN = (
+    "TIFF, strips of a row",
+    "TIFF, tiny tiles",
+    "PNG, 49 MP",
+    "PNG, 60 large zTXt",
+    "PNG, 1.5 million chunks",
+    "PNG, a byte in each IDAT",
+    "GIF, 2 million comments",
+    "BMP, runs of a pixel",
+    "JPEG, 19 MB of tables",
     "JPEG, 19 MB of comments",
 )
-WITHIN = ("TIFF, strips of a row", "PNG, 49 MP", "PNG, 60 large zTXt", "JPEG, 19 MB of tables")
 
 
 @pytest.fixture
