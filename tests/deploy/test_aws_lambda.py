@@ -101,7 +101,13 @@ Make = Callable[[bytes], dict[str, Any]]
         (lambda p: form_event(p[:-20]), 400, "UnreadableImage", "can't be decoded to its end"),
         (lambda _: RAW(huge()), 413, "PhotoTooLarge", "20001 x 4 pixels"),
         (lambda _: RAW(PHOTOS["BMP, ends of lines"]()), 413, "PhotoTooSlow", "more than 1.5 s of CPU"),
-        (lambda _: RAW(PHOTOS["TIFF, tags that share bytes"]()), 413, "PhotoTooCostly", "768 MiB"),
+        # On a busy machine so much memory takes too long, too.
+        (
+            lambda _: RAW(PHOTOS["TIFF, tags that share bytes"]()),
+            413,
+            "PhotoTooCostly|PhotoTooSlow",
+            "more than (768 MiB|1.5 s)",
+        ),
         (lambda _: RAW(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
         (lambda _: RAW(b"") | text(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
         (lambda p: http_event(p, "multipart/form-data"), 400, "RequestError", "form can't be read"),
@@ -129,7 +135,8 @@ def test_what_cannot_be_answered(
     ask: Ask, photos: list[bytes], make: Make, code: int, kind: str, message: str
 ) -> None:
     status, answer = ask(make(photos[0]))
-    assert (status, answer["code"], answer["type"]) == (code, code, kind)
+    assert (status, answer["code"]) == (code, code)
+    assert re.fullmatch(kind, answer["type"])
     assert set(answer) == {"code", "type", "message"}
     assert re.search(message, answer["message"]), answer["message"]
 

@@ -76,9 +76,11 @@ def test_each_damage_has_its_reason(tmp_path: Path, jpeg: Jpeg) -> None:
 
 
 def test_what_costs_too_much_has_its_reason(tmp_path: Path) -> None:
+    slow = "the photo takes more than 1.5 s of CPU to decode, as much as it may"
     for kind, why in (
-        ("BMP, ends of lines", "the photo takes more than 1.5 s of CPU to decode, as much as it may"),
-        ("TIFF, tags that share bytes", "the photo takes more than 768 MiB of memory to decode"),
+        ("BMP, ends of lines", (slow,)),
+        # On a busy machine so much memory takes too long, too.
+        ("TIFF, tags that share bytes", ("the photo takes more than 768 MiB of memory to decode", slow)),
     ):
         row = look(tmp_path, "photo", PHOTOS[kind]())
         assert row.reason == Reason.TOO_LARGE
