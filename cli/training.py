@@ -89,7 +89,7 @@ def train(
     nodes: Annotated[int, _machines(help="Machines that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
+    """Fine-tune MobileNetV2: a new head, then more and more blocks as long as that pays.
 
     Before each stage a range test finds its learning rate. Writes a run folder. Stopped with Ctrl-C or
     killed, a run continues with --resume RUN, to the same result.

@@ -298,7 +298,7 @@ def test_pretrained_runs_go_on_with_what_their_range_tests_found(
     assert same(tmp_path / "whole", tmp_path / "stopped")
     assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
     head, whole = figures(tmp_path / "stopped")
-    assert (head["lr"], head["lr_from"]) == (DEFAULT, "default, for so few steps")
+    assert (head["lr"], head["lr_from"]) == (DEFAULT, "default (few steps)")
     assert (tmp_path / "stopped" / "logs" / "range_test-whole.csv").is_file()
     assert "range test" in whole["lr_from"]
     assert read_bundle(tmp_path / "stopped" / "bundle").spec.head == ("mlp" if old else "linear")

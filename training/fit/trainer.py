@@ -130,10 +130,10 @@ class Trainer:
                 f"{stage.name:<9} {loop.steps} steps are fewer than a range test takes: the default "
                 f"learning rate, {DEFAULT:g}"
             )
-            return StageProgress(why, DEFAULT, "default, for so few steps")
+            return StageProgress(why, DEFAULT, "default (few steps)")
         started = time.monotonic()
         curve = self.find_lr(loop, stage)
-        how = "range test" if curve.highest is not None else "default, as the range test says nothing"
+        how = "range test" if curve.highest is not None else "default (flat range test)"
         return StageProgress(why, curve.suggestion, how, extra_s=time.monotonic() - started)
 
     def _end(self, stage: Stage, current: StageProgress, ended: str) -> None:
