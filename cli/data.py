@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.next_steps import after_prepare
 from cli.options import Json, emit
 from report.terminal import new_table
 
@@ -141,4 +142,5 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    emit(shown, as_json, classes, *splits, *([why] if why.row_count else []), *warnings, line)
+    parts = [classes, *splits, *([why] if why.row_count else []), *warnings, line]
+    emit(shown, as_json, *parts, *after_prepare(folder))

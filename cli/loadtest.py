@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, emit
+from cli.options import Home, Json, emit, require_server
 from report.terminal import new_table, styled
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from loadtest.capacity.compare import CapacityComparison
@@ -53,7 +52,7 @@ def loadtest(
     ] = 8.0,
     first_rate: Annotated[float, typer.Option(help="Requests a second to begin with.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed of the times at which requests are sent.")] = 1,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Put load on the running server: by Locust, or to find its capacity.
@@ -75,13 +74,12 @@ def loadtest(
         raise typer.Exit(_locust(photos, home, context.args, as_json))
 
 
-def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
+def _locust(photos: Path | None, home: Path | None, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
-    from serving.server import lifecycle
     from serving.server.client import Client
     from serving.stock import stock_file
 
-    running = lifecycle.require(home)
+    running = require_server(home)
     with Client(running) as client:
         client.tokens.keep()
         name = client.model
@@ -104,18 +102,21 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
 
 
 def _find_capacity(
-    settings: "CapacitySettings", photos: Path | None, out: Path | None, home: Path, as_json: bool
+    settings: "CapacitySettings",
+    photos: Path | None,
+    out: Path | None,
+    home: Path | None,
+    as_json: bool,
 ) -> None:
     from loadtest.capacity.find import find_capacity
     from loadtest.capacity.page import write_page
     from loadtest.capacity.records import PAGE, check_folder, require_knee, write_figures
     from loadtest.photos import photos_to_send
-    from serving.server import lifecycle
     from serving.server.client import Client
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, sent = lifecycle.require(home), photos_to_send(photos)
+    running, sent = require_server(home), photos_to_send(photos)
     with Client(running) as client:
         capacity = find_capacity(running, client, sent, settings)
     write_figures(capacity, out)

@@ -1,7 +1,8 @@
-"""What the commands share: options, and how results are printed."""
+"""What the commands share: options, the server that is meant, and how results are printed."""
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,20 @@ from report.terminal import Table, out
 
 if TYPE_CHECKING:
     from serving.server.client import Client
+    from serving.server.lifecycle import Server
 
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and logs.")]
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FLYOBJ_HOME",
+        show_default=False,
+        help="Folder of the server's pid, tokens and logs; by default runs/server, or that of the only "
+        "server that runs.",
+    ),
+]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
@@ -28,12 +38,54 @@ Timeout = Annotated[
 _UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 
 
-def connect(home: Path) -> "Client":
-    """Connect to the server that runs with this home; raises `InputError` if none does."""
+def connect(home: Path | None) -> "Client":
+    """Connect to the server that is meant (`choose_home`); raises `InputError` if it doesn't run."""
     from serving.server.client import Client
+
+    return Client(require_server(home))
+
+
+def require_server(home: Path | None) -> "Server":
+    """Find the server that is meant (`choose_home`); raises `InputError` if it doesn't run."""
     from serving.server.lifecycle import require
 
-    return Client(require(home))
+    return require(choose_home(home))
+
+
+def choose_home(home: Path | None) -> Path:
+    """Return the home that was named, or else `runs/server` here, or that of the only server that runs.
+
+    One that was killed here still has its `server.json`; it is meant then, and nobody else's server.
+
+    Raises:
+        InputError: several run, and none is named.
+    """
+    from model.errors import InputError
+    from model.text import shell_quote, shorten
+    from report.progress import say
+    from serving.server import homes
+    from serving.server.lifecycle import list_running
+
+    own = homes.default_home()
+    if home is not None or (own / "server.json").exists() or not (servers := list_running()):
+        return home or own
+    if len(servers) > 1:
+        lines = [f"  {_typed_again('--home', shorten(server.home))}" for server in servers]
+        raise InputError("\n".join([f"{len(servers)} servers run; say which one is meant:", *lines]))
+    (server,) = servers
+    say(f"with home {shell_quote(shorten(server.home))}, the only server that runs")
+    return Path(server.home)
+
+
+def _typed_again(*more: str | Path) -> str:
+    """Write the command that was typed, with more options."""
+    from model.text import shell_quote
+
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    typed = [*words[:end], *map(str, more), *words[end:]]
+    # `shell_quote` takes what begins with a dash for a file.
+    return " ".join(["flyobj", *(shlex.quote(w) if w[:1] == "-" else shell_quote(w) for w in typed)])
 
 
 def emit(document: Any, as_json: bool, *human: Any) -> None:

@@ -11,7 +11,6 @@ import typer
 
 from cli.options import Home, Json, connect, emit
 from report.terminal import new_table, styled
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.batch.classify import BatchSummary
@@ -54,7 +53,7 @@ def predict(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a CSV or JSONL file instead of continuing it.")
     ] = False,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Classify photos and folders, with the running server, or without one.
@@ -97,21 +96,17 @@ def _open(
     run: Path | None,
     archive: Path | None,
     version: str | None,
-    home: Path,
+    home: Path | None,
     photos: int,
 ) -> "BatchModel":
     """Open what answers."""
-    from model.errors import InputError
+    from model.run_folder import find_bundle
     from serving.batch.models import ServedModel, open_packed, open_run
 
     if archive is not None:
         return stack.enter_context(open_packed(archive))
     if run is not None:
-        from cli.targets import bundle_of
-
-        if not (bundle := bundle_of(run)):
-            raise InputError(f"{str(run)!r} has no bundle; give a run folder of `flyobj train`")
-        return stack.enter_context(open_run(bundle, photos))
+        return stack.enter_context(open_run(find_bundle(run), photos))
     return ServedModel(stack.enter_context(connect(home)), version)
 
 
