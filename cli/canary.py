@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Home, Json, emit, require_server
+from cli.options import App, Home, Json, emit, require_server
 from model.text import shell_quote
 from report.terminal import new_table, out
 from serving.names import DEFAULT_PROXY_PORT
 
-app = typer.Typer(
-    no_args_is_help=True, help="Send a share of the traffic to another version, through nginx."
-)
+app = App(no_args_is_help=True, help="Send a share of the traffic to another version, through nginx.")
 
 DEFAULT_PROXY = Path("runs/proxy")
 _WATCH_S = 5

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.next_steps import after_prepare
-from cli.options import Json, emit
+from cli.options import App, Json, emit
 from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.data.prepare.summary import Summary
 
-app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
+app = App(no_args_is_help=True, help="Make, clean and look at data sets.")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
 Copy = Annotated[

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.next_steps import after_evaluate
-from cli.options import Home, Json, emit
+from cli.options import App, Home, Json, emit
 from report.terminal import Table, new_table, styled
 
 if TYPE_CHECKING:
     from report.comparison import Comparison
     from training.evaluation.evaluate import Evaluation
 
-app = typer.Typer()
+app = App()
 
 Data = Annotated[
     Path | None,

@@ -1,5 +1,6 @@
 """`flyobj loadtest`: Locust on the running server, its capacity, and two capacities compared."""
 
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, emit, require_server
+from cli.options import App, Command, Home, Json, emit, require_server
 from report.terminal import new_table, styled
 
 if TYPE_CHECKING:
@@ -18,12 +19,32 @@ if TYPE_CHECKING:
     from loadtest.capacity.find import CapacitySettings
     from loadtest.capacity.records import Capacity
 
-app = typer.Typer()
+app = App()
 
 _LOCUST_DEFAULTS = ("--users", "8", "--spawn-rate", "8", "--run-time", "20s")
 
 
-@app.command(context_settings={"allow_extra_args": True})
+class LoadtestCommand(Command):
+    """Tells what is Locust's from what is ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let nothing but what follows `--` go to Locust; says how to if something else would."""
+        from model.errors import InputError
+
+        given, behind = [*args], args[args.index("--") + 1 :] if "--" in args else []
+        rest = super().parse_args(ctx, args)
+        if stray := rest[: len(rest) - len(behind)]:
+            ours = [word for word in given[: len(given) - len(behind)] if word != "--"]
+            for word in stray:
+                ours.remove(word)
+            typed = shlex.join(["flyobj", "loadtest", *ours, "--", *rest])
+            raise InputError(f"loadtest has no {stray[0]!r}; what is for Locust follows --: `{typed}`")
+        return rest
+
+
+@app.command(
+    cls=LoadtestCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
 def loadtest(
     context: typer.Context,
     find_capacity: Annotated[
@@ -76,6 +97,8 @@ def loadtest(
 
 def _locust(photos: Path | None, home: Path | None, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
+    from model.errors import InputError
+    from serving.rollout.store import how_to_deploy
     from serving.server.client import Client
     from serving.stock import stock_file
 
@@ -83,6 +106,8 @@ def _locust(photos: Path | None, home: Path | None, arguments: list[str], as_jso
     with Client(running) as client:
         client.tokens.keep()
         name = client.model
+        if client.default_version() is None:
+            raise InputError(f"nothing is deployed yet; `{how_to_deploy(client)}`")
     command = [sys.executable, "-P", "-m", "locust"]
     command += ["--config", str(stock_file("locust.conf"))]
     command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
@@ -90,15 +115,18 @@ def _locust(photos: Path | None, home: Path | None, arguments: list[str], as_jso
     command += ["--key-file", str(running.key_file or ""), "--model-name", name]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
-    process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
+    command += arguments or _LOCUST_DEFAULTS
+    # Ctrl-C is ours: Locust, told by the terminal too, would print where it was.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.terminate()  # with Ctrl-C it has been told already; it prints its summary
+        process.terminate()  # it prints its summary
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(10)
-        process.kill()
+            process.wait(10)
         raise
+    finally:
+        process.kill()
 
 
 def _find_capacity(
@@ -148,7 +176,7 @@ def _lines(capacity: "Capacity") -> list[Any]:
 
     knee, limit, at = capacity.knee, capacity.settings["p99_ms"], capacity.at_knee
     if knee.rate is None or at is None or at.figures.latencies is None:
-        return ["no rate held"]
+        return [f"no rate held; after {len(capacity.probes)} probes {capacity.ended}"]
     least = "at least " if knee.at_least else ""
     lines: list[Any] = [
         f"knee {least}{knee.rate:g} requests/s: p99 {at.figures.latencies.p99_ms:.0f} of {limit:g} ms "

@@ -13,6 +13,7 @@ from cli.next_steps import after_deploy
 from cli.options import (
     DEFAULT_TIMEOUT,
     DEFAULT_WAIT,
+    App,
     Home,
     Json,
     Timeout,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 SHOWN_FLIPS = 40
 
-app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
+app = App(no_args_is_help=True, help="Versions of the model on a running server.")
 
 Version = Annotated[str, typer.Argument(help="A deployed version.")]
 Photos = Annotated[Path | None, typer.Option(help="Folder of photos, with its subfolders.")]

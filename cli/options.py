@@ -4,9 +4,9 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -16,6 +16,8 @@ from report.terminal import Table, out
 if TYPE_CHECKING:
     from serving.server.client import Client
     from serving.server.lifecycle import Server
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
@@ -70,8 +72,9 @@ def choose_home(home: Path | None) -> Path:
     if home is not None or (own / "server.json").exists() or not (servers := list_running()):
         return home or own
     if len(servers) > 1:
-        lines = [f"  {_typed_again('--home', shorten(server.home))}" for server in servers]
-        raise InputError("\n".join([f"{len(servers)} servers run; say which one is meant:", *lines]))
+        for server in servers:
+            say(_typed_again("--home", shorten(server.home)))
+        raise InputError(f"{len(servers)} servers run; say which one is meant, by one of these commands")
     (server,) = servers
     say(f"with home {shell_quote(shorten(server.home))}, the only server that runs")
     return Path(server.home)
@@ -104,14 +107,40 @@ def _escape(character: re.Match[str]) -> str:
     return character[0] if character[0].isprintable() else json.dumps(character[0])[1:-1]
 
 
-def renaming(options: Mapping[str, str]) -> type[TyperCommand]:
+class Command(TyperCommand):
+    """A command whose help shows a value after an option that takes one, and none after a flag."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """List its parameters, `--help` too."""
+        return without_flag_types(super().get_params(ctx))
+
+
+class App(typer.Typer):
+    """Some commands, each a `Command` unless it says otherwise."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any
+    ) -> Callable[[Function], Function]:
+        """Take a function as a command."""
+        return super().command(name, cls=cls, **options)
+
+
+def without_flag_types(params: list[Any]) -> list[Any]:
+    """Keep help from writing `<bool>` after flags."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+def renaming(options: Mapping[str, str]) -> type[Command]:
     """Make the class of a command that still takes options under their old names; help has the new."""
 
-    class Command(TyperCommand):
+    class Renaming(Command):
         def parse_args(self, context: Any, args: list[str]) -> list[str]:
             split = [(word, *word.partition("=")) for word in args]
             return super().parse_args(
                 context, [options[n] + sep + v if n in options else word for word, n, sep, v in split]
             )
 
-    return Command
+    return Renaming

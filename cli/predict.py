@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, connect, emit
+from cli.options import App, Home, Json, connect, emit
 from report.terminal import new_table, styled
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # photos in a terminal's table
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -119,15 +119,23 @@ def _document(summary: "BatchSummary") -> Any:
 
 
 def _show(summary: "BatchSummary") -> list[Any]:
+    from serving.batch.output import is_close
+
     table = new_table("photo", "answer", "confidence", "runner-up", "version")
     for row in summary.rows[:SHOWN]:
         name = row["photo"]
         if "error" in row:
             table.add_row(name, styled(row["error"], "red"))
         else:
-            words = row["predicted"], f"{row['confidence']:.3f}", row["runner_up"]
-            table.add_row(name, *words, row.get("model_version", ""))
+            second = row["runner_up"]
+            if second in row["probabilities"]:  # not with --top-k 1
+                second += f" {row['probabilities'][second]:.3f}"
+            close = styled(f"{second}, close", "yellow") if is_close(row) else second
+            answer = row["predicted"], f"{row['confidence']:.3f}"
+            table.add_row(name, *answer, close, row.get("model_version", ""))
     shown: list[Any] = [table] if summary.rows else []
+    if close := sum(map(is_close, summary.rows)):
+        shown.append(f"close: {close}, whose runner-up is at least half as probable as the answer")
     if (more := len(summary.rows) - SHOWN) > 0:
         shown.append(f"and {more} more; --csv FILE writes them all")
     if summary.photos > 1:

@@ -10,12 +10,12 @@ import typer
 
 from cli.models import version_table
 from cli.next_steps import after_archive, after_serve, next_steps
-from cli.options import Home, Json, Store, choose_home, emit, require_server
+from cli.options import App, Home, Json, Store, choose_home, emit, require_server
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
-app = typer.Typer()
+app = App()
 
 Drain = Annotated[
     float, typer.Option("--drain", min=0, help="Seconds to wait for the last answers before it ends.")

@@ -26,6 +26,6 @@ def list_archives(client: "Client", as_json: bool) -> NoReturn:
         table.add_row(found.path.name, found.version, "yes" * (found.path.name in deployed), made)
     if not rows:
         empty = f"the model store {str(client.store)!r} holds no archive yet"
-        raise InputError("\n".join([empty, *after_serve(client)]))
+        raise InputError("; ".join([empty, *after_serve(client)]))
     emit(rows, as_json, table)
     raise InputError(f"say which archive to deploy, such as `{store.how_to_deploy(client)}`")

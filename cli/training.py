@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.next_steps import after_train
-from cli.options import Json, emit, renaming
+from cli.options import App, Json, emit, renaming
 from model.errors import InputError
 from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.run import Report
 
-app = typer.Typer()
+app = App()
 
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
 _look = partial(typer.Option, rich_help_panel="Looking and resuming")
