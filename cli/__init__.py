@@ -19,7 +19,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from cli import (
+    canary,
+    data,
+    demo,
+    evaluation,
+    gate,
+    loadtest,
+    models,
+    predict,
+    serving,
+    training,
+    tuning,
+)
 from cli.options import without_flag_types
 from model.text import printable
 from report.progress import say
@@ -71,6 +83,7 @@ app.add_typer(predict.app)
 app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
+app.add_typer(gate.app, name="gate")
 app.add_typer(loadtest.app)
 app.add_typer(demo.app)
 
