@@ -116,8 +116,7 @@ class Hosts(Fleet):
     def _start_gate(self, name: str) -> None:
         folder = self.folder / f"gate-{name}"
         address = f"{self.network.address(name)}:{_GATE_PORT}"
-        nginx.install(folder, "nginx.conf", {f"listen 127.0.0.1:{_GATE_PORT};": f"listen {address};"})
-        nginx.write(folder, "canary.conf", 'split_clients $request_id $canary {\n    * "";\n}\n')
+        nginx.install(folder, {f"listen 127.0.0.1:{_GATE_PORT};": f"listen {address};"})
         self.run_on(name, find_program("nginx"), "-p", folder, "-c", "nginx.conf", "-g", "daemon off;")
 
     def _start_sshd(self, name: str) -> None:
