@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Json, emit
+from cli.options import App, Json, emit
 from model.text import shell_quote
 from report.terminal import Table, new_table
 
@@ -17,7 +17,7 @@ LR = 1e-3  # of pre-trained weights; range tests are careful, which takes more e
 TARGET = 0.93  # validation accuracy at which nothing more is unfrozen
 BATCH = 16  # photos a step; from scratch, many small steps get further than few large ones
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
