@@ -132,6 +132,11 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
         document = read_json(path, remedy=remedy)
         if not (names := document.get("validation_files")):
             raise InputError(f"{str(path)!r} doesn't list its validation files; {remedy}")
+        if document.get("refit"):
+            raise InputError(
+                f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
+                "tell what its confidence is worth; train without --refit to calibrate"
+            )
         _, folder = document.get("folders", (TRAIN, TRAIN))
         photos = photos_named((data or find_data(document, run)) / folder, classes, names)
     missing = [photo.path for photo in photos if not photo.path.is_file()]
