@@ -29,7 +29,7 @@ from model.preprocessing import Preprocessing
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
-from training.data.photos import Photo
+from training.data.photos import Photo, number_groups
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
 from training.fit.plan import FILE, Plan, make_plan, read_plan, write_plan
@@ -173,7 +173,9 @@ def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Pa
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
     bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
-    fit = fit_calibration(bundle, held)
+    # With those trained on, as a regular expression may find its groups there alone.
+    groups, _ = number_groups((*held, *plan.train), plan.data, plan.settings.group_regex)
+    fit = fit_calibration(bundle, held, groups[: len(held)])
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
     bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
