@@ -20,6 +20,7 @@ DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and logs.")]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+Size = Annotated[int, typer.Option(help="Side of the network's input, 32 to 1024 pixels.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")

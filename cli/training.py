@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Json, emit, renaming
+from cli.options import Json, Size, emit, renaming
 from model.errors import InputError
 from model.text import shell_quote
 from report.terminal import new_table
@@ -42,7 +42,7 @@ def train(
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 96 to 320.")] = 224,
+    size: Size = 224,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
