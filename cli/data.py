@@ -32,7 +32,7 @@ def prepare(
     ] = False,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Keep thumbnails; skip K-Means.")] = False,
     clusters: Annotated[
-        int | None, typer.Option(help="Clusters per class, 2 to 10.", show_default="by the elbow")
+        int | None, typer.Option(help="Clusters per class, 2 to 10; without it the elbow decides.")
     ] = None,
     prune_share: Annotated[
         float, typer.Option(help="Drop small photos if less than this of their class is small.")

@@ -57,7 +57,8 @@ def extensions(rows: Sequence[Row]) -> Figure:
         rest = EXTENSIONS - 1
         names = [*names[:rest], f"{len(names) - rest} others"]
         kept, dropped = ([*part[:rest], sum(part[rest:])] for part in (kept, dropped))
-    return _bars([kit.short(name) for name in names], {"kept": kept, "dropped": dropped})
+    titles = [f"{kit.short(n)} ({a + b})" for n, a, b in zip(names, kept, dropped, strict=True)]
+    return _bars(titles, {"kept": kept, "dropped": dropped})
 
 
 def shapes(by_class: dict[str, list[Row]]) -> Figure:
