@@ -27,6 +27,7 @@ from model.golden import Golden
 from model.image import RGB
 from model.layout import TRAIN
 from model.predictor import Predictor
+from model.run_folder import find_bundle
 from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups
 from report.progress import track
 from training.data.photos import Photo, number_groups, photos_named
@@ -137,7 +138,8 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
     """
-    before = read_bundle(run / "bundle")
+    bundle = find_bundle(run)
+    before = read_bundle(bundle)
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):
         document = read_json(path, remedy=remedy)
@@ -145,7 +147,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     fit = fit_calibration(before, photos, groups, reject_rate)
     made = replace(before.spec, calibration=fit.calibration)
     if made != before.spec:
-        write_bundle(answer_golden(replace(before, spec=made)), run / "bundle", replace=True)
+        write_bundle(answer_golden(replace(before, spec=made)), bundle, replace=True)
     write_json({**document, "calibration": asdict(fit)}, path)
     return fit
 
@@ -156,6 +158,11 @@ def _held_out(
     """A run's validation photos, and the number of each one's group."""
     if not (names := document.get("validation_files")):
         raise InputError(f"{str(run / 'run.json')!r} doesn't list its validation files; {remedy}")
+    if document.get("refit"):
+        raise InputError(
+            f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
+            "tell what its confidence is worth; train without --refit to calibrate"
+        )
     train, validation = document.get("folders", (TRAIN, TRAIN))
     place = data or find_data(document, run)
     photos = photos_named(place / validation, classes, names)

@@ -12,6 +12,7 @@ from model.files import read_json, read_text, reading
 from model.typed import check_fields
 from training.calibrate import CalibrationFit
 from training.fit.old_names import with_new_names
+from training.fit.plan import find_data
 from training.fit.schedule import StageResult
 from training.fit.settings import TrainSettings
 
@@ -75,6 +76,12 @@ def read_history(run: Path) -> History:
         stages = tuple(_stage(entry, run / "logs") for entry in document["stages"])
         fit = document.get("calibration", {})
         return History(stages, document, CalibrationFit(**fit) if "tried" in fit else None)
+
+
+def data_of(run: Path) -> Path | None:
+    """Find the data folder that a run was trained with; None if the run doesn't say."""
+    history = read_history(run)
+    return find_data(history.run, run) if isinstance(history.run.get("data"), str) else None
 
 
 def _stage(entry: dict[str, Any], logs: Path) -> StageRow:
