@@ -121,7 +121,7 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     settings, rows = seen.settings, seen.rows
     with progress("comparing, clustering and splitting"):
         near = clean(rows, settings)
-        clusters = prune(rows, settings) if settings.prune else []
+        clusters, elbows = prune(rows, settings) if settings.prune else ([], [])
         _require_photos(seen.classes, rows)
         if TEST not in seen.splits:
             split(rows, near, settings)
@@ -129,7 +129,7 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     links = folders.place(rows, seen.source, room, copy)
     with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
-        summary = summarize(seen, clusters, found, links)
+        summary = summarize(seen, clusters, elbows, found, links)
         write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary
