@@ -22,8 +22,8 @@ DEFAULT_MARGIN = 0.005
 Groups = Annotated[
     str | None,
     typer.Option(
-        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
-        "for a run, the one it was trained with."
+        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; '' for no "
+        "groups. By default the run's, or names and times tell."
     ),
 ]
 

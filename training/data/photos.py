@@ -8,8 +8,9 @@ of an epoch. What is left out is said and returned, with the reason; so is what 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -30,6 +31,7 @@ from model.layout import (
 )
 from model.photo_files import HIDDEN, find_files, tally
 from report.progress import say, track
+from training.data.grouping import NOTICED, UNSEEN, Look, find_groups, look, stems
 from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
 from training.data.prepare.settings import PrepareSettings
@@ -44,6 +46,7 @@ class Photo:
 
     path: Path
     label: int
+    look: Look = UNSEEN
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,13 @@ def read_split(data: Path, split: str) -> Split:
     left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
     results = check_photos([file for file, _ in files], f"checking {split}")
     photos, skipped, digest = [], [], hashlib.sha256()
-    for (file, label), (content, reason) in zip(files, results, strict=True):
-        if reason:
-            skipped.append(SkippedPhoto(file, reason))
+    for (file, label), found_in in zip(files, results, strict=True):
+        if found_in.reason:
+            skipped.append(SkippedPhoto(file, found_in.reason))
             continue
-        photos.append(Photo(file, label))
+        photos.append(Photo(file, label, found_in.look))
         name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
-        digest.update(name + f"\0{content}\n".encode())
+        digest.update(name + f"\0{found_in.sha256}\n".encode())
     unreadable = {s.reason for s in skipped}
     skipped += [SkippedPhoto(folder / path, reason) for path, reason in left_out.items()]
     skipped += _lost_photos(data, folder, classes, photos, skipped)
@@ -111,14 +114,23 @@ def photos_named(folder: Path, classes: Sequence[str], names: Sequence[str]) -> 
         raise ValueError(f"{error.args[0]!r} is no class") from error
 
 
-def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
-    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out.
+@dataclass(frozen=True)
+class CheckResult:
+    """What decoding a file has shown, or the reason to leave it out."""
+
+    sha256: str = ""
+    look: Look = UNSEEN
+    reason: str = ""
+
+
+def check_photos(files: Sequence[Path], what: str) -> list[CheckResult]:
+    """Decode each file, and look at it.
 
     How many are left out, and why, is said.
     """
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
         results = list(track(pool.map(_check, files), what, total=len(files)))
-    left_out = [(file, reason) for file, (_, reason) in zip(files, results, strict=True) if reason]
+    left_out = [(file, r.reason) for file, r in zip(files, results, strict=True) if r.reason]
     if left_out:
         counts = tally(reason.partition(":")[0] for _, reason in left_out)
         file, reason = left_out[0]
@@ -127,10 +139,10 @@ def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
 
 
 def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
-    """Name each photo's group: by what `group_regex` finds, or as `flyobj data prepare` has noted it.
+    """Name each photo's group: by `group_regex` ("" for none), as `prepare` has noted, or as names tell.
 
-    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. Without
-    either, every photo is a group of its own.
+    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. One that
+    is of none is a group of its own, under its path.
 
     Raises:
         InputError: the expression finds nothing in any file name.
@@ -139,15 +151,39 @@ def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> t
     if group_regex is not None:
         settings = PrepareSettings(group_regex=group_regex)
         found = settings.groups_of([photo.path.name for photo in photos])
-    elif (data / NAME).is_file():
-        rows = [row for row in read_manifest(data / NAME) if row.kept]
-        placed = {row.path: target(row) for row in rows}
-        # A near duplicate that was kept goes with the photo that it is near to.
-        noted = {target(row): row.group or placed.get(row.other, "") for row in rows}
-        found = [noted.get(path, "") for path in paths]
     else:
-        return tuple(paths)
+        kept = [r for r in read_manifest(data / NAME) if r.kept] if (data / NAME).is_file() else []
+        placed = {row.path: target(row) for row in kept}
+        # A near duplicate that was kept goes with the photo that it is near to.
+        noted = {target(row): row.group or placed.get(row.other, "") for row in kept}
+        found = [noted.get(path, "") for path in paths]
+        if not any(row.group or row.colour for row in kept):  # nobody has looked for groups yet
+            noticed = _notice_groups(data, paths, photos)
+            found = [one or two for one, two in zip(found, noticed, strict=True)]
     return tuple(group or path for group, path in zip(found, paths, strict=True))
+
+
+def groups_in_test(data: Path, groups: Container[str], group_regex: str | None) -> set[str]:
+    """Tell which of `groups` have test photos too, by their names alone."""
+    layout = read_layout(data)
+    folder = layout.folder(TEST)
+    files = find_files(folder).files if folder.is_dir() else []
+    photos = [Photo(folder / file, 0) for file in files]
+    if group_regex is None and not (data / NAME).is_file():
+        places = [file.partition("/") for file in files]
+        own = [f"{class_name(folder)}/{stem}" for folder, _, name in places for stem in stems(name)]
+    else:
+        own = []
+        with suppress(InputError):  # test photos may have other names
+            own += groups_of(data, photos, group_regex) if photos else ()
+    return {name for name in own if name in groups}
+
+
+def _notice_groups(data: Path, paths: Sequence[str], photos: Sequence[Photo]) -> list[str]:
+    layout = read_layout(data)
+    places = [layout.place(path) or ("", "", path) for path in paths]
+    classes, below = [place[1] for place in places], [place[2] for place in places]
+    return find_groups(below, classes, [p.look for p in photos]).groups
 
 
 def number_groups(photos: Sequence[Photo], data: Path, regex: str | None) -> tuple[Indices, str]:
@@ -156,8 +192,10 @@ def number_groups(photos: Sequence[Photo], data: Path, regex: str | None) -> tup
     Intervals over photos as if each were a new case are too narrow where photos come in groups.
     """
     numbers = number(groups_of(data, photos, regex))
-    count, how = int(numbers.max()) + 1, f"groups of {NAME}"
-    if regex is not None:
+    count, how = int(numbers.max()) + 1, f"groups {NOTICED}"
+    if regex is None and (data / NAME).is_file():
+        how = f"groups of {NAME}"
+    elif regex:
         how = f"groups by {regex}"
     elif count == len(photos):
         how = "photos, as no groups are known"
@@ -183,7 +221,7 @@ def hold_out(
             raise InputError(
                 f"class folder {str(folder)!r} has {own.sum()} readable photo(s) in {n_groups} "
                 "group(s), at least 2 groups are needed (one to train on, one to validate on); add "
-                "photos"
+                "photos, or give --group-regex '' if they don't belong together"
             )
     return tuple(compress(photos, ~held)), tuple(compress(photos, held))
 
@@ -205,13 +243,13 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     return classes
 
 
-def _check(file: Path) -> tuple[str, str]:
+def _check(file: Path) -> CheckResult:
     try:
         content = file.read_bytes()
-        decode_photo(content)
+        seen = look(content, decode_photo(content))
     except (PhotoError, OSError) as error:
-        return "", f"{reason_for(error)}: {error}"
-    return hashlib.sha256(content).hexdigest(), ""
+        return CheckResult(reason=f"{reason_for(error)}: {error}")
+    return CheckResult(hashlib.sha256(content).hexdigest(), seen)
 
 
 def _lost_photos(

@@ -166,7 +166,7 @@ def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     warn_of_lost(folder, found)
     files = [folder / name for name in found.files]
     checks = check_photos(files, "checking photos of no known class")
-    photos = [file for file, (digest, _) in zip(files, checks, strict=True) if digest]
+    photos = [file for file, check in zip(files, checks, strict=True) if not check.reason]
     if not photos:
         raise InputError(
             f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "

@@ -22,7 +22,7 @@ class PrepareSettings:
     prune: bool = True
     clusters: int = 4  # of K-Means, for each class
     prune_share: float = 0.02  # a cluster with less of its class than this is dropped
-    group_regex: str | None = None
+    group_regex: str | None = None  # None for what `grouping.find_groups` notices, "" for no groups
     test_share: float = 0.2
     seed: int = 0
 
@@ -39,7 +39,7 @@ class PrepareSettings:
                 f"prune_share is {self.prune_share!r}; with {self.clusters} clusters give a share from "
                 f"0 to less than {1 / self.clusters:.2f}, or --no-prune"
             )
-        if self.group_regex is not None:
+        if self.group_regex:
             _compile(self.group_regex)
 
     def groups_of(self, names: Sequence[str]) -> list[str]:
@@ -48,7 +48,7 @@ class PrepareSettings:
         Raises:
             InputError: the expression finds nothing in any of them.
         """
-        if self.group_regex is None:
+        if not self.group_regex:
             return [""] * len(names)
         pattern = _compile(self.group_regex)
         matches = [pattern.search(name) for name in names]
@@ -56,7 +56,7 @@ class PrepareSettings:
         if names and not any(found):
             raise InputError(
                 f"group_regex {self.group_regex!r} matches none of {len(names)} file names, "
-                f"such as {names[0]!r}; give another, or none"
+                f"such as {names[0]!r}; give another, or '' for no groups"
             )
         return found
 
