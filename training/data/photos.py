@@ -8,9 +8,8 @@ of an epoch. What is left out is said and returned, with the reason; so is what 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -29,13 +28,13 @@ from model.layout import (
     require_distinct,
     require_no_broken_class,
 )
-from model.photo_files import HIDDEN, find_files, tally
+from model.photo_files import HIDDEN, find_files, folders_in, tally
+from model.text import did_you_mean, shell_quote, shorten
 from report.progress import say, track
-from training.data.grouping import NOTICED, UNSEEN, Look, find_groups, look, stems
+from training.data.grouping import UNSEEN, Look, look
 from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
-from training.data.prepare.settings import PrepareSettings
-from training.data.split import Indices, choose, number
+from training.data.split import choose, number
 
 GONE = f"listed in {NAME}, but not there"
 
@@ -75,6 +74,10 @@ def read_split(data: Path, split: str) -> Split:
         InputError: there is no such folder, fewer than two classes, a link that leads nowhere in the
             place of a class, or a class without a readable photo or without those that it had.
     """
+    if not data.is_dir():
+        near = did_you_mean(data.name, folders_in(data.parent)) if data.parent.is_dir() else ""
+        what = "a file, not a folder" if data.exists() else "no such folder"
+        raise InputError(f"{str(data)!r}: {what}; give a folder with {TRAIN}/CLASS/ photos{near}")
     folder = read_layout(data).folder(split)
     classes = _class_folders(data, folder)
     found = find_files(folder)
@@ -138,70 +141,6 @@ def check_photos(files: Sequence[Path], what: str) -> list[CheckResult]:
     return results
 
 
-def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
-    """Name each photo's group: by `group_regex` ("" for none), as `prepare` has noted, or as names tell.
-
-    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. One that
-    is of none is a group of its own, under its path.
-
-    Raises:
-        InputError: the expression finds nothing in any file name.
-    """
-    paths = [photo.path.relative_to(data).as_posix() for photo in photos]
-    if group_regex is not None:
-        settings = PrepareSettings(group_regex=group_regex)
-        found = settings.groups_of([photo.path.name for photo in photos])
-    else:
-        kept = [r for r in read_manifest(data / NAME) if r.kept] if (data / NAME).is_file() else []
-        placed = {row.path: target(row) for row in kept}
-        # A near duplicate that was kept goes with the photo that it is near to.
-        noted = {target(row): row.group or placed.get(row.other, "") for row in kept}
-        found = [noted.get(path, "") for path in paths]
-        if not any(row.group or row.colour for row in kept):  # nobody has looked for groups yet
-            noticed = _notice_groups(data, paths, photos)
-            found = [one or two for one, two in zip(found, noticed, strict=True)]
-    return tuple(group or path for group, path in zip(found, paths, strict=True))
-
-
-def groups_in_test(data: Path, groups: Container[str], group_regex: str | None) -> set[str]:
-    """Tell which of `groups` have test photos too, by their names alone."""
-    layout = read_layout(data)
-    folder = layout.folder(TEST)
-    files = find_files(folder).files if folder.is_dir() else []
-    photos = [Photo(folder / file, 0) for file in files]
-    if group_regex is None and not (data / NAME).is_file():
-        places = [file.partition("/") for file in files]
-        own = [f"{class_name(folder)}/{stem}" for folder, _, name in places for stem in stems(name)]
-    else:
-        own = []
-        with suppress(InputError):  # test photos may have other names
-            own += groups_of(data, photos, group_regex) if photos else ()
-    return {name for name in own if name in groups}
-
-
-def _notice_groups(data: Path, paths: Sequence[str], photos: Sequence[Photo]) -> list[str]:
-    layout = read_layout(data)
-    places = [layout.place(path) or ("", "", path) for path in paths]
-    classes, below = [place[1] for place in places], [place[2] for place in places]
-    return find_groups(below, classes, [p.look for p in photos]).groups
-
-
-def number_groups(photos: Sequence[Photo], data: Path, regex: str | None) -> tuple[Indices, str]:
-    """Number each photo's group, (photos,), and say for people what these groups are.
-
-    Intervals over photos as if each were a new case are too narrow where photos come in groups.
-    """
-    numbers = number(groups_of(data, photos, regex))
-    count, how = int(numbers.max()) + 1, f"groups {NOTICED}"
-    if regex is None and (data / NAME).is_file():
-        how = f"groups of {NAME}"
-    elif regex:
-        how = f"groups by {regex}"
-    elif count == len(photos):
-        how = "photos, as no groups are known"
-    return numbers, f"{count} {how}"
-
-
 def hold_out(
     photos: Sequence[Photo], groups: Sequence[str], share: float, seed: int
 ) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
@@ -228,11 +167,7 @@ def hold_out(
 
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
-        raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
-            f"under each of {TRAIN}, {TEST}: {str(folder / 'CLASS' / 'photo.jpg')!r}; "
-            "`flyobj data prepare` makes such a folder from a pile of photos"
-        )
+        raise InputError(_why_no_split(data, folder))
     classes = tuple(classes_in(folder))
     require_distinct(classes, repr(str(folder)))
     if len(classes) < 2:
@@ -241,6 +176,26 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
             "needed; put each class's photos into a folder of its own"
         )
     return classes
+
+
+def _why_no_split(data: Path, folder: Path) -> str:
+    """Say what is there in place of a split, and what makes one."""
+    layout = read_layout(data)
+    if layout.splits:
+        have = ", ".join(layout.splits)
+        return f"{str(data)!r} has {have} photos, no {folder.name} ones: add {str(folder / 'CLASS')!r}"
+    classes = list(layout.classes[""])
+    if len(classes) > 1:
+        prepared = Path("data", data.resolve().name)
+        return (
+            f"{str(data)!r} has {len(classes)} class folders and no split ({', '.join(classes[:5])}); "
+            f"clean and split it first: `flyobj data prepare {shell_quote(shorten(data))} --out "
+            f"{shell_quote(prepared)}`"
+        )
+    return (
+        f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class under "
+        f"each of {TRAIN}, {TEST}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
+    )
 
 
 def _check(file: Path) -> CheckResult:

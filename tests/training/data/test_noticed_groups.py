@@ -9,7 +9,8 @@ from PIL import Image
 
 from model.image import decode_photo
 from training.data.grouping import UNSEEN, Look, find_groups, in_words, look, stems
-from training.data.photos import Photo, groups_in_test, groups_of
+from training.data.photo_groups import groups_in_test, groups_of
+from training.data.photos import Photo
 from training.data.prepare.pipeline import prepare
 from training.data.prepare.settings import PrepareSettings
 
