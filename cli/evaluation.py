@@ -246,6 +246,8 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
     low, high = result.accuracy_95
     before = f" ({result.uncalibrated.ece:.3f} without temperature)" if result.uncalibrated else ""
     lines = [f"calibration error {result.reliability.ece:.3f}{before}"]
+    if absent := result.absent:
+        lines.insert(0, f"no photos of {', '.join(absent)} in {result.split}: nothing is known of them")
     if result.unknown:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
     if s := result.out_of_distribution:
