@@ -102,12 +102,13 @@ def preview(
     out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("preview.png"),
     size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos and samples.")] = 0,
+    augment: Annotated[str, typer.Option(help="mission, mild or none, as of `train`.")] = "mild",
     as_json: Json = False,
 ) -> None:
     """Draw photos next to augmented samples, as training sees them."""
     from training.fit.preview import preview
 
-    n = preview(data, out, size, seed)
+    n = preview(data, out, size, seed, augment)
     emit({"picture": str(out), "photos": n}, as_json, f"{n} photos in {out}")
 
 

@@ -38,12 +38,13 @@ def train(
         typer.Option("--out", help="Run folder to make; runs/1, runs/2, ... by default."),
     ] = None,
     target: Annotated[
-        float, typer.Option(help="Validation accuracy at which no more blocks are unfrozen.")
-    ] = 0.93,
+        float | None,
+        typer.Option(help="Unfreeze blocks until validation accuracy is this; else while it pays."),
+    ] = None,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 96 to 320.")] = 224,
+    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 32 to 1024.")] = 224,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
@@ -62,6 +63,15 @@ def train(
         float, _recipe(help="Learning rate of a block over that of the one above it.")
     ] = 1.0,
     patience: Annotated[int, _recipe(help="Epochs without improvement that end a stage.")] = 4,
+    augment: Annotated[
+        str, _recipe(help="How photos are changed at random: mission (much), mild or none.")
+    ] = "mild",
+    head: Annotated[
+        str, _recipe(help="New layers on the features: linear, or mlp with a hidden one.")
+    ] = "mlp",
+    refit: Annotated[
+        bool, _recipe("--refit", help="At the end, train again on the validation photos too.")
+    ] = False,
     label_smoothing: Annotated[float, _recipe(help="Share of a label spread over all classes.")] = 0.0,
     mix: Annotated[str, _recipe(help="Mix photos: none, mixup or cutmix.")] = "none",
     ema: Annotated[float, _recipe(help="Decay per step of the weights' moving average.")] = 0.0,
@@ -83,7 +93,7 @@ def train(
     nodes: Annotated[int, _machines(help="Machines that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
+    """Fine-tune MobileNetV2: a new head, then more and more blocks as long as that pays.
 
     Before each stage a range test finds its learning rate. Writes a run folder. Stopped with Ctrl-C or
     killed, a run continues with --resume RUN, to the same result.

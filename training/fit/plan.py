@@ -123,7 +123,7 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
         settings = replace(settings, weights=str(Path(settings.weights).absolute()))
     split, layout = read_split(data, TRAIN), read_layout(data)
     _check_test_classes(layout.folder(TEST), split.classes)
-    load_pretrained(Network(len(split.classes)), settings.weights)
+    load_pretrained(Network(len(split.classes), settings.head), settings.weights)
     given = _read_validation(data, split) if VALIDATION in layout.splits else split
     photos, skipped = split.photos, split.skipped
     if given is not split:
@@ -200,6 +200,11 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
                 f"began; put their photos back, say where the data are now with `flyobj train DATA "
                 f"--resume {shell_quote(run)}`, or start a new run"
             )
+    if settings.refit and not photos[1]:
+        raise InputError(
+            f"{str(path)!r}: refit gives the validation photos back to training, and the run has none; "
+            "start a new run without --refit"
+        )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])
     return Plan(data, settings, classes, *rest, folders=(train, validation))

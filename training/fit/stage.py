@@ -93,6 +93,11 @@ class StageLoop:
             self._mix = mixer(alpha=alpha, num_classes=network.n_classes)
         self._optimizer = self._new_optimizer()
 
+    @property
+    def steps(self) -> int:
+        """Count the steps of all its epochs."""
+        return len(self._train) * self._stage.epochs
+
     def find_lr(self) -> Curve:
         """Run a range test and put everything back as it was, random number generators too."""
         before = _copy(self._network.state_dict())
@@ -243,11 +248,10 @@ class StageLoop:
 
     def _lr_scale(self, step: int) -> float:
         """Rise in a line, fall along a cosine."""
-        steps = len(self._train) * self._stage.epochs
-        warm_up = max(1.0, WARM_UP_SHARE * steps)
+        warm_up = max(1.0, WARM_UP_SHARE * self.steps)
         if step < warm_up:
             return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up)))
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, self.steps - warm_up)))
 
     def _new_optimizer(self) -> Any:
         groups = self._trained.groups(self._context.settings.layer_decay)
