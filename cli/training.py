@@ -53,7 +53,10 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
+        typer.Option(
+            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
+            "no groups. By default names and times tell."
+        ),
     ] = None,
     lr: Annotated[float | None, _recipe(help="Highest learning rate, instead of range tests.")] = None,
     layer_decay: Annotated[

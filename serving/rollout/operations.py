@@ -12,7 +12,7 @@ One operation at a time changes a store (`lock_deployment`), and each leaves a l
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from model.errors import FlyobjError, InputError
 from model.files import atomic_file, remove_partials
 from serving.archive.build import Archive, read_archive, sha256
+from serving.rollout.classes import compare_classes, require_all_named
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
     DeployedVersion,
@@ -97,10 +98,19 @@ def remove_unused(archive: Path) -> None:
         archive.unlink(missing_ok=True)
 
 
-def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
-    """Make a version that is ready the default, and remember the one before."""
+def promote(
+    client: Client, version: str, wait_s: float = LOCK_WAIT_S, drop_classes: Collection[str] = ()
+) -> None:
+    """Make a version that is ready the default, and remember the one before.
+
+    Raises:
+        InputError: it lacks a class of the default that `drop_classes` doesn't name.
+    """
     with _operation(client, "promote", version, wait_s) as deployment:
         _require_ready(client, deployment, version)
+        if deployment.default != version:  # it is, where an earlier run was interrupted
+            change = compare_classes(client, deployment, version, deployment.default)
+            require_all_named(change, drop_classes)
         _make_default(client, deployment.with_default(version))
 
 
