@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from cli import (
+    canary,
+    data,
+    demo,
+    evaluation,
+    gate,
+    loadtest,
+    models,
+    predict,
+    serving,
+    training,
+    tuning,
+)
 from cli.options import App, Group
 from model.text import printable
 from report.progress import say
@@ -66,6 +78,7 @@ app.add_typer(predict.app)
 app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
+app.add_typer(gate.app, name="gate")
 app.add_typer(loadtest.app)
 app.add_typer(demo.app)
 

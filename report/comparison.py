@@ -15,14 +15,13 @@ import numpy as np
 from model.errors import FlyobjError, InputError
 from model.golden import TOLERANCE
 from model.text import did_you_mean
+from report.intervals import ALPHA, Ints
 from report.paired import (
-    ALPHA,
     BETTER,
     NOT_WORSE,
     UNCLEAR,
     WORSE,
     Change,
-    Ints,
     measure_change,
     more_groups,
     verdict_of,

@@ -22,10 +22,11 @@ from model.image import RGB
 from model.layout import TRAIN
 from model.predictor import Predictor
 from model.run_folder import find_bundle
+from report.intervals import Ints
 from report.progress import track
 from training.data.photos import Photo, photos_named
 from training.evaluation.answers import BATCH
-from training.evaluation.measure import Ints, reliability
+from training.evaluation.measure import reliability
 from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature

@@ -17,9 +17,10 @@ from model.errors import InputError
 from model.layout import class_name
 from model.photo_files import find_files, warn_of_lost
 from model.text import did_you_mean
+from report.intervals import Floats, Ints
 from training.data.photos import Split, check_photos, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
-from training.evaluation.measure import Floats, Ints, Reliability, Scores, reliability, score
+from training.evaluation.measure import Reliability, Scores, reliability, score
 from training.evaluation.target import Target
 
 
