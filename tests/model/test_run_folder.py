@@ -23,6 +23,11 @@ def test_the_bundle_of_a_run_or_of_itself(tmp_path: Path) -> None:
     [
         ({"first run/settings.json": "{}"}, "first run", "--resume '{}/first run'`"),
         ({"a/settings.json": "{}", "a/failed.json": '{"error": "no room"}'}, "a", "failed (no room);"),
+        (
+            {"a/settings.json": "{}", "a/bundle/x": ""},
+            "a",
+            "has a bundle without model.json; put it back",
+        ),
         ({"a/1/bundle/model.json": "{}", "a/x": ""}, "a", "give one of {}/a/1"),
         ({"first/x": ""}, "frist", "did you mean 'first'?"),
         ({"first/x": ""}, "first", "holds no model"),
