@@ -34,6 +34,14 @@ def predict(
     archive: Annotated[
         Path | None, typer.Option(help="Answer with this .mar in all cores, without a server.")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those "
+            "in the file FLYOBJ_CA_FILE.",
+        ),
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="A version of the server other than the default.")
     ] = None,
@@ -67,8 +75,10 @@ def predict(
     from serving.batch.classify import BatchOptions, classify
     from serving.batch.photos import find_sources
 
-    if sum(option is not None for option in (run, archive, version)) > 1:
-        raise InputError("--run, --archive and --version (of the server) exclude one another; give one")
+    if sum(option is not None for option in (run, archive, version or server)) > 1:
+        raise InputError(
+            "--run, --archive and --server or --version (of the server) exclude one another; give one"
+        )
     if copy and sort_into is None:
         raise InputError("--copy needs --sort-into DIR")
     if as_json and Path("-") in (csv, jsonl):
@@ -80,7 +90,7 @@ def predict(
     with ExitStack() as stack:
         try:
             summary = classify(
-                _open(stack, run, archive, version, home, len(found.photos)), found, options
+                _open(stack, run, archive, server, version, home, len(found.photos)), found, options
             )
         except BrokenPipeError:  # as in `--csv - | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,6 +106,7 @@ def _open(
     stack: ExitStack,
     run: Path | None,
     archive: Path | None,
+    server: str | None,
     version: str | None,
     home: Path,
     photos: int,
@@ -112,6 +123,14 @@ def _open(
         if not (bundle := bundle_of(run)):
             raise InputError(f"{str(run)!r} has no bundle; give a run folder of `flyobj train`")
         return stack.enter_context(open_run(bundle, photos))
+    if server is not None:
+        from cli.targets import connect_to
+        from serving.server.inference import parse_address
+
+        address, model, named = parse_address(server)
+        client = stack.enter_context(connect_to(address, home))
+        client.model = model or client.model
+        return ServedModel(client, version or named)
     return ServedModel(stack.enter_context(connect(home)), version)
 
 

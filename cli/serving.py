@@ -4,7 +4,7 @@ import threading
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from cli.options import Home, Json, Store, emit
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from serving.server.lifecycle import Server
 
 app = typer.Typer()
 
@@ -72,6 +75,13 @@ def serve(
             "containers of a pod: no browser, no other user.",
         ),
     ] = False,
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            help="nginx's folder of `flyobj gate init`: it asks this server once it is ready, and no "
+            "longer when it stops."
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
@@ -79,6 +89,7 @@ def serve(
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
     from model.errors import InputError
     from report.progress import progress, say
+    from serving.fleet import balancer
     from serving.rollout import health
     from serving.rollout.reconcile import restore
     from serving.server import lifecycle
@@ -91,13 +102,18 @@ def serve(
             "what is served; add --private-ports if only a gate or a pod's own containers can reach the "
             "ports, or leave the tokens on"
         )
+    if gate:
+        balancer.require_upstreams(gate, [upstream := f"127.0.0.1:{port}"])
+        balancer.set_upstream(gate, upstream, up=False)
     with progress("starting TorchServe"):
-        running = lifecycle.start(home, port, model_store, config, tokens)
+        running = lifecycle.start(home, port, model_store, config, tokens, gate)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
             for version, why in (not_served := restore(client)).items():
                 say(f"version {version} isn't served: {why}; `flyobj models apply` then adds it")
+            if gate and not health.why_not_ready(home):
+                _open_gate(running)
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             nothing = "nothing deployed yet: flyobj models deploy"
@@ -114,6 +130,7 @@ def serve(
     finally:
         if not keep:
             try:
+                _close_gate(running)
                 _, why_not = health.stop(home, drain_s)
             finally:  # a second Ctrl-C cuts the wait short
                 lifecycle.stop(home)
@@ -126,13 +143,38 @@ def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
 
     If it can't wait for that, the exit code is 1; --drain 0 doesn't wait.
     """
+    from model.errors import InputError
     from report.progress import progress
     from serving.rollout import health
+    from serving.server import lifecycle
 
+    with suppress(InputError):  # a damaged server.json is no reason to leave it running
+        _close_gate(lifecycle.find(home))
     with progress("waiting for the last answers"):
         ran, why_not = health.stop(home, drain)
     out.print("stopped" if ran else f"no server ran with home {home}", soft_wrap=True)
     _require_drained(why_not if ran else None)
+
+
+def _close_gate(running: "Server | None") -> None:
+    """Let a server's gate send it no more requests; that it can't be told is no reason not to stop."""
+    from model.errors import FlyobjError
+    from report.progress import say
+    from serving.fleet.balancer import set_upstream
+
+    if running and running.gate:
+        try:
+            set_upstream(Path(running.gate), running.upstream, up=False)
+        except FlyobjError as error:
+            say(f"the gate may still ask this server: {error}")
+
+
+def _open_gate(running: "Server") -> None:
+    """Let the gate of a server that is ready send it requests."""
+    from serving.fleet.balancer import set_upstream
+
+    if running.gate:
+        set_upstream(Path(running.gate), running.upstream, up=True)
 
 
 def _require_drained(why_not: str | None) -> None:
@@ -162,6 +204,8 @@ def status(
 
     if live or ready:
         _probe(health.why_not_ready(home) if ready else health.why_not_live(home))
+        if ready:
+            _open_gate(lifecycle.require(home))
         return
     running = lifecycle.require(home)
     with Client(running) as client:

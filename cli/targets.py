@@ -8,8 +8,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from serving.names import CA_FILE, TOKEN
 
 if TYPE_CHECKING:
     import httpx
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from serving.server.client import Client
     from training.evaluation.target import Target
 
-TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
+PROXY = "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
         from serving.server.inference import RemoteModel, parse_address
 
         address, model, version = parse_address(name)
-        with _connect_to(address, home) as client:
+        with connect_to(address, home) as client:
             client.model = model or client.model
             yield RemoteModel(client, version)
     elif path.is_file():
@@ -65,11 +67,12 @@ def bundle_of(path: Path) -> Path | None:
     return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
 
 
-def _connect_to(address: str, home: Path) -> "Client":
+def connect_to(address: str, home: Path) -> "Client":
     """Connect to a server; only that of `home` gets the tokens of that home, and none a proxy.
 
-    `FLYOBJ_TOKEN` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to be sent there,
-    and for a proxy on the way, if it is on another machine.
+    `FLYOBJ_TOKEN`, `FLYOBJ_CA_FILE` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to
+    be sent there, for that authority's certificates to be trusted, and for a proxy on the way, if it is
+    on another machine.
     """
     from serving.server import lifecycle
     from serving.server.client import Client
@@ -79,18 +82,22 @@ def _connect_to(address: str, home: Path) -> "Client":
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
     if running and local and parts.port == running.port:
         return Client(running)
-    transport = None if local else _proxy_transport()
-    return Client(RemoteServer(address), transport, token=os.environ.get(TOKEN, ""))
+    ca_file = Path(os.environ[CA_FILE]) if os.environ.get(CA_FILE) else None
+    transport = None if local else _proxy_transport(ca_file)
+    token = os.environ.get(TOKEN, "")
+    return Client(RemoteServer(address), transport, token=token, ca_file=ca_file)
 
 
-def _proxy_transport() -> "httpx.BaseTransport | None":
+def _proxy_transport(ca_file: Path | None) -> "httpx.BaseTransport | None":
     import httpx
 
     from model.errors import InputError
+    from serving.server.connection import trust
 
     if not (proxy := os.environ.get(PROXY)):
         return None
     try:
-        return httpx.HTTPTransport(proxy=proxy, trust_env=False)
+        more: dict[str, Any] = {"verify": trust(ca_file)} if ca_file else {}
+        return httpx.HTTPTransport(proxy=proxy, trust_env=False, **more)
     except (httpx.InvalidURL, ValueError, ImportError) as error:
         raise InputError(f"{PROXY}={proxy!r}: {error}; give http://HOST:PORT") from error
