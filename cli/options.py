@@ -19,6 +19,15 @@ DEFAULT_WAIT, DEFAULT_TIMEOUT = 60.0, 30.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Home = Annotated[Path, typer.Option(help="Folder of the server's pid, tokens and logs.")]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those in "
+        "the file FLYOBJ_CA_FILE.",
+    ),
+]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[

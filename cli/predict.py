@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, connect, emit
+from cli.options import Home, Json, ServerUrl, connect, emit
 from report.terminal import new_table, styled
 from serving.names import DEFAULT_HOME
 
@@ -34,14 +34,7 @@ def predict(
     archive: Annotated[
         Path | None, typer.Option(help="Answer with this .mar in all cores, without a server.")
     ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those "
-            "in the file FLYOBJ_CA_FILE.",
-        ),
-    ] = None,
+    server: ServerUrl = None,
     version: Annotated[
         str | None, typer.Option(help="A version of the server other than the default.")
     ] = None,
@@ -125,11 +118,8 @@ def _open(
         return stack.enter_context(open_run(bundle, photos))
     if server is not None:
         from cli.targets import connect_to
-        from serving.server.inference import parse_address
 
-        address, model, named = parse_address(server)
-        client = stack.enter_context(connect_to(address, home))
-        client.model = model or client.model
+        client, named = stack.enter_context(connect_to(server, home))
         return ServedModel(client, version or named)
     return ServedModel(stack.enter_context(connect(home)), version)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit
+from cli.options import Home, Json, ServerUrl, Store, emit
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
@@ -249,15 +249,18 @@ def token(
 def page(
     home: Home = DEFAULT_HOME,
     port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = DEFAULT_PAGE_PORT,
+    server: ServerUrl = None,
     as_json: Json = False,
 ) -> None:
     """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""
+    from cli.targets import connect_to
     from report.progress import progress
     from serving.page.site import open_page
 
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         with progress("opening the page"):
-            url = stack.enter_context(open_page(home, port))
+            client, version = stack.enter_context(connect_to(server, home)) if server else (None, None)
+            url = stack.enter_context(open_page(home, port, client, version))
         emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
         threading.Event().wait()
 

@@ -35,11 +35,9 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
     path = Path(name)
     if "://" in name:
-        from serving.server.inference import RemoteModel, parse_address
+        from serving.server.inference import RemoteModel
 
-        address, model, version = parse_address(name)
-        with connect_to(address, home) as client:
-            client.model = model or client.model
+        with connect_to(name, home) as (client, version):
             yield RemoteModel(client, version)
     elif path.is_file():
         from serving.archive.isolated import open_archive
@@ -67,25 +65,33 @@ def bundle_of(path: Path) -> Path | None:
     return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
 
 
-def connect_to(address: str, home: Path) -> "Client":
-    """Connect to a server; only that of `home` gets the tokens of that home, and none a proxy.
+@contextmanager
+def connect_to(url: str, home: Path) -> Iterator[tuple["Client", str | None]]:
+    """Connect to the server of a URL; yields the client, and the version that the URL names, or None.
 
+    Only the server of `home` gets the tokens of that home, and it gets no proxy.
     `FLYOBJ_TOKEN`, `FLYOBJ_CA_FILE` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to
     be sent there, for that authority's certificates to be trusted, and for a proxy on the way, if it is
     on another machine.
     """
     from serving.server import lifecycle
     from serving.server.client import Client
+    from serving.server.inference import parse_address
     from serving.server.remote_server import RemoteServer
 
+    address, model, version = parse_address(url)
     running, parts = lifecycle.find(home), urlsplit(address)
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if running and local and parts.port == running.port:
-        return Client(running)
     ca_file = Path(os.environ[CA_FILE]) if os.environ.get(CA_FILE) else None
     transport = None if local else _proxy_transport(ca_file)
     token = os.environ.get(TOKEN, "")
-    return Client(RemoteServer(address), transport, token=token, ca_file=ca_file)
+    if running and local and parts.scheme == "http" and parts.port == running.port:
+        client = Client(running)
+    else:
+        client = Client(RemoteServer(address), transport, token=token, ca_file=ca_file)
+    client.model = model or client.model
+    with client:
+        yield client, version
 
 
 def _proxy_transport(ca_file: Path | None) -> "httpx.BaseTransport | None":

@@ -10,7 +10,6 @@ code is 1 if something failed.
 
 import shlex
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +20,10 @@ import httpx
 from rich.table import Table
 
 from benchmarks.program import console, parser_of, run
+from benchmarks.reliability.containers import Engine, Failed, add_engine, engine_with
 from benchmarks.reliability.costly_photos import PHOTOS
 from benchmarks.reliability.small_run import Subject, add_run, package
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from serving.archive.build import sha256
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server.ports import free_port
@@ -38,31 +38,6 @@ HARDENED = (
     *("--tmpfs", "/tmp:size=256m,mode=1777", "--tmpfs", "/var/lib/flyobj:size=512m,mode=1777"),
 )
 Check = Callable[["Trial"], str]
-
-
-class Failed(FlyobjError):
-    """The image didn't do what is said of it."""
-
-
-class Engine:
-    """Docker or podman."""
-
-    def __init__(self, name: str, flags: str) -> None:
-        """Take the program's name and flags for each of its calls."""
-        self._command = [name, *shlex.split(flags)]
-
-    def __call__(self, *arguments: object, check: bool = True) -> str:
-        """Run it; returns standard output, or raises `Failed`."""
-        command = [*self._command, *map(str, arguments)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if check and ended.returncode:
-            raise Failed(f"{shlex.join(command[:4])} ...: {(ended.stderr or ended.stdout)[-500:]}")
-        return ended.stdout.strip()
-
-    def succeeds(self, *arguments: object) -> bool:
-        """Whether a call ends with 0."""
-        command = [*self._command, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class Trial:
@@ -274,21 +249,13 @@ def main() -> None:
     """Try the image from the command line."""
     parser = parser_of(__doc__)
     add_run(parser)
-    parser.add_argument("--engine", help="docker or podman; the first that is there")
-    parser.add_argument(
-        "--flags", default="", help="of the engine itself, as '--runtime /usr/sbin/runc'"
-    )
+    add_engine(parser)
     parser.add_argument("--run-flags", default="", help="more flags of its `run`")
     parser.add_argument("--memory", default="2g", help="the container's limit")
     options = parser.parse_args()
-    name = options.engine or next(filter(shutil.which, ("docker", "podman")), None)
 
     def tried() -> dict[str, Any]:
-        if name is None:
-            raise InputError("neither docker nor podman is installed; install one, or name it: --engine")
-        engine = Engine(name, options.flags)
-        if not engine.succeeds("image", "inspect", IMAGE):
-            raise InputError(f"{name} has no image {IMAGE}; `make image` builds it")
+        engine = engine_with(IMAGE, options.engine, options.flags)
         with package(options.run) as subject:
             return measure(engine, subject, options.memory, options.run_flags)
 

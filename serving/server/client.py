@@ -145,6 +145,10 @@ class Client:
         kind = "explanations" if explain else "predictions"
         return path_of(kind, self.model, *([version] if version is not None else []))
 
+    def require_model(self, version: str | None = None) -> None:
+        """Raise `FlyobjError` unless the server knows the model; no worker is asked for that."""
+        self._call("OPTIONS", self.server.inference, self.path(version), "inference")
+
     def headers(self, kind: Kind = "inference") -> dict[str, str]:
         """Return the header that lets somebody else's request in."""
         return authorization(self.tokens.get(kind))

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from cli.targets import connect_to, open_target
 from serving.archive.build import sha256
 from serving.fleet.balancer import SERVERS
 from serving.fleet.certificate import CERTIFICATE
+from serving.page.backend import Answer, Backend, State
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server import lifecycle
 from serving.server.connection import trust
@@ -93,11 +95,23 @@ def test_our_clients_speak_https(
     (row,) = json.loads(flyobj("predict", photo, "--server", served.url, "--json").stdout)
     by_home = flyobj("predict", photo, "--home", served.home.path, "--json").stdout
     assert [row] == json.loads(by_home)
-    evaluated = flyobj(
-        *("evaluate", f"{served.url}/predictions/flying_objects/1.0", "--data", dataset),
-        *("--out", tmp_path / "out", "--json"),
-    )
-    assert json.loads(evaluated.stdout)["accuracy"] is not None
+    url, content = f"{served.url}/predictions/flying_objects", photo.read_bytes()
+    with open_target(f"{url}/1.0", tmp_path) as target:
+        assert target.answer([content])[0]["probabilities"] == row["probabilities"]
+    for named, version in ((f"{url}/1.0", "1.0"), (served.url, "default")):  # as the page asks
+        with connect_to(named, tmp_path) as (client, asked):
+            backend = Backend(tmp_path, client, asked)
+            assert backend.state() == State((version,))
+            answer = backend.ask(content, version)
+            assert isinstance(answer, Answer)
+            assert dict(answer.probabilities) == row["probabilities"]
+            assert answer.version == "1.0"
+            assert backend.heatmap(content, answer.version) is not None
+            assert backend.examples(version) == ()
+    with connect_to(f"{url}/7.0", tmp_path) as (client, asked):
+        problem = Backend(tmp_path, client, asked).state().problem
+        assert problem is not None
+        assert "404" in problem
 
 
 def test_locust_speaks_https(served: Served, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +120,6 @@ def test_locust_speaks_https(served: Served, dataset: Path, monkeypatch: pytest.
     monkeypatch.setenv("FLYOBJ_TOKEN", served.key)
     for ca_file, code, says in (
         (None, 2, "isn't trusted here"),
-        (dataset / "nothing", 2, "holds no certificate"),
         (served.gate / CERTIFICATE, 0, r"Aggregated +[1-9]\d* +0\(0"),
     ):
         more = ["--ca-file", str(ca_file)] if ca_file else []
