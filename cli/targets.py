@@ -23,7 +23,7 @@ PROXY = "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager
-def open_target(name: str, home: Path) -> Iterator["Target"]:
+def open_target(name: str, home: Path | None) -> Iterator["Target"]:
     """Open a run folder, a bundle, a `.mar`, a version of this home's server or any server's address.
 
     Raises:
@@ -31,6 +31,7 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
     """
     from cli.options import connect
     from model.errors import InputError
+    from model.run_folder import find_bundle
     from serving.names import VERSION
 
     path = Path(name)
@@ -44,10 +45,10 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
         with open_archive(path) as packaged:
             yield packaged
-    elif bundle := bundle_of(path):
+    elif path.is_dir():
         from training.evaluation.target import BundleTarget
 
-        yield BundleTarget(bundle)
+        yield BundleTarget(find_bundle(path))
     elif VERSION.fullmatch(name) and not path.exists():
         from serving.server.inference import RemoteModel
 
@@ -55,18 +56,13 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
             yield RemoteModel(client, name)
     else:
         raise InputError(
-            f"{name!r} can't be evaluated; give a run folder of `flyobj train`, a bundle, an archive "
-            "(.mar), a version on the running server (2.0) or a server's address (http://127.0.0.1:8080)"
+            f"{name!r} doesn't exist; give a run folder of `flyobj train`, a bundle, an archive (.mar), "
+            "a version on the running server (2.0) or a server's address (http://127.0.0.1:8080)"
         )
 
 
-def bundle_of(path: Path) -> Path | None:
-    """Find the bundle that a folder is, or as a run holds."""
-    return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
-
-
 @contextmanager
-def connect_to(url: str, home: Path) -> Iterator[tuple["Client", str | None]]:
+def connect_to(url: str, home: Path | None) -> Iterator[tuple["Client", str | None]]:
     """Connect to the server of a URL; yields the client, and the version that the URL names, or None.
 
     Only the server of `home` gets the tokens of that home, and it gets no proxy.
@@ -74,20 +70,21 @@ def connect_to(url: str, home: Path) -> Iterator[tuple["Client", str | None]]:
     be sent there, for that authority's certificates to be trusted, and for a proxy on the way, if it is
     on another machine.
     """
-    from serving.server import lifecycle
+    from serving.server import homes, lifecycle
     from serving.server.client import Client
     from serving.server.inference import parse_address
     from serving.server.remote_server import RemoteServer
 
     address, model, version = parse_address(url)
-    running, parts = lifecycle.find(home), urlsplit(address)
+    parts, own = urlsplit(address), lifecycle.find(home or homes.default_home())
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    ca_file = Path(os.environ[CA_FILE]) if os.environ.get(CA_FILE) else None
-    transport = None if local else _proxy_transport(ca_file)
-    token = os.environ.get(TOKEN, "")
-    if running and local and parts.scheme == "http" and parts.port == running.port:
-        client = Client(running)
+    ours = [own, *([] if home else lifecycle.list_running())] if local and parts.scheme == "http" else []
+    server = next((s for s in ours if s and s.port == parts.port), None)
+    if server:
+        client = Client(server)
     else:
+        ca_file = Path(os.environ[CA_FILE]) if os.environ.get(CA_FILE) else None
+        transport, token = None if local else _proxy_transport(ca_file), os.environ.get(TOKEN, "")
         client = Client(RemoteServer(address), transport, token=token, ca_file=ca_file)
     client.model = model or client.model
     with client:

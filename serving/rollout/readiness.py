@@ -16,6 +16,7 @@ from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import DeployedVersion
 from serving.rollout.quiesce import hold_workers
 from serving.server.client import Client, ServerError
+from serving.server.connection import NoAnswer
 from serving.server.versions import Version, find_version
 
 READY_TIMEOUT_S = 180
@@ -35,8 +36,11 @@ def bring_up(client: Client, archive: Archive, deployed: DeployedVersion) -> Ver
         check_golden(client, archive)
     except BaseException as error:  # Ctrl-C too leaves no version behind
         somebody_elses = isinstance(error, ServerError) and error.status == CONFLICT
+        # What a network that broke holds back arrives when it is whole again: this call then, in the
+        # middle of the next try. That one finds what is left.
+        cut_off = isinstance(error, NoAnswer) and error.timed_out
         with contextlib.suppress(FlyobjError):
-            if not somebody_elses:
+            if not somebody_elses and not cut_off:
                 client.unregister(archive.version)
         raise
     return version

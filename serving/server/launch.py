@@ -46,6 +46,7 @@ def launch(
     config = home / CONFIG
     write_text("\n".join(configuration(port, settings, tokens)) + "\n", config)
     options = ["--ts-config", str(config), "--model-store", str(store)]
+    options += ["--ncs"]  # no file in logs/config for each call; with --ts-config nobody would read it
     options += ["--log-config", str(Path(__file__).with_name("log4j2.xml"))]
     kept = home if scratch.parent == home else scratch
     with (home / "logs" / "console.log").open("ab") as console, locked(kept) as folder:

@@ -6,17 +6,20 @@ Lightning Fabric starts the processes of one machine; torchrun or Slurm may have
 import logging
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
+import psutil
 import torch.distributed
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from model.errors import FlyobjError
+from model.files import first_line
 from model.malloc import keep_memory
 from training.fit.plan import Plan
 from training.fit.settings import TrainSettings
@@ -36,6 +39,8 @@ def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
     # 224 (docs/experiments.md).
     keep_memory()
     several = settings.devices * settings.nodes > 1
+    if settings.nodes > 1:
+        _choose_device()
     fabric = Fabric(
         accelerator="auto",
         devices=settings.devices,
@@ -47,8 +52,33 @@ def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        fabric.launch()
+        try:
+            fabric.launch()
+        except RuntimeError as error:
+            if not several:
+                raise
+            raise FlyobjError(
+                f"the processes didn't find each other ({first_line(error)}); MASTER_ADDR and "
+                "MASTER_PORT must be those of the first machine, on each, NODE_RANK 0, 1, ..., and no "
+                "firewall may be between them"
+            ) from error
     return fabric, cast(Plan, fabric.broadcast(plan))
+
+
+def _choose_device() -> None:
+    """Let gloo use the network device that reaches the first machine.
+
+    By itself it takes the one that this machine's name stands for: loopback, where /etc/hosts says so.
+    """
+    first = os.environ.get("MASTER_ADDR", "")
+    with suppress(OSError):  # there is no such address, which is told when it is called
+        kind, *_, address = socket.getaddrinfo(first, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # sends nothing
+            own = probe.getsockname()[0]
+        for device, addresses in psutil.net_if_addrs().items():
+            if own in [entry.address for entry in addresses]:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
 
 
 def gather(fabric: Fabric, found: dict[Any, str]) -> dict[Any, str]:

@@ -1,0 +1,1 @@
+"""The archive behind any ASGI server."""
