@@ -269,7 +269,8 @@ def page(
             client, version = stack.enter_context(connect_to(server, home)) if server else (None, None)
             where = Path() if server else choose_home(home)
             url = stack.enter_context(open_page(where, port, client, version))
-        emit({"url": url, "home": server or str(where)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+        document = {"url": url, "home": server or str(where)}
+        emit(document, as_json, f"the page is on {url}; Ctrl-C ends it")
         threading.Event().wait()
 
 
