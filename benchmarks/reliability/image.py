@@ -60,7 +60,8 @@ class Trial:
         """Wait for the image's own health check; returns the seconds that it took."""
         started = time.monotonic()
         while not self.tries("flyobj", "status", "--ready", *HOME):
-            if time.monotonic() > started + READY_S:
+            state = self.engine("inspect", "--format", "{{.State.Running}}", self.name)
+            if state != "true" or time.monotonic() > started + READY_S:
                 raise Failed(f"not ready: {self.engine('logs', self.name, check=False)[-800:]}")
             time.sleep(0.5)
         return time.monotonic() - started
