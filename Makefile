@@ -114,7 +114,7 @@ lambda-image: ## build the Lambda function's image with STORE/flying_objects-VER
 
 lambda-image-test: install ## try it through Lambda's runtime API with one of the archive's golden photos
 	@$(BIN)/python -m benchmarks.reliability.lambda_image $(STORE)/flying_objects-$(VERSION).mar \
-	  --engine $(ENGINE) --flags="$(ENGINE_FLAGS)"
+	  --engine $(ENGINE) --flags="$(ENGINE_FLAGS)" $(IMAGE_TEST)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache

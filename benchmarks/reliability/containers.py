@@ -50,3 +50,4 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options of what runs containers."""
     parser.add_argument("--engine", help="docker or podman; the first that runs")
     parser.add_argument("--flags", default="", help="of the engine, as '--runtime /usr/sbin/runc'")
+    parser.add_argument("--run-flags", default="", help="more flags of its `run`")

@@ -8,6 +8,7 @@ last line is the result as JSON; the exit code is 1 if an answer differs from th
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from serving.archive.build import read_golden_photos
 IMAGE = "flying-objects-lambda:0.1.0"
 
 
-def measure(engine: Engine, archive: Path, memory: str) -> dict[str, Any]:
+def measure(engine: Engine, archive: Path, memory: str, flags: str) -> dict[str, Any]:
     """Ask for each golden photo, as a form and as the body, and once for what is no photo."""
     name = f"flyobj-lambda-{os.getpid()}"
 
     def command(address: str) -> Sequence[str]:
         own = ("--name", name, "--network", "host", "--read-only", "--tmpfs", "/tmp:size=512m,mode=1777")
         limits = ("--cap-drop", "ALL", "--memory", memory, "--env", f"AWS_LAMBDA_RUNTIME_API={address}")
-        return engine.command("run", "--rm", *own, *limits, IMAGE)
+        return engine.command("run", "--rm", *own, *limits, *shlex.split(flags), IMAGE)
 
     worst, size = 0.0, int(engine("image", "inspect", "--format", "{{.Size}}", IMAGE))
     try:
@@ -55,9 +56,8 @@ def main() -> None:
     options = parser.parse_args()
 
     def tried() -> dict[str, Any]:
-        return measure(
-            engine_with(IMAGE, options.engine, options.flags), options.archive, options.memory
-        )
+        engine = engine_with(IMAGE, options.engine, options.flags)
+        return measure(engine, options.archive, options.memory, options.run_flags)
 
     run(tried)
 
