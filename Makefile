@@ -12,13 +12,14 @@ STORE ?= model-store
 SERVER ?= runs/server
 PORT ?= 8080
 TORCH_INDEX ?=
+HOURS ?= 1
 
 BIN := .venv/bin
 PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +97,9 @@ fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RU
 
 survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
 	@$(BIN)/python -m benchmarks.reliability.rollout $(SURVIVE)
+
+soak: install ## HOURS=1 at half of the capacity, a rollout every five minutes: does anything grow or get lost?
+	@$(BIN)/python -m benchmarks.reliability.soak --hours $(HOURS) $(SOAK)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
