@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli import canary, data, demo, evaluation, loadtest, models, predict, serving, training, tuning
+from cli import (
+    canary,
+    data,
+    demo,
+    evaluation,
+    gate,
+    loadtest,
+    models,
+    predict,
+    serving,
+    training,
+    tuning,
+)
 from model.text import printable
 from report.progress import say
 from report.terminal import styled
@@ -66,6 +78,7 @@ app.add_typer(predict.app)
 app.add_typer(tuning.app)
 app.add_typer(models.app, name="models")
 app.add_typer(canary.app, name="canary")
+app.add_typer(gate.app, name="gate")
 app.add_typer(loadtest.app)
 app.add_typer(demo.app)
 

@@ -9,7 +9,8 @@ VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")  # not \d, which takes the digits of 
 VARIANT = ".as-deployed"  # ends the name of an archive that is served with other settings than its own
 
 DEFAULT_PORT = 8080  # inference; management, metrics and gRPC follow
-DEFAULT_PROXY_PORT = 8090  # nginx's, in front of a server
+DEFAULT_PROXY_PORT = 8090  # nginx's, in front of a server; metrics of a container follow
 DEFAULT_PAGE_PORT = 7860
 DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
+DEFAULT_GATE = Path("runs/gate")
 DEPLOYMENT = "deployment.json"  # in a model store: what should be served

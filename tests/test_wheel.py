@@ -89,7 +89,7 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"handler/model-config.yaml", "deploy/nginx/fleet.conf", "serving/page/page.css"} <= wanted
+    assert {"handler/model-config.yaml", "deploy/nginx/nginx.conf", "serving/page/page.css"} <= wanted
     wanted |= {f"serving/stock_files/{name}" for name in ("config.properties", "locust.conf")}
     assert contents(wheel) == wanted
 
@@ -121,7 +121,7 @@ def test_it_serves(installed: Execute, run: Path, dataset: Path, new_home: "Make
     installed("flyobj", "models", "scale", "1.0", 1, *here)
     said = installed("flyobj", "canary", "start", "1.0", "--proxy", home.path / "proxy", *here).stdout
     assert "canary.conf is written" in said
-    assert f"127.0.0.1:{home.port}" in (home.path / "proxy" / "nginx.conf").read_text()
+    assert f"127.0.0.1:{home.port}" in (home.path / "proxy" / "servers.conf").read_text()
     load = ("--", "--users", 1, "--run-time", "1s")
     loaded = installed("flyobj", "loadtest", "--photos", dataset / "test", *here, *load)
     assert re.search(r"Aggregated +[1-9]\d* +0\(0", loaded.stdout + loaded.stderr)

@@ -29,8 +29,9 @@ from model.errors import FlyobjError, InputError
 from model.files import write_json
 from serving.archive.build import sha256
 from serving.fleet import apply as fleet
-from serving.fleet.balancer import KEYS, Balancer
+from serving.fleet.balancer import Balancer
 from serving.fleet.inventory import FleetServer, parse_servers
+from serving.fleet.nginx import KEYS
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.rollout.reconcile import reconcile
 from serving.server import lifecycle

@@ -1,6 +1,6 @@
 """The servers behind one nginx, and taking them out of the traffic one at a time.
 
-`deploy/nginx/fleet.conf` reads its servers from `servers.conf` beside it, a line for each. A server is
+nginx.conf reads its servers from `servers.conf` beside it, a line for each. A server is
 out while its line says `down`; the rest of a line (`weight=2`) is the operator's.
 """
 
@@ -13,11 +13,10 @@ from pathlib import Path
 import psutil
 
 from model.errors import FlyobjError, InputError
-from model.files import read_text
 from serving.fleet import nginx
 from serving.names import DEFAULT_PROXY_PORT
 
-SERVERS, KEYS = "servers.conf", "keys.conf"
+SERVERS = "servers.conf"
 # One failure is enough to ask others, for a moment: a killed server refuses at once, and comes back.
 _HEALTH = "max_fails=1 fail_timeout=1s"
 
@@ -42,18 +41,13 @@ class Balancer:
                 "or leave --proxy out"
             )
         self.proxy, self._timeout_s = proxy, timeout_s
+        rate = 200 * len(servers)
+        changes = {"200r/s": f"{rate}r/s", "burst=200": f"burst={rate}"}
         stock = f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};"
-        nginx.install(proxy, "fleet.conf", {stock: f"listen 127.0.0.1:{listen};"})
-        if not (proxy / KEYS).exists():
-            (proxy / KEYS).touch(mode=0o600)
-            (proxy / KEYS).write_text(f'"Bearer {secrets.token_urlsafe(24)}" 1;\n', encoding="utf-8")
-        if not (proxy / SERVERS).exists():
-            (proxy / SERVERS).write_text("".join(f"server {s} {_HEALTH};\n" for s in servers))
-        if missing := [s for s in servers if not _line_pattern(s).search(self._read())]:
-            raise InputError(
-                f"{str(proxy / SERVERS)!r} doesn't have {missing}; add a line for each, or correct the "
-                "addresses (`upstream` in the file of servers)"
-            )
+        nginx.install(proxy, {**changes, stock: f"listen 127.0.0.1:{listen};"})
+        nginx.write_new(proxy / nginx.KEYS, f'"Bearer {secrets.token_urlsafe(24)}" first;\n')
+        nginx.write_new(proxy / SERVERS, "".join(f"server {s} {_HEALTH};\n" for s in servers))
+        require_upstreams(proxy, servers)
 
     @property
     def runs(self) -> bool:
@@ -64,7 +58,7 @@ class Balancer:
     def take_out(self, server: str) -> Iterator[None]:
         """Take a server out, wait for its last answers, and put it back if the body succeeds."""
         before = nginx.workers(self.proxy)
-        if nginx.write(self.proxy, SERVERS, self._edit(server, down=True)):
+        if set_upstream(self.proxy, server, up=False):
             _, left = psutil.wait_procs(before, self._timeout_s)
             if left:
                 raise FlyobjError(
@@ -76,18 +70,29 @@ class Balancer:
 
     def put_back(self, server: str) -> None:
         """Let a server have requests again, if it was out."""
-        if (text := self._edit(server, down=False)) != self._read():
-            nginx.write(self.proxy, SERVERS, text)
+        set_upstream(self.proxy, server, up=True)
 
-    def _read(self) -> str:
-        return read_text(self.proxy / SERVERS, "remove it, and it is made anew")
 
-    def _edit(self, server: str, down: bool) -> str:
-        def line(found: re.Match[str]) -> str:
-            rest = found[2].replace(" down", "") + (" down" if down else "")
-            return f"{found[1]}{rest};"
+def require_upstreams(proxy: Path, servers: Sequence[str]) -> None:
+    """Raise `InputError` if `servers.conf` lacks one of these."""
+    text = nginx.read(proxy / SERVERS)
+    if missing := [s for s in servers if not _line_pattern(s).search(text)]:
+        raise InputError(
+            f"{str(proxy / SERVERS)!r} doesn't have {missing}; add a line for each, or correct the "
+            "addresses (`upstream` in the file of servers)"
+        )
 
-        return _line_pattern(server).sub(line, self._read())
+
+def set_upstream(proxy: Path, server: str, up: bool) -> bool:
+    """Give a server requests, or none; True if a running nginx was told, as it wasn't so before."""
+
+    def line(found: re.Match[str]) -> str:
+        rest = found[2].replace(" down", "") + ("" if up else " down")
+        return f"{found[1]}{rest};"
+
+    before = nginx.read(proxy / SERVERS)
+    after = _line_pattern(server).sub(line, before)
+    return after != before and nginx.write(proxy, SERVERS, after)
 
 
 def _line_pattern(server: str) -> re.Pattern[str]:

@@ -1,7 +1,7 @@
 """A share of the real traffic for another version, split by a stock nginx in front of TorchServe.
 
-`deploy/nginx/nginx.conf` reads the split from `canary.conf` beside it, written here, and logs each
-answer, judged here. Going back is the same file with nothing in it.
+nginx.conf reads the split from `canary.conf` beside it, written here, and logs each answer, judged here.
+Going back is the same file with nothing in it.
 """
 
 import json
@@ -16,7 +16,8 @@ from model.errors import InputError
 from model.files import reading
 from serving.archive.layout import check_version
 from serving.fleet import nginx
-from serving.names import DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_PROXY_PORT
+from serving.fleet.balancer import SERVERS
+from serving.names import DEFAULT_MODEL, DEFAULT_PROXY_PORT
 from serving.server.latency import percentile
 
 _LOG_TAIL_BYTES = 8 << 20  # some 80,000 answers
@@ -53,23 +54,27 @@ def start(proxy: Path, server_port: int, model: str, version: str, percent: floa
     if not 0 < percent <= 100:
         raise InputError(f"percent {percent:g} must be above 0 and at most 100")
     changes = {
-        f"server 127.0.0.1:{DEFAULT_PORT};": f"server 127.0.0.1:{server_port};",
         f"listen 127.0.0.1:{DEFAULT_PROXY_PORT};": f"listen 127.0.0.1:{listen};",
-        f"/predictions/{DEFAULT_MODEL}": f"/predictions/{model}",
+        f"predictions/{DEFAULT_MODEL}": f"predictions/{model}",
     }
-    if f"/predictions/{model}$canary" not in nginx.install(proxy, "nginx.conf", changes):
+    known = nginx.install(proxy, changes)
+    if not any(
+        words in known for words in (f'"predictions/{model}" $canary', f"/predictions/{model}$canary")
+    ):
         raise InputError(
             f"{str(proxy / 'nginx.conf')!r} splits the traffic of another model than {model!r}; give a "
             "--proxy folder of its own, or remove that file"
         )
-    return _write_split(proxy, version, percent)
+    nginx.write_new(proxy / nginx.KEYS, f"default {nginx.PASS_ON};\n")
+    nginx.write_new(proxy / SERVERS, f"server 127.0.0.1:{server_port};\n")
+    return nginx.write(proxy, nginx.CANARY, nginx.split(version, percent))
 
 
 def off(proxy: Path) -> bool:
     """Send all requests to the default version again; True if nginx runs."""
-    if not (proxy / "nginx.conf").is_file():
+    if not (proxy / nginx.CONF).is_file():
         raise InputError(f"{str(proxy)!r} holds no nginx.conf; `flyobj canary start` writes one")
-    return _write_split(proxy, "", 0)
+    return nginx.write(proxy, nginx.CANARY, nginx.split("", 0))
 
 
 def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
@@ -92,17 +97,10 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
     return canary, others, why
 
 
-def _write_split(proxy: Path, version: str, percent: float) -> bool:
-    """Write canary.conf and let a running nginx read it."""
-    share = f'    {percent:.2f}% "/{version}";\n' if 0 < percent < 100 else ""
-    rest = f'"/{version}"' if percent >= 100 else '""'
-    text = f"split_clients $request_id $canary {{\n{share}    * {rest};\n}}\n"
-    return nginx.write(proxy, "canary.conf", text)
-
-
 def _read_log(proxy: Path) -> Iterator[dict[str, Any]]:
-    path = proxy / "logs" / "canary.log"
-    if not path.exists():
+    logs = proxy / "logs"
+    path = next((p for p in (logs / "access.log", logs / "canary.log") if p.exists()), None)
+    if path is None:
         return
     with reading(path, "remove it, and nginx writes a new one"), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
@@ -110,7 +108,8 @@ def _read_log(proxy: Path) -> Iterator[dict[str, Any]]:
             with suppress(ValueError, TypeError, LookupError, RecursionError):  # the first may be cut
                 entry = json.loads(line)
                 figures = {name: float(entry[name]) for name in ("time", "status", "seconds")}
-                yield {**figures, "canary": entry["canary"]}
+                if entry["canary"] != "named" and entry.get("upstream", "asked"):
+                    yield {**figures, "canary": entry["canary"]}
 
 
 def _summarize(lines: list[dict[str, Any]]) -> Side:

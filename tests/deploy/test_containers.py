@@ -24,7 +24,7 @@ from serving.archive.build import sha256
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server import lifecycle
 from serving.stock import ROOT
-from tests.helpers.tools import find_tool
+from tests.helpers.tools import find_tool, let_others_enter
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -208,13 +208,6 @@ def contained(
         lifecycle.stop(home / "server")
 
 
-def can_be_entered(path: Path) -> None:
-    """Let others enter the folders of a path below pytest's, which are the owner's alone."""
-    for folder in path.parents:
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-")):
-            folder.chmod(0o755)
-
-
 @pytest.mark.usefixtures("torchserve")
 def test_the_entry_point(
     archive_path: Path, photos: list[bytes], tmp_path: Path, free_port: int
@@ -226,8 +219,7 @@ def test_the_entry_point(
     deployed = DeployedVersion(archive_path.name, sha256(archive_path), workers=1)
     write_deployment(Deployment("1.0", {"1.0": deployed}), store)
     store.chmod(0o555)
-    tmp_path.chmod(0o755)
-    can_be_entered(tmp_path)
+    let_others_enter(tmp_path)
     with contained(tmp_path, store, free_port) as (process, healthy):
         assert healthy() != 0
         until = time.monotonic() + 100

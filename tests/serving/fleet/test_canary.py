@@ -132,8 +132,8 @@ def test_the_stock_configuration_is_valid(tmp_path: Path) -> None:
 def test_one_folder_splits_the_traffic_of_one_model(tmp_path: Path) -> None:
     canary.start(tmp_path, 8080, "cats", "2.0", 5, 8090)
     written = (tmp_path / "nginx.conf").read_text()
-    assert "location = /predictions/cats {" in written
-    assert "flying_objects" not in written
+    assert '"predictions/cats" $canary' in written
+    assert "predictions/flying_objects" not in written
     with pytest.raises(InputError, match=r"nginx\.conf' splits the traffic of another model than 'cat'"):
         canary.start(tmp_path, 8080, "cat", "2.0", 5, 8090)
 

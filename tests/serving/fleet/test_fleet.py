@@ -20,8 +20,9 @@ from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.fleet import DRAIN_S, Fleet
 from model.errors import FlyobjError, InputError
 from serving.fleet.apply import apply_to_fleet
-from serving.fleet.balancer import KEYS, SERVERS, Balancer
+from serving.fleet.balancer import SERVERS, Balancer
 from serving.fleet.inventory import parse_servers, read_inventory
+from serving.fleet.nginx import KEYS
 from serving.rollout.history import read_history
 from serving.server import lifecycle
 from serving.server.client import Client

@@ -80,7 +80,7 @@ def ask_v1(http: httpx.Client, photo: bytes) -> list[Any]:
 def test_canary_load_and_probe_follow_the_name(cats: "Home", flyobj: FlyObj, tmp_path: Path) -> None:
     home = ("--home", cats.path)
     flyobj("canary", "start", "2.0", "--proxy", tmp_path, *home)
-    assert "location = /predictions/cats {" in (tmp_path / "nginx.conf").read_text()
+    assert '"predictions/cats" $canary' in (tmp_path / "nginx.conf").read_text()
     flyobj("canary", "check", "--proxy", tmp_path)
     flyobj("loadtest", *home, "--", "--users", "1", "--run-time", "1s", "--tags", "predict")
     flyobj("status", "--ready", *home)
