@@ -11,9 +11,10 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -31,6 +32,7 @@ from cli import (
     training,
     tuning,
 )
+from cli.options import without_flag_types
 from model.text import printable
 from report.progress import say
 from report.terminal import styled
@@ -43,6 +45,10 @@ class Commands(TyperGroup):
         """Read the words before the command."""
         with _printable_errors():
             return super().make_context(*args, **options)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """List its options as help shows them."""
+        return without_flag_types(super().get_params(ctx))
 
     def invoke(self, context: Any) -> Any:
         """Read the other words, and run the command."""
@@ -66,7 +72,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="From folders of labelled photos to a served, versioned, load-tested image classifier.",
 )
@@ -81,6 +86,25 @@ app.add_typer(canary.app, name="canary")
 app.add_typer(gate.app, name="gate")
 app.add_typer(loadtest.app)
 app.add_typer(demo.app)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        parts = ("flying-objects", "torchserve", "torch")
+        print(", ".join(f"{name} {metadata.version(name)}" for name in parts))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the versions and exit.", is_eager=True, callback=_say_version
+        ),
+    ] = False,
+) -> None:
+    """Take what comes before a command."""
 
 
 def end_as_after_ctrl_c() -> None:

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Home, Json, emit
+from cli.options import App, Home, Json, emit, require_server
 from model.text import shell_quote
 from report.terminal import new_table, out
-from serving.names import DEFAULT_HOME, DEFAULT_PROXY_PORT
+from serving.names import DEFAULT_PROXY_PORT
 
-app = typer.Typer(
-    no_args_is_help=True, help="Send a share of the traffic to another version, through nginx."
-)
+app = App(no_args_is_help=True, help="Send a share of the traffic to another version, through nginx.")
 
 DEFAULT_PROXY = Path("runs/proxy")
 _WATCH_S = 5
@@ -29,21 +27,21 @@ def start(
         int, typer.Option(help="nginx's port, for a new nginx.conf.")
     ] = DEFAULT_PROXY_PORT,
     proxy: Proxy = DEFAULT_PROXY,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Send a share of the traffic to a version, or change the share."""
     from model.errors import InputError
     from serving.fleet import canary
-    from serving.server import lifecycle
     from serving.server.client import Client
     from serving.server.versions import find_version
 
-    running = lifecycle.require(home)
+    running = require_server(home)
     with Client(running) as client:
         found, model = find_version(client, version), client.model
     if found is None or not found.is_ready:
-        raise InputError(f"version {version!r} isn't there or isn't ready; see `flyobj models list`")
+        see = client.command("models list")
+        raise InputError(f"version {version!r} isn't there or isn't ready; see `{see}`")
     runs = canary.start(proxy, running.port, model, version, percent, listen)
     line = f"{percent:g} % of the traffic through nginx goes to version {version}"
     begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {shell_quote(proxy)} -c nginx.conf"

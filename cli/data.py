@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json, emit
+from cli.next_steps import after_prepare
+from cli.options import App, Json, emit
 from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.data.prepare.summary import Summary
 
-app = typer.Typer(no_args_is_help=True, help="Make, clean and look at data sets.")
+app = App(no_args_is_help=True, help="Make, clean and look at data sets.")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
 Copy = Annotated[
@@ -141,4 +142,5 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    emit(shown, as_json, classes, *splits, *([why] if why.row_count else []), *warnings, line)
+    parts = [classes, *splits, *([why] if why.row_count else []), *warnings, line]
+    emit(shown, as_json, *parts, *after_prepare(folder))

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Json, emit
+from cli.options import App, Json, emit
 from model.text import shell_quote
 from report.terminal import Table, new_table
 
 LR = 1e-3  # of pre-trained weights; range tests are careful, which takes more epochs than a demo has
 BATCH = 16  # photos a step; from scratch, many small steps get further than few large ones
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Home, Json, emit
+from cli.next_steps import after_evaluate
+from cli.options import App, Home, Json, emit
 from report.terminal import Table, new_table, styled
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from report.comparison import Comparison
     from training.evaluation.evaluate import Evaluation
 
-app = typer.Typer()
+app = App()
 
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the split's CLASS/ photos; for a run, what it was trained with."),
+]
 Margin = Annotated[float, typer.Option(help="A loss of accuracy up to this still is not worse.")]
 DEFAULT_MARGIN = 0.005
 Groups = Annotated[
@@ -37,7 +41,7 @@ def evaluate(
             help="Run folder, bundle, .mar, version on the server, http://HOST:PORT/predictions/NAME.",
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],
+    data: Data = None,
     split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
     out: Annotated[
         Path | None, typer.Option(help="Folder for report and pictures; for a run, RUN/evaluation.")
@@ -57,7 +61,7 @@ def evaluate(
         str, typer.Option("--license", help="The model's licence, as Hugging Face names it.")
     ] = "unknown",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an evaluation in OUT.")] = False,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle, an archive or a running server on photos the model hasn't seen.
@@ -84,13 +88,15 @@ def evaluate(
     with ExitStack() as stack:
         opened = stack.enter_context(open_target(target, home))
         others = [stack.enter_context(open_target(name, home)) for name in against or []]
+        data = data or _data_of(target)
         result = evaluate(opened, data, split, group_regex, unknown, others)
         if out:
             publish(result, opened, history, out, title=_title(target), data=data, licence=licence)
     if run and split == "test":
         write_json(result.figures(), run / "bundle" / "metrics.json")
     see = f"; look at {out / PAGE}" if out else "; --out DIR draws a report"
-    emit(asdict(result), as_json, _table(result), *_lines(result, see))
+    then = after_evaluate(run) if run else []
+    emit(asdict(result), as_json, _table(result), *_lines(result, see), *then)
     require_agreement(result.target, result.agreement)
 
 
@@ -101,7 +107,7 @@ def compare(
         typer.Argument(metavar="A", help="Run, bundle, .mar, version on the server, URL: is it better"),
     ],
     old: Annotated[str, typer.Argument(metavar="B", help="than this one?")],
-    data: Annotated[Path, typer.Option(help="Folder with the split's CLASS/ photos.")],
+    data: Data = None,
     split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
     margin: Margin = DEFAULT_MARGIN,
     group_regex: Groups = None,
@@ -109,7 +115,7 @@ def compare(
         Path | None, typer.Option(help="Folder for the page; for a run A, A/comparison.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a comparison in OUT.")] = False,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Say which of two models is better on labelled photos, or how many more photos that takes.
@@ -132,6 +138,7 @@ def compare(
         group_regex = read_history(run).settings.get("group_regex")
     with ExitStack() as stack:
         ours, theirs = (stack.enter_context(open_target(name, home)) for name in (new, old))
+        data = data or _data_of(new, old)
         result = compare_targets(ours, theirs, data, split, group_regex, margin)
     names = _title(new), _title(old)
     if names[0] == names[1]:
@@ -191,6 +198,29 @@ def calibrate(
         )
     lines.append("archives made before stay as they are; package and evaluate the run again")
     emit(asdict(fit), as_json, *lines)
+
+
+def _data_of(*targets: str) -> Path:
+    """Find the data that the first run among the targets was trained with, and say so."""
+    from model.errors import InputError
+    from model.run_folder import find_bundle
+    from report.progress import say
+    from training.evaluation.history import data_of
+
+    for target in (Path(name) for name in targets if Path(name).is_dir()):
+        bundle = find_bundle(target)
+        if data := data_of(bundle.parent):
+            if not data.is_dir():
+                raise InputError(
+                    f"{str(target)!r} was trained with {str(data)!r}, which isn't there any more; give "
+                    "--data DIR, a folder with test/CLASS/ photos"
+                )
+            say(f"with the photos of {str(data)!r}, as {str(target)!r} was trained with them")
+            return data
+    raise InputError(
+        f"{targets[0]!r} doesn't say which photos to use; give --data DIR, a folder with test/CLASS/ "
+        "photos"
+    )
 
 
 def _title(target: str) -> str:

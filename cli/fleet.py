@@ -10,7 +10,7 @@ import typer
 from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Store, Timeout, Wait, connect, emit
 from model.text import shell_quote
 from report.terminal import new_table
-from serving.names import DEFAULT_HOME, DEFAULT_STORE
+from serving.names import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from serving.fleet.apply import Outcome
@@ -37,7 +37,7 @@ Proxy = Annotated[
 
 
 def diff(
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     server: Servers = None,
     servers: ServersFile = None,
     model_store: Store = DEFAULT_STORE,
@@ -55,7 +55,7 @@ def diff(
 
 
 def apply(
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     server: Servers = None,
     servers: ServersFile = None,
     proxy: Proxy = None,

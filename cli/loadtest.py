@@ -1,5 +1,6 @@
 """`flyobj loadtest`: Locust on the running server, its capacity, and two capacities compared."""
 
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,21 +11,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, emit
+from cli.options import App, Command, Home, Json, emit, require_server
 from report.terminal import new_table, styled
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from loadtest.capacity.compare import CapacityComparison
     from loadtest.capacity.find import CapacitySettings
     from loadtest.capacity.records import Capacity
 
-app = typer.Typer()
+app = App()
 
 _LOCUST_DEFAULTS = ("--users", "8", "--spawn-rate", "8", "--run-time", "20s")
 
 
-@app.command(context_settings={"allow_extra_args": True})
+class LoadtestCommand(Command):
+    """Tells what is Locust's from what is ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let nothing but what follows `--` go to Locust; says how to if something else would."""
+        from model.errors import InputError
+
+        given, behind = [*args], args[args.index("--") + 1 :] if "--" in args else []
+        rest = super().parse_args(ctx, args)
+        if stray := rest[: len(rest) - len(behind)]:
+            ours = [word for word in given[: len(given) - len(behind)] if word != "--"]
+            for word in stray:
+                ours.remove(word)
+            typed = shlex.join(["flyobj", "loadtest", *ours, "--", *rest])
+            raise InputError(f"loadtest has no {stray[0]!r}; what is for Locust follows --: `{typed}`")
+        return rest
+
+
+@app.command(
+    cls=LoadtestCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
 def loadtest(
     context: typer.Context,
     find_capacity: Annotated[
@@ -53,7 +73,7 @@ def loadtest(
     ] = 8.0,
     first_rate: Annotated[float, typer.Option(help="Requests a second to begin with.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed of the times at which requests are sent.")] = 1,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Put load on the running server: by Locust, or to find its capacity.
@@ -75,16 +95,19 @@ def loadtest(
         raise typer.Exit(_locust(photos, home, context.args, as_json))
 
 
-def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool) -> int:
+def _locust(photos: Path | None, home: Path | None, arguments: list[str], as_json: bool) -> int:
     """Run Locust headless against the server of this home; its exit code is returned."""
-    from serving.server import lifecycle
+    from model.errors import InputError
+    from serving.rollout.store import how_to_deploy
     from serving.server.client import Client
     from serving.stock import stock_file
 
-    running = lifecycle.require(home)
+    running = require_server(home)
     with Client(running) as client:
         client.tokens.keep()
         name = client.model
+        if client.default_version() is None:
+            raise InputError(f"nothing is deployed yet; `{how_to_deploy(client)}`")
     command = [sys.executable, "-P", "-m", "locust"]
     command += ["--config", str(stock_file("locust.conf"))]
     command += ["--locustfile", str(stock_file("loadtest/locustfile.py"))]
@@ -92,30 +115,36 @@ def _locust(photos: Path | None, home: Path, arguments: list[str], as_json: bool
     command += ["--key-file", str(running.key_file or ""), "--model-name", name]
     command += ["--photos", str(photos)] if photos else []
     command += ["--json"] if as_json else []
-    process = subprocess.Popen([*command, *(arguments or _LOCUST_DEFAULTS)])
+    command += arguments or _LOCUST_DEFAULTS
+    # Ctrl-C is ours: Locust, told by the terminal too, would print where it was.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.terminate()  # with Ctrl-C it has been told already; it prints its summary
+        process.terminate()  # it prints its summary
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(10)
-        process.kill()
+            process.wait(10)
         raise
+    finally:
+        process.kill()
 
 
 def _find_capacity(
-    settings: "CapacitySettings", photos: Path | None, out: Path | None, home: Path, as_json: bool
+    settings: "CapacitySettings",
+    photos: Path | None,
+    out: Path | None,
+    home: Path | None,
+    as_json: bool,
 ) -> None:
     from loadtest.capacity.find import find_capacity
     from loadtest.capacity.page import write_page
     from loadtest.capacity.records import PAGE, check_folder, require_knee, write_figures
     from loadtest.photos import photos_to_send
-    from serving.server import lifecycle
     from serving.server.client import Client
 
     out = out or Path("runs/capacity") / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     check_folder(out)
-    running, sent = lifecycle.require(home), photos_to_send(photos)
+    running, sent = require_server(home), photos_to_send(photos)
     with Client(running) as client:
         capacity = find_capacity(running, client, sent, settings)
     write_figures(capacity, out)
@@ -147,7 +176,7 @@ def _lines(capacity: "Capacity") -> list[Any]:
 
     knee, limit, at = capacity.knee, capacity.settings["p99_ms"], capacity.at_knee
     if knee.rate is None or at is None or at.figures.latencies is None:
-        return ["no rate held"]
+        return [f"no rate held; after {len(capacity.probes)} probes {capacity.ended}"]
     least = "at least " if knee.at_least else ""
     lines: list[Any] = [
         f"knee {least}{knee.rate:g} requests/s: p99 {at.figures.latencies.p99_ms:.0f} of {limit:g} ms "

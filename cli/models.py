@@ -9,9 +9,21 @@ import typer
 
 from cli import fleet
 from cli.evaluation import DEFAULT_MARGIN, Groups, Margin, show_comparison
-from cli.options import DEFAULT_TIMEOUT, DEFAULT_WAIT, Home, Json, Timeout, Wait, connect, emit
+from cli.next_steps import after_deploy
+from cli.options import (
+    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT,
+    App,
+    Home,
+    Json,
+    Timeout,
+    Wait,
+    connect,
+    emit,
+    require_server,
+)
+from cli.store import list_archives
 from report.terminal import Table, new_table
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from report.comparison import Labels
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
 
 SHOWN_FLIPS = 40
 
-app = typer.Typer(no_args_is_help=True, help="Versions of the model on a running server.")
+app = App(no_args_is_help=True, help="Versions of the model on a running server.")
 
 Version = Annotated[str, typer.Argument(help="A deployed version.")]
 Photos = Annotated[Path | None, typer.Option(help="Folder of photos, with its subfolders.")]
@@ -27,7 +39,7 @@ Data = Annotated[Path | None, typer.Option(help="Data folder; its test photos ar
 
 
 @app.command("list")
-def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def list_(home: Home = None, as_json: Json = False) -> None:
     """List the versions, their workers, and which one is the default."""
     from serving.server.versions import list_versions
 
@@ -37,7 +49,7 @@ def list_(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def show(version: Version, home: Home = None, as_json: Json = False) -> None:
     """Show a version: workers, batching, archive, what its model says about itself."""
     from model.errors import InputError
     from serving.server.versions import find_version
@@ -45,7 +57,8 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
     with connect(home) as client:
         found = find_version(client, version)
         if found is None:
-            raise InputError(f"version {version!r} isn't on the server; see `flyobj models list`")
+            see = client.command("models list")
+            raise InputError(f"version {version!r} isn't on the server; see `{see}`")
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
     table = new_table(show_header=False)
@@ -56,12 +69,18 @@ def show(version: Version, home: Home = DEFAULT_HOME, as_json: Json = False) -> 
 
 @app.command()
 def deploy(
-    archive: Annotated[str, typer.Argument(help=".mar of `flyobj archive`, or s3://BUCKET/KEY.mar.")],
+    archive: Annotated[
+        str | None,
+        typer.Argument(
+            help=".mar of `flyobj archive`, a file's name in the model store, or s3://BUCKET/KEY.mar; "
+            "without it those in the store are listed."
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes; one for each core by default, as memory allows."),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
@@ -70,22 +89,28 @@ def deploy(
     One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
     from serving.rollout.operations import deploy, remove_unused
+    from serving.rollout.store import find_archive
 
     with connect(home) as client:
-        path, fetched = Path(archive), False
+        if archive is None:
+            list_archives(client, as_json)
+        fetched = False
         if "://" in archive:
             from serving.archive.s3 import fetch
 
-            fetched = not (client.store / path.name).exists()
+            fetched = not (client.store / Path(archive).name).exists()
             path = fetch(archive, client.store)
+        else:
+            path = find_archive(archive, client.store)
         try:
             version = deploy(client, path, workers, wait)
         except BaseException:
             if fetched:
                 remove_unused(path)
             raise
+        then = [] if as_json else after_deploy(client, version)
     line = f"version {version.version} is ready with {version.ready} workers"
-    emit(asdict(version), as_json, line)
+    emit(asdict(version), as_json, line, *then)
 
 
 @app.command()
@@ -111,7 +136,7 @@ def promote(
         float | None,
         typer.Option(min=0, help="Only if its p99 is at most this many times the default's."),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
 ) -> None:
@@ -154,7 +179,7 @@ def shadow(
     page: Annotated[Path | None, typer.Option(help="HTML file to write, with the photos.")] = None,
     margin: Margin = DEFAULT_MARGIN,
     group_regex: Groups = None,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Send the same photos to two versions: where do they differ, and which one is slower?
@@ -172,7 +197,7 @@ def shadow(
 
 
 @app.command()
-def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
+def rollback(home: Home = None, wait: Wait = DEFAULT_WAIT, as_json: Json = False) -> None:
     """Make the version that was the default before the last `promote` the default again."""
     from serving.rollout.operations import rollback
 
@@ -185,7 +210,7 @@ def rollback(home: Home = DEFAULT_HOME, wait: Wait = DEFAULT_WAIT, as_json: Json
 def scale(
     version: Version,
     workers: Annotated[int, typer.Argument(min=1, help="Processes.")],
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
@@ -201,7 +226,7 @@ def scale(
 @app.command()
 def retire(
     version: Version,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     wait: Wait = DEFAULT_WAIT,
     as_json: Json = False,
@@ -219,12 +244,11 @@ app.command()(fleet.apply)
 
 
 @app.command()
-def history(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def history(home: Home = None, as_json: Json = False) -> None:
     """List what was done to the versions, when and by whom."""
     from serving.rollout.history import read_history
-    from serving.server import lifecycle
 
-    store = Path(lifecycle.require(home).model_store)
+    store = Path(require_server(home).model_store)
     entries = [asdict(entry) for entry in read_history(store)]
     table = new_table("time (UTC)", "operation", "version", "outcome", "who")
     for e in entries:

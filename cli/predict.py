@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Home, Json, connect, emit
+from cli.options import App, Home, Json, connect, emit
 from report.terminal import new_table, styled
-from serving.names import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from serving.batch.classify import BatchSummary
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # photos in a terminal's table
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -54,7 +53,7 @@ def predict(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a CSV or JSONL file instead of continuing it.")
     ] = False,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Classify photos and folders, with the running server, or without one.
@@ -97,21 +96,17 @@ def _open(
     run: Path | None,
     archive: Path | None,
     version: str | None,
-    home: Path,
+    home: Path | None,
     photos: int,
 ) -> "BatchModel":
     """Open what answers."""
-    from model.errors import InputError
+    from model.run_folder import find_bundle
     from serving.batch.models import ServedModel, open_packed, open_run
 
     if archive is not None:
         return stack.enter_context(open_packed(archive))
     if run is not None:
-        from cli.targets import bundle_of
-
-        if not (bundle := bundle_of(run)):
-            raise InputError(f"{str(run)!r} has no bundle; give a run folder of `flyobj train`")
-        return stack.enter_context(open_run(bundle, photos))
+        return stack.enter_context(open_run(find_bundle(run), photos))
     return ServedModel(stack.enter_context(connect(home)), version)
 
 
@@ -124,15 +119,23 @@ def _document(summary: "BatchSummary") -> Any:
 
 
 def _show(summary: "BatchSummary") -> list[Any]:
+    from serving.batch.output import is_close
+
     table = new_table("photo", "answer", "confidence", "runner-up", "version")
     for row in summary.rows[:SHOWN]:
         name = row["photo"]
         if "error" in row:
             table.add_row(name, styled(row["error"], "red"))
         else:
-            words = row["predicted"], f"{row['confidence']:.3f}", row["runner_up"]
-            table.add_row(name, *words, row.get("model_version", ""))
+            second = row["runner_up"]
+            if second in row["probabilities"]:  # not with --top-k 1
+                second += f" {row['probabilities'][second]:.3f}"
+            close = styled(f"{second}, close", "yellow") if is_close(row) else second
+            answer = row["predicted"], f"{row['confidence']:.3f}"
+            table.add_row(name, *answer, close, row.get("model_version", ""))
     shown: list[Any] = [table] if summary.rows else []
+    if close := sum(map(is_close, summary.rows)):
+        shown.append(f"close: {close}, whose runner-up is at least half as probable as the answer")
     if (more := len(summary.rows) - SHOWN) > 0:
         shown.append(f"and {more} more; --csv FILE writes them all")
     if summary.photos > 1:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.models import version_table
-from cli.options import Home, Json, Store, emit
+from cli.next_steps import after_archive, after_serve, next_steps
+from cli.options import App, Home, Json, Store, choose_home, emit, require_server
 from model.text import shell_quote
 from report.terminal import out
-from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
+from serving.names import DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
 
-app = typer.Typer()
+app = App()
 
 Drain = Annotated[
     float, typer.Option("--drain", min=0, help="Seconds to wait for the last answers before it ends.")
@@ -45,15 +46,15 @@ def archive(
 
     with progress("packaging and checking"):
         path = build_archive(run, version, model_store, engine, name)
-    line = f"{path} answers as training did; next: flyobj models deploy {shell_quote(path)}"
-    emit({"archive": str(path), "model": name, "version": version}, as_json, line)
+    document = {"archive": str(path), "model": name, "version": version}
+    emit(document, as_json, f"{path} answers as training did", *after_archive(path))
 
 
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="Inference port; the next four follow.")] = DEFAULT_PORT,
     model_store: Store = DEFAULT_STORE,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     config: Annotated[
         Path | None, typer.Option(help="TorchServe's settings; config.properties by default.")
     ] = None,
@@ -81,7 +82,7 @@ def serve(
     from report.progress import progress, say
     from serving.rollout import health
     from serving.rollout.reconcile import restore
-    from serving.server import lifecycle
+    from serving.server import homes, lifecycle
     from serving.server.client import Client
     from serving.server.versions import list_versions
 
@@ -92,20 +93,21 @@ def serve(
             "ports, or leave the tokens on"
         )
     with progress("starting TorchServe"):
+        home = home or homes.default_home()
         running = lifecycle.start(home, port, model_store, config, tokens)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
             for version, why in (not_served := restore(client)).items():
-                say(f"version {version} isn't served: {why}; `flyobj models apply` then adds it")
+                then = homes.command("models apply", home=home)
+                say(f"version {version} isn't served: {why}; `{then}` then adds it")
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
-            nothing = "nothing deployed yet: flyobj models deploy"
-            served = f"serving {client.model} {', '.join(names)}" if names else nothing
+            served = f"serving {client.model} {', '.join(names)}" if names else "nothing deployed yet"
             more: dict[str, Any] = {"model": client.model, "not_served": not_served}
             more["versions"] = [asdict(v) for v in versions]
             line = f"ready on http://127.0.0.1:{port}, pid {running.pid}; {served}"
-            emit(asdict(running) | more, as_json, line)
+            emit(asdict(running) | more, as_json, line, *([] if names else after_serve(client)))
             if detach:
                 keep = True
             else:
@@ -121,17 +123,22 @@ def serve(
 
 
 @app.command()
-def stop(home: Home = DEFAULT_HOME, drain: Drain = DEFAULT_DRAIN) -> None:
-    """Stop the server of this home, and its workers, once no request waits for an answer.
+def stop(home: Home = None, drain: Drain = DEFAULT_DRAIN) -> None:
+    """Stop the server, and its workers, once no request waits for an answer.
 
     If it can't wait for that, the exit code is 1; --drain 0 doesn't wait.
     """
     from report.progress import progress
     from serving.rollout import health
+    from serving.server.homes import command
+    from serving.server.lifecycle import list_running
 
+    home = choose_home(home)
     with progress("waiting for the last answers"):
         ran, why_not = health.stop(home, drain)
-    out.print("stopped" if ran else f"no server ran with home {home}", soft_wrap=True)
+    others = [command("stop", home=server.home) for server in list_running()]
+    still = f"; another runs: {' or '.join(others)}" if others else ""
+    out.print("stopped" if ran else f"no server ran with home {home}{still}", soft_wrap=True)
     _require_drained(why_not if ran else None)
 
 
@@ -144,7 +151,7 @@ def _require_drained(why_not: str | None) -> None:
 
 @app.command()
 def status(
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     live: Annotated[
         bool, typer.Option("--live", help="Only check: exit code 0 if the server answers, else 1.")
     ] = False,
@@ -155,15 +162,16 @@ def status(
 ) -> None:
     """Say whether a server is running, where, with which versions, queues, memory and tokens."""
     from serving.rollout import health
-    from serving.server import lifecycle
+    from serving.server import homes, lifecycle
     from serving.server.client import Client
     from serving.server.tokens import KINDS
     from serving.server.versions import list_versions
 
-    if live or ready:
+    if live or ready:  # a probe is of one server: another that runs doesn't stand in for it
+        home = home or homes.default_home()
         _probe(health.why_not_ready(home) if ready else health.why_not_live(home))
         return
-    running = lifecycle.require(home)
+    running = require_server(home)
     with Client(running) as client:
         model, versions = client.model, [asdict(v) for v in list_versions(client)]
         kinds = KINDS if running.tokens else ()
@@ -188,13 +196,13 @@ def token(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and renew the tokens before they expire.")
     ] = False,
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
 ) -> None:
     """Print the inference token, for curl."""
     from serving.server import lifecycle
     from serving.server.client import Client
 
-    running = lifecycle.require(home)
+    running = require_server(home)
     with Client(running) as client:
         print(client.tokens.get("inference"), flush=True)
         if watch:
@@ -203,7 +211,7 @@ def token(
 
 @app.command()
 def page(
-    home: Home = DEFAULT_HOME,
+    home: Home = None,
     port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = DEFAULT_PAGE_PORT,
     as_json: Json = False,
 ) -> None:
@@ -213,6 +221,7 @@ def page(
 
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         with progress("opening the page"):
+            home = choose_home(home)
             url = stack.enter_context(open_page(home, port))
         emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
         threading.Event().wait()
@@ -230,5 +239,5 @@ def push(
 
     pushed = push(archive, place, force=force)
     done = "is written" if pushed.new else "is there already"
-    line = f"{pushed.url} {done}; next: flyobj models deploy {shell_quote(pushed.url)}"
-    emit(asdict(pushed), as_json, line)
+    then = next_steps(f"flyobj models deploy {shell_quote(pushed.url)}")
+    emit(asdict(pushed), as_json, f"{pushed.url} {done}", *then)

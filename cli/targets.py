@@ -21,7 +21,7 @@ TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager
-def open_target(name: str, home: Path) -> Iterator["Target"]:
+def open_target(name: str, home: Path | None) -> Iterator["Target"]:
     """Open a run folder, a bundle, a `.mar`, a version of this home's server or any server's address.
 
     Raises:
@@ -29,6 +29,7 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
     """
     from cli.options import connect
     from model.errors import InputError
+    from model.run_folder import find_bundle
     from serving.names import VERSION
 
     path = Path(name)
@@ -44,10 +45,10 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
 
         with open_archive(path) as packaged:
             yield packaged
-    elif bundle := bundle_of(path):
+    elif path.is_dir():
         from training.evaluation.target import BundleTarget
 
-        yield BundleTarget(bundle)
+        yield BundleTarget(find_bundle(path))
     elif VERSION.fullmatch(name) and not path.exists():
         from serving.server.inference import RemoteModel
 
@@ -55,30 +56,26 @@ def open_target(name: str, home: Path) -> Iterator["Target"]:
             yield RemoteModel(client, name)
     else:
         raise InputError(
-            f"{name!r} can't be evaluated; give a run folder of `flyobj train`, a bundle, an archive "
-            "(.mar), a version on the running server (2.0) or a server's address (http://127.0.0.1:8080)"
+            f"{name!r} doesn't exist; give a run folder of `flyobj train`, a bundle, an archive (.mar), "
+            "a version on the running server (2.0) or a server's address (http://127.0.0.1:8080)"
         )
 
 
-def bundle_of(path: Path) -> Path | None:
-    """Find the bundle that a folder is, or as a run holds."""
-    return next((b for b in (path / "bundle", path) if (b / "model.json").exists()), None)
-
-
-def _connect_to(address: str, home: Path) -> "Client":
-    """Connect to a server; only that of `home` gets the tokens of that home, and none a proxy.
+def _connect_to(address: str, home: Path | None) -> "Client":
+    """Connect to a server; only that of a home gets the tokens of that home, and none a proxy.
 
     `FLYOBJ_TOKEN` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to be sent there,
     and for a proxy on the way, if it is on another machine.
     """
-    from serving.server import lifecycle
+    from serving.server import homes, lifecycle
     from serving.server.client import Client
     from serving.server.remote_server import RemoteServer
 
-    running, parts = lifecycle.find(home), urlsplit(address)
+    parts, own = urlsplit(address), lifecycle.find(home or homes.default_home())
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if running and local and parts.port == running.port:
-        return Client(running)
+    for server in [own, *([] if home else lifecycle.list_running())] if local else []:
+        if server and server.port == parts.port:
+            return Client(server)
     transport = None if local else _proxy_transport()
     return Client(RemoteServer(address), transport, token=os.environ.get(TOKEN, ""))
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Json, emit, renaming
+from cli.next_steps import after_train
+from cli.options import App, Json, emit, renaming
 from model.errors import InputError
-from model.text import shell_quote
 from report.terminal import new_table
 
 if TYPE_CHECKING:
     from training.run import Report
 
-app = typer.Typer()
+app = App()
 
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
 _look = partial(typer.Option, rich_help_panel="Looking and resuming")
@@ -34,7 +34,8 @@ def train(
         ),
     ] = None,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="Run folder to make, e.g. runs/first.")
+        Path | None,
+        typer.Option("--out", help="Run folder to make; runs/1, runs/2, ... by default."),
     ] = None,
     target: Annotated[
         float, typer.Option(help="Validation accuracy at which no more blocks are unfrozen.")
@@ -91,15 +92,16 @@ def train(
         changes = _explicit_options(context, "lr", "workers", "devices", "nodes")
         _show(run.resume(resume, changes, data), as_json)
         return
-    if data is None or out_ is None:
-        raise InputError("train needs DATA and --out RUN, or --resume RUN")
+    if data is None:
+        raise InputError("train needs DATA, a folder with train/CLASS/ photos, or --resume RUN")
+    out = out_ or run.next_free()
     names = {field.name for field in fields(TrainSettings)}  # each is an option of that name
     settings = TrainSettings(**{k: v for k, v in context.params.items() if k in names})
     if not lr_find_only:
-        _show(run.train(data, out_, settings), as_json)
-    elif (found := run.find_lrs(data, out_, settings)) is not None:
+        _show(run.train(data, out, settings), as_json)
+    elif (found := run.find_lrs(data, out, settings)) is not None:
         rows = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
-        emit({"run": str(out_), "lrs": found}, as_json, f"{rows}; see {out_}/logs/range_test-*.png")
+        emit({"run": str(out), "lrs": found}, as_json, f"{rows}; see {out}/logs/range_test-*.png")
 
 
 def _explicit_options(context: typer.Context, *allowed: str) -> dict[str, Any]:
@@ -125,11 +127,11 @@ def _show(report: "Report | None", as_json: bool) -> None:
         figures = (f"{r.lr:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
         row = (r.stage.name, f"{r.stage.trainable_blocks}", *figures)
         table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
-    line = f"{report.stopped_because}; next: flyobj evaluate {shell_quote(report.run)} --data DATA"
     document = {
         "run": str(report.run),
         "stages": [asdict(r) for r in report.stages],
         "kept": report.kept,
         "stopped_because": report.stopped_because,
     }
-    emit(document, as_json, table, line)
+    done = f"{report.run}: {report.stopped_because}"
+    emit(document, as_json, table, done, *([] if as_json else after_train(report)))

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import Json, emit
+from cli.options import App, Json, emit
 
 DEFAULT_OUT = Path("runs/tune")
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

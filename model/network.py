@@ -97,7 +97,8 @@ def load_pretrained(network: Network, weights: str) -> None:
 
 def _state_dict(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"weights {str(path)!r}: no such file; give 'imagenet', 'none' or a path")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"weights {str(path)!r}: {what}; give 'imagenet', 'none' or a path")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises whatever the file leads it to

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 _JOINERS = "\u200c\u200d"  # Persian and Indic scripts and emoji need them
@@ -27,6 +29,19 @@ def shell_quote(path: Path | str) -> str:
     if printable(text) == text:
         return shlex.quote(text)
     return "$'" + "".join(f"\\{c}" if c in "\\'" else _shell_escape(c) for c in text) + "'"
+
+
+def shorten(path: Path | str) -> Path:
+    """Write a path below the current folder without that, any other in full."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Say which of the known names is close to one that isn't; nothing if none is."""
+    lower = {other.casefold(): other for other in known}
+    close = get_close_matches(name.casefold(), lower, n=1)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def _escape(character: str) -> str:

@@ -14,14 +14,14 @@ import numpy as np
 
 from model.errors import FlyobjError, InputError
 from model.golden import TOLERANCE
+from model.text import did_you_mean
+from report.intervals import ALPHA, Ints
 from report.paired import (
-    ALPHA,
     BETTER,
     NOT_WORSE,
     UNCLEAR,
     WORSE,
     Change,
-    Ints,
     measure_change,
     more_groups,
     verdict_of,
@@ -158,6 +158,7 @@ def require_known(labels: Labels, classes: tuple[Sequence[str], Sequence[str]]) 
         known = sorted({*classes[0], *classes[1]})
         raise InputError(
             f"classes {strange} of the photos are known to neither model; known are {known}"
+            f"{did_you_mean(strange[0], known)}"
         )
 
 

@@ -8,15 +8,9 @@ The difference in accuracy has a 95 % interval, and that gives the verdict:
     worse       the interval lies below 0
     can't tell  anything else; then it is estimated how many more photos would
 
-The interval is over groups, as the frames of a clip are right or wrong together. It is Agresti and Min's
-("Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24,
-2005), whose half photo gained and half photo lost are half groups here, with the between-group variance
-and Student's t with one degree of freedom less than groups (Cameron and Miller, "A Practitioner's Guide
-to Cluster-Robust Inference", J. Human Resources 50, 2015). Where each photo is a group of its own it is
-theirs. A bootstrap over few groups is too sure: with 6 groups its 95 % were 59 (docs/experiments.md).
+The interval is over groups (`report.intervals`), as the frames of a clip are right or wrong together.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, ndtri, stdtrit
 
-Ints = npt.NDArray[np.int64]
-Interval = tuple[float, float]
+from report.intervals import ALPHA, CHANGE, Interval, Ints, estimate, mean_interval, sum_groups
 
 BETTER, NOT_WORSE, WORSE, UNCLEAR = "better", "not worse", "worse", "can't tell"
-ALPHA = 0.05
 _POWER = 0.9  # that so many more photos give a verdict, if the difference is as it was seen
 _MOST = 1e7  # times as many groups; beyond that no number is given
 
@@ -66,10 +58,10 @@ def measure_change(
     new: npt.NDArray[np.bool_], old: npt.NDArray[np.bool_], groups: Ints, alpha: float = ALPHA
 ) -> Change:
     """Compare (photos,) rightly answered by either; the interval holds with 1 - `alpha`."""
-    sizes, net = _tally(new, old, groups)
+    sizes, net = sum_groups(new.astype(float) - old, groups)
     gained, lost = int((new & ~old).sum()), int((old & ~new).sum())
     shares = float(new.mean()), float(old.mean())
-    interval = _interval(sizes, net, alpha)
+    interval = mean_interval(sizes, net, CHANGE, (-1.0, 1.0), alpha)
     p = mcnemar(gained, lost)
     return Change(len(new), len(sizes), *shares, gained, lost, shares[0] - shares[1], interval, p)
 
@@ -89,29 +81,6 @@ def verdict_of(change: Change, margin: float) -> str:
     return WORSE if high < 0 else UNCLEAR
 
 
-def _tally(new: Any, old: Any, groups: Ints) -> tuple[Any, Any]:
-    """Count each group's photos, and those gained less those lost: two of (groups,)."""
-    _, numbers = np.unique(groups, return_inverse=True)
-    net = np.bincount(numbers, new.astype(float) - old.astype(float))
-    return np.bincount(numbers).astype(float), net
-
-
-def _interval(sizes: Any, net: Any, alpha: float) -> Interval:
-    n_groups, photos = len(sizes), sizes.sum()
-    if n_groups < 2:  # nothing says how far groups are apart
-        return -1.0, 1.0
-    centre = net.sum() / photos * n_groups / (n_groups + 2)
-    reach = stdtrit(n_groups - 1, 1 - alpha / 2) * _standard_error(sizes, net, 1)
-    return max(-1.0, float(centre - reach)), min(1.0, float(centre + reach))
-
-
-def _standard_error(sizes: Any, net: Any, times: float) -> float:
-    """The difference's standard error, if there were `times` as many groups like these."""
-    n_groups, mean = len(sizes), sizes.mean()
-    apart = float(((net - net.sum() / sizes.sum() * sizes) ** 2).sum()) * n_groups / (n_groups - 1)
-    return math.sqrt(times * apart + mean**2) / float(mean * (times * n_groups + 2))
-
-
 def more_groups(new: Any, old: Any, groups: Ints, margin: float) -> float | None:
     """Estimate how many more groups give a verdict with `_POWER`, if the difference stays as it is.
 
@@ -120,7 +89,7 @@ def more_groups(new: Any, old: Any, groups: Ints, margin: float) -> float | None
     difference must be t + z standard errors from where the nearest verdict begins, 0 for "worse" and
     -margin for "not worse".
     """
-    sizes, net = _tally(new, old, groups)
+    sizes, net = sum_groups(new.astype(float) - old, groups)
     difference = float(net.sum() / sizes.sum())
     distance = max(difference + margin, -difference)
     if len(sizes) < 2 or distance <= 0:
@@ -128,7 +97,7 @@ def more_groups(new: Any, old: Any, groups: Ints, margin: float) -> float | None
 
     def enough(times: float) -> bool:
         quantiles = stdtrit(times * len(sizes) - 1, 1 - ALPHA / 2) + ndtri(_POWER)
-        return bool(quantiles * _standard_error(sizes, net, times) <= distance)
+        return bool(quantiles * estimate(sizes, net, CHANGE, times)[1] <= distance)
 
     low, high = 1.0, 2.0
     while not enough(high):

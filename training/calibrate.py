@@ -21,10 +21,12 @@ from model.golden import Golden
 from model.image import RGB
 from model.layout import TRAIN
 from model.predictor import Predictor
+from model.run_folder import find_bundle
+from report.intervals import Ints
 from report.progress import track
 from training.data.photos import Photo, photos_named
 from training.evaluation.answers import BATCH
-from training.evaluation.measure import Ints, reliability
+from training.evaluation.measure import reliability
 from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
@@ -123,7 +125,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
     """
-    bundle = run / "bundle"
+    bundle = find_bundle(run)
     classes = read_bundle(bundle).spec.classes
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):

@@ -26,19 +26,20 @@ from model.files import write_json
 from model.golden import Golden
 from model.network import Network
 from model.preprocessing import Preprocessing
+from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
-from training.fit.plan import FILE, Plan, make_plan, read_plan, write_plan
+from training.fit.plan import Plan, make_plan, read_plan, write_plan
 from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
 from training.fit.settings import TrainSettings
 from training.fit.trainer import Trainer
 
 GOLDEN_PER_CLASS = 2
-FAILED = "failed.json"
+RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Report:
     stages: tuple[StageResult, ...]
     kept: str
     stopped_because: str
+
+
+def next_free() -> Path:
+    """Return a run folder of the current folder that doesn't exist yet: runs/1, runs/2, ..."""
+    taken = [int(path.name) for path in RUNS.glob("*") if path.name.isdecimal() and path.name.isascii()]
+    return RUNS / str(max(taken, default=0) + 1)
 
 
 def train(data: Path, out: Path, settings: TrainSettings) -> Report | None:
@@ -83,6 +90,7 @@ def resume(run: Path, changes: dict[str, Any], data: Path | None = None) -> Repo
 def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float] | None:
     """Run and draw the range test of each stage, each from the weights given, into `out`/logs."""
     fabric, plan = launch(settings, _plan_new(data, out, settings))
+    out = fabric.broadcast(out)  # in another process the next free one may be another
     found = {}
     with _explain_interruption(fabric, out), checkpoint.explain_full_disk(out):
         for number, stage in enumerate(stages_of(plan.settings)):
@@ -106,13 +114,14 @@ def _plan_new(data: Path, out: Path, settings: TrainSettings) -> Plan | None:
 
 def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Report | None:
     fabric, plan = launch(settings, plan)
+    run = fabric.broadcast(run)  # in another process the next free one may be another
     with _explain_interruption(fabric, run), checkpoint.explain_full_disk(run):
         progress = None if new or not is_first() else checkpoint.load(run, plan.classes)
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=not new)
             write_plan(plan, run)  # again when resuming: a setting may have changed
             if plan.skipped:
-                say(f"files left out: {len(plan.skipped)}, listed in {str(run / FILE)!r}")
+                say(f"files left out: {len(plan.skipped)}, listed in {str(run / SETTINGS)!r}")
             (run / FAILED).unlink(missing_ok=True)
         trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
         try:

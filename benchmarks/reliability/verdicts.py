@@ -19,7 +19,8 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.program import console, parser_of, run
-from report.paired import BETTER, NOT_WORSE, WORSE, Ints, measure_change, verdict_of
+from report.intervals import Ints
+from report.paired import BETTER, NOT_WORSE, WORSE, measure_change, verdict_of
 
 CASES = {0.02: BETTER, 0.0: NOT_WORSE, -0.02: WORSE}  # by the true difference
 MARGINS = (0.005, 0.01, 0.02)

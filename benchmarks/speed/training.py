@@ -172,7 +172,7 @@ def _schedule(trainer: Trainer, plan: Plan, accuracy: float) -> float:
 
 def _epoch(loop: StageLoop) -> float:
     started = time.perf_counter()
-    _, photos = loop._train_epoch(LR, 0)
+    _, _, photos = loop._train_epoch(LR, 0)
     return photos / (time.perf_counter() - started)
 
 

@@ -66,6 +66,8 @@ class Probe:
             words.append(f"{f.failed} of {f.requests} failed: {next(iter(f.faults), 'not sent')}")
         if f.verdict is Verdict.LATE:
             words.append(f"sent {f.lag_p99_ms:.0f} ms late")
+        if f.verdict is Verdict.DISTURBED:
+            words.append(f"as other programs used {self.cores['others']:.1f} cores; tried again")
         return ", ".join(words) + (" (confirming)" if self.long else "")
 
     @property

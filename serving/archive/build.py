@@ -21,6 +21,7 @@ import yaml
 from model.errors import FlyobjError, InputError
 from model.files import read_json, write_json, writing
 from model.golden import Golden, read_golden
+from model.run_folder import find_bundle
 from serving.archive.layout import (
     BUNDLE,
     CONFIG,
@@ -66,13 +67,13 @@ def build_archive(
     from model.engines import FOLDER, write_engines
     from serving.archive.isolated import check_archive
 
-    bundle = read_bundle(run / "bundle")
+    bundle = read_bundle(source := find_bundle(run))
     with writing(store):
         store.mkdir(parents=True, exist_ok=True)
     with writing(store), tempfile.TemporaryDirectory(prefix=".building-", dir=store) as temporary:
         staged = Path(temporary) / "staged"
         engines = write_engines(bundle, staged / FOLDER, engine)
-        built = _run_archiver(run / "bundle", bundle.spec.classes, name, version, staged)
+        built = _run_archiver(source, bundle.spec.classes, name, version, staged)
         check_archive(built, bundle.golden, engines)
         try:
             os.link(built, target)  # fails where a rename would overwrite
@@ -118,7 +119,8 @@ def sha256(path: Path) -> str:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"archive {str(path)!r}: no such file; `flyobj archive` makes one")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"archive {str(path)!r}: {what}; `flyobj archive` makes one of a run")
 
 
 def _run_archiver(source: Path, classes: Sequence[str], name: str, version: str, staged: Path) -> Path:

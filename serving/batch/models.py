@@ -32,6 +32,7 @@ from serving.archive.layout import BUNDLE, CONFIG, unpack
 from serving.batch.photos import PhotoSource
 from serving.rollout.default_workers import usable_cores
 from serving.rollout.deployment import read_deployment
+from serving.rollout.store import how_to_deploy
 from serving.server.client import Client
 
 CLIENTS = 8  # requests at a time, so that batches form
@@ -96,8 +97,10 @@ class ServedModel:
         """
         version = version or client.default_version()
         if version not in client.versions():
-            name = f"version {version!r} isn't on the server" if version else "nothing is deployed"
-            raise InputError(f"{name}; see `flyobj models list`")
+            if version:
+                see = client.command("models list")
+                raise InputError(f"version {version!r} isn't on the server; see `{see}`")
+            raise InputError(f"nothing is deployed yet; `{how_to_deploy(client)}`")
         described, deployed = client.describe(version), read_deployment(client.store).versions
         self.description = f"version {version} at {client.server.inference}"
         self.classes = tuple(described["classes"])

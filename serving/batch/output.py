@@ -49,6 +49,12 @@ def as_document(result: Result, model: str, top_k: int | None) -> dict[str, Any]
     return document | {"sha256": result.sha256, "model": model}
 
 
+def is_close(document: Mapping[str, Any]) -> bool:
+    """Tell whether the second best class is at least half as probable as the best."""
+    given = document.get("probabilities", {})
+    return bool(2 * given.get(document.get("runner_up"), 0) >= max(given.values(), default=1))
+
+
 class RowFormat(Protocol):
     """How rows are written and read back."""
 

@@ -15,9 +15,10 @@ import numpy as np
 from model.errors import FlyobjError, InputError, PhotoError
 from model.golden import Golden
 from model.pictures import Heatmap
-from model.text import shell_quote
 from serving.archive.build import read_golden_photos
+from serving.rollout.store import how_to_deploy
 from serving.server.client import Client, ServerError
+from serving.server.homes import command
 from serving.server.lifecycle import find
 from serving.server.versions import Version, list_versions
 
@@ -79,12 +80,13 @@ class Backend:
     def state(self) -> State:
         """Say what can be asked now."""
         try:
-            versions = list_versions(self._connect())
+            client = self._connect()
+            versions = list_versions(client)
         except FlyobjError as error:
             return State(problem=str(error))
         ready = tuple(v.version for v in versions if v.ready)
         default = next((v.version for v in versions if v.default and v.ready), None)
-        return State(ready, default, None if ready else _why_none_is_ready(versions))
+        return State(ready, default, None if ready else _why_none_is_ready(client, versions))
 
     def ask(self, photo: bytes, version: str | None) -> Answer | Failure:
         """Let a version, or the default, answer a photo."""
@@ -130,7 +132,7 @@ class Backend:
         if server is None:
             raise FlyobjError(
                 f"No server runs with home {str(self._home)!r}. Start one with "
-                f"`flyobj serve --detach --home {shell_quote(self._home)}`"
+                f"`{command('serve --detach', home=self._home)}`"
             )
         with self._lock:
             if self._client is None or self._client.server != server:
@@ -139,9 +141,9 @@ class Backend:
             return self._client
 
 
-def _why_none_is_ready(versions: Sequence[Version]) -> str:
+def _why_none_is_ready(client: Client, versions: Sequence[Version]) -> str:
     if not versions:
-        return "The server has no model yet. Deploy one with `flyobj models deploy ARCHIVE`"
+        return f"The server has no model yet. Deploy one with `{how_to_deploy(client)}`"
     return f"No worker of version {', '.join(v.version for v in versions)} is ready yet"
 
 

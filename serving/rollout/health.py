@@ -19,9 +19,10 @@ from model.golden import difference
 from serving.archive.build import read_golden_photos
 from serving.rollout.deployment import read_deployment
 from serving.rollout.quiesce import WorkersBusy, hold_workers
+from serving.rollout.store import how_to_deploy
 from serving.server.client import Client
 from serving.server.launch import PID_FILE
-from serving.server.lifecycle import Server, find
+from serving.server.lifecycle import Server, find, how_to_start
 from serving.server.lifecycle import stop as end
 from serving.server.versions import find_version, list_versions
 
@@ -47,7 +48,7 @@ def _probe(home: Path, question: Callable[[Client], str | None]) -> str | None:
     """Put a question to the server of this home; what keeps it from answering is an answer too."""
     try:
         if (server := find(home)) is None:
-            return f"no server runs with home {str(home)!r}"
+            return f"no server runs with home {str(home)!r}; {how_to_start(home)}"
         with Client(server, timeout_s=PROBE_TIMEOUT_S) as client:
             return question(client)
     except FlyobjError as error:
@@ -72,10 +73,11 @@ def stop(home: Path, drain_s: float) -> tuple[bool, str | None]:
 def _check_answer(client: Client) -> str | None:
     deployment = read_deployment(client.store)
     if deployment.default is None:
-        return "nothing is deployed; `flyobj models deploy ARCHIVE` does it"
+        return f"nothing is deployed yet; `{how_to_deploy(client)}`"
     found = find_version(client, deployment.default)
     if found is None or not found.default:
-        return f"version {deployment.default} isn't the server's default; see `flyobj models diff`"
+        see = client.command("models diff")
+        return f"version {deployment.default} isn't the server's default; see `{see}`"
     if not found.ready:
         return f"none of the {found.workers} workers of version {found.version} is ready"
     archive = client.store / deployment.versions[found.version].archive

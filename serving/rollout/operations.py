@@ -112,8 +112,8 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
             deployment = deployment.with_rollback()
         elif client.default_version() == deployment.default:
             raise InputError(
-                f"no default before {deployment.default!r} is known; `flyobj models promote` "
-                f"makes one of {list(deployment.versions)} the default"
+                f"no default before {deployment.default!r} is known; "
+                f"{_other_defaults(client, deployment)}"
             )
         _make_default(client, deployment)  # without a previous one: ends what was interrupted
         return str(deployment.default)
@@ -128,10 +128,11 @@ def scale(
         WorkersBusy: they didn't come to rest within `timeout_s`; nothing was changed.
     """
     with _operation(client, "scale", version, wait_s) as deployment:
-        _require_deployed(deployment, version)
+        _require_deployed(client, deployment, version)
         before = find_version(client, version)
         if before is None:
-            raise InputError(f"version {version} isn't on the server; see `flyobj models diff`")
+            see = client.command("models diff")
+            raise InputError(f"version {version} isn't on the server; see `{see}`")
         after = deployment.with_version(version, replace(deployment.versions[version], workers=workers))
         write_deployment(after, client.store)
         try:
@@ -156,11 +157,9 @@ def retire(
     """
     with _operation(client, "retire", version, wait_s) as deployment:
         if version == deployment.default:
-            raise InputError(
-                f"version {version} is the default; `flyobj models promote` another one first"
-            )
+            raise InputError(f"version {version} is the default; {_other_defaults(client, deployment)}")
         if find_version(client, version) is None:
-            _require_deployed(deployment, version)
+            _require_deployed(client, deployment, version)
         if deployment.default and client.default_version() == version:
             client.set_default(deployment.default)  # a promote was interrupted
         remove(client, version, timeout_s)
@@ -232,7 +231,7 @@ def _make_ready(client: Client, archive: Archive, deployed: DeployedVersion) -> 
 
 
 def _require_ready(client: Client, deployment: Deployment, version: str) -> None:
-    _require_deployed(deployment, version)
+    _require_deployed(client, deployment, version)
     found = find_version(client, version)
     if found is None or not found.is_ready:
         state = f"{found.ready} of {found.workers} workers" if found else "not on the server"
@@ -245,11 +244,18 @@ def _make_default(client: Client, deployment: Deployment) -> None:
         client.set_default(deployment.default)
 
 
-def _require_deployed(deployment: Deployment, version: str) -> None:
+def _other_defaults(client: Client, deployment: Deployment) -> str:
+    """Say what makes another version the default."""
+    others = [version for version in deployment.versions if version != deployment.default]
+    named = " or ".join(f"`{client.command('models promote', version)}`" for version in others)
+    return f"{named} makes another one that" if named else "no other version is deployed"
+
+
+def _require_deployed(client: Client, deployment: Deployment, version: str) -> None:
     if version not in deployment.versions:
         raise InputError(
             f"version {version!r} isn't deployed; deployed are {sorted(deployment.versions)}, "
-            "`flyobj models deploy ARCHIVE` adds one"
+            f"`{client.command('models deploy')}` lists what can be"
         )
 
 

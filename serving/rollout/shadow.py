@@ -83,7 +83,8 @@ def compare(
     for name in pair:
         found = find_version(client, name)
         if found is None or not found.ready:
-            raise InputError(f"version {name!r} isn't there or isn't ready; see `flyobj models list`")
+            see = client.command("models list")
+            raise InputError(f"version {name!r} isn't there or isn't ready; see `{see}`")
     if version == against:
         raise InputError(f"version {version} can't be compared with itself; give --against another one")
     known: dict[str, dict[str, None]] = {name: {} for name in pair}  # classes, in their order

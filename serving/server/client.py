@@ -18,6 +18,7 @@ from model.errors import FlyobjError, InputError, PhotoError
 from model.files import read_json
 from serving.names import DEFAULT_MODEL, DEPLOYMENT
 from serving.server.connection import Connection, NoAnswer, authorization
+from serving.server.homes import command
 from serving.server.lifecycle import Server
 from serving.server.remote_server import RemoteServer
 from serving.server.tokens import Kind, Tokens, is_refused
@@ -95,6 +96,10 @@ class Client:
         """Where to read what went wrong."""
         return "its logs" if self.server.home is None else f"{self.server.home}/logs"
 
+    def command(self, words: str, *arguments: Path | str) -> str:
+        """Write a command for this server that can be pasted."""
+        return command(words, *arguments, home=self.server.home)
+
     def predict(self, photo: bytes, version: str | None = None) -> dict[str, Any]:
         """Answer one photo with the default or the named version; raises `PhotoError` for a 4xx."""
         return self.ask(photo, version).answer
@@ -112,7 +117,8 @@ class Client:
             response = _require_success(self.post(photo, version, explain))
         except ServerError as error:
             if error.status == 404:
-                raise InputError(f"{error}; `flyobj models list` shows what is deployed") from error
+                see = self.command("models list")
+                raise InputError(f"{error}; `{see}` shows what is deployed") from error
             if 400 <= error.status < 500 and error.status not in (401, 403, 405):
                 raise PhotoError(str(error)) from error
             raise
@@ -221,7 +227,7 @@ def path_of(*segments: str) -> str:
         InputError: a segment is empty or dots, which no path can name.
     """
     if bad := [segment for segment in segments if segment in ("", ".", "..") or "/" in segment]:
-        raise InputError(f"{bad[0]!r} can't be a model's name or version; see `flyobj models list`")
+        raise InputError(f"{bad[0]!r} can't be a model's name or version")
     return "".join(f"/{quote(segment, safe='')}" for segment in segments)
 
 

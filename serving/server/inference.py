@@ -15,6 +15,7 @@ from model.bundle import ModelSpec
 from model.errors import InputError
 from serving.server.client import Client
 from serving.server.connection import NoAnswer
+from serving.server.homes import command
 
 CLIENTS = 8  # requests at a time, so that batches form
 _PREDICTIONS = re.compile(r"(?:/predictions/([^/]+)(?:/([^/]+))?)?")
@@ -41,7 +42,7 @@ class RemoteModel:
         except NoAnswer as error:
             raise InputError(
                 f"nothing answers at {url}: {error}; start a server with "
-                "`flyobj serve --detach`, or give the address of one that runs"
+                f"`{command('serve --detach')}`, or give the address of one that runs"
             ) from error
         if not isinstance(answer.get("probabilities"), dict):
             raise InputError(

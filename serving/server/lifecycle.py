@@ -7,6 +7,7 @@ A server has a home folder, which holds everything it writes:
     config.properties  the product's configuration with this server's ports
     key_file.json      TorchServe's tokens (mode 0600)
     logs/              server.log, workers.log, console.log
+    example.jpg        a golden photo of the version deployed last, to try
 """
 
 import functools
@@ -20,11 +21,12 @@ import psutil
 
 from model.errors import FlyobjError, InputError
 from model.files import read_json, read_text, reading, write_json
-from model.text import shell_quote
+from model.text import shell_quote, shorten
 from model.typed import check_fields
+from serving.server import homes
 from serving.server.connection import Connection, NoAnswer
 from serving.server.launch import CONFIG, last_words, launch, make_scratch, remove_scratch
-from serving.server.ports import require_free
+from serving.server.ports import free_port, require_free
 from serving.server.process_tree import end, find_process, listening_ports, option, pss_mib
 from serving.stock import stock_file
 
@@ -108,11 +110,27 @@ def require(home: Path) -> Server:
     """Find the server that runs with this home, or say how to start one."""
     server = find(home)
     if server is None:
-        raise InputError(
-            f"no server runs with home {str(home)!r}; start one with "
-            f"`flyobj serve --detach --home {shell_quote(home)}` or give the --home of one that runs"
-        )
+        raise InputError(f"no server runs with home {str(home)!r}; {how_to_start(home)}")
     return server
+
+
+def how_to_start(home: Path) -> str:
+    """Say what starts a server with this home, and where others run."""
+    others = [f"--home {shell_quote(shorten(s.home))} (port {s.port})" for s in list_running()]
+    elsewhere = f", or name the one that is meant: {', '.join(others)}" if others else ""
+    return f"start one with `{homes.command('serve --detach', home=home)}`{elsewhere}"
+
+
+def list_running() -> list[Server]:
+    """List this user's servers on this machine, but for those whose start couldn't be noted."""
+    found = []
+    for home in homes.remembered():
+        with suppress(InputError):  # its server.json is damaged: `stop --home` ends it all the same
+            if server := find(home):
+                found.append(server)
+            else:
+                homes.forget(home)
+    return found
 
 
 def start(home: Path, port: int, store: Path, config: Path | None = None, tokens: bool = True) -> Server:
@@ -133,10 +151,16 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
     if found := find(home):
         raise InputError(
             f"a server with home {str(home)!r} runs already (pid {found.pid}, port {found.port}); "
-            "stop it with `flyobj stop` or give another --home"
+            f"stop it with `{homes.command('stop', home=home)}` or give another --home"
         )
     if not 1024 <= port <= 65000:
         raise InputError(f"port {port} must be from 1024 to 65000 (it and the next four are used)")
+    for other in list_running():
+        if abs(other.port - port) < len(_PORT_KEYS):
+            raise InputError(
+                f"the server with home {other.home!r} has ports {other.port} to {other.port + 4}; "
+                f"stop it with `{homes.command('stop', home=other.home)}` or give --port {free_port()}"
+            )
     config = config or stock_file("config.properties")
     settings = read_text(config, "give a configuration like config.properties")
     for name, number in zip(_PORT_KEYS, range(port, port + 5), strict=True):
@@ -157,6 +181,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         place = port, str(store), str(home), tokens, str(scratch)
         server = Server(process.pid, process.create_time(), *place)
         write_json(asdict(server), home / "server.json")
+        homes.remember(home)
         _wait_until_listening(server)
     except BaseException:  # Ctrl-C too leaves no server behind
         _end(_find_java(home), home, scratch)
@@ -213,6 +238,7 @@ def _end(process: psutil.Process | None, home: Path, scratch: Path | None) -> No
     """End a server, if there is one, and remove what is of use only while it runs."""
     if process:
         end(process, _STOP_TIMEOUT_S)  # Java ends its workers itself
+    homes.forget(home)
     for name in ("server.json", "key_file.json"):
         with suppress(OSError):
             (home / name).unlink()
@@ -225,7 +251,7 @@ def _read_server(home: Path) -> Server | None:
     path = home / "server.json"
     if not path.exists():
         return None
-    remedy = f"`flyobj stop --home {shell_quote(home)}` ends its server"
+    remedy = f"`{homes.command('stop', home=home)}` ends its server"
     document = read_json(path, remedy=remedy)
     known = {field.name: document[field.name] for field in fields(Server) if field.name in document}
     with reading(path, remedy):

@@ -33,7 +33,7 @@ def require_free(port: int, use: str) -> None:
         except OSError as error:
             raise InputError(
                 f"port {port} (for {use}) is in use{_owner(port)}; stop that program or give "
-                "another --port"
+                f"another, such as --port {free_port()}"
             ) from error
 
 

@@ -18,7 +18,7 @@ Complaint = Callable[[subprocess.CompletedProcess[str]], str]
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda _: None, "data' can't be read (No such file or directory); give a folder of photos"),
+        (lambda _: None, "data': no such folder; give a folder with train/CLASS/ photos"),
         (lambda data: (data / "train").mkdir(parents=True), "has 0 class folder(s)"),
         (lambda data: (data / "train" / "a").mkdir(parents=True), "has 1 class folder(s) ['a']"),
     ],

@@ -28,7 +28,8 @@ from model.layout import (
     require_distinct,
     require_no_broken_class,
 )
-from model.photo_files import HIDDEN, find_files, tally
+from model.photo_files import HIDDEN, find_files, folders_in, tally
+from model.text import did_you_mean, shell_quote, shorten
 from report.progress import say, track
 from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
@@ -72,6 +73,10 @@ def read_split(data: Path, split: str) -> Split:
         InputError: there is no such folder, fewer than two classes, a link that leads nowhere in the
             place of a class, or a class without a readable photo or without those that it had.
     """
+    if not data.is_dir():
+        near = did_you_mean(data.name, folders_in(data.parent)) if data.parent.is_dir() else ""
+        what = "a file, not a folder" if data.exists() else "no such folder"
+        raise InputError(f"{str(data)!r}: {what}; give a folder with {TRAIN}/CLASS/ photos{near}")
     folder = read_layout(data).folder(split)
     classes = _class_folders(data, folder)
     found = find_files(folder)
@@ -190,11 +195,7 @@ def hold_out(
 
 def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
-        raise InputError(
-            f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class "
-            f"under each of {TRAIN}, {TEST}: {str(folder / 'CLASS' / 'photo.jpg')!r}; "
-            "`flyobj data prepare` makes such a folder from a pile of photos"
-        )
+        raise InputError(_why_no_split(data, folder))
     classes = tuple(classes_in(folder))
     require_distinct(classes, repr(str(folder)))
     if len(classes) < 2:
@@ -203,6 +204,26 @@ def _class_folders(data: Path, folder: Path) -> tuple[str, ...]:
             "needed; put each class's photos into a folder of its own"
         )
     return classes
+
+
+def _why_no_split(data: Path, folder: Path) -> str:
+    """Say what is there in place of a split, and what makes one."""
+    layout = read_layout(data)
+    if layout.splits:
+        have = ", ".join(layout.splits)
+        return f"{str(data)!r} has {have} photos, no {folder.name} ones: add {str(folder / 'CLASS')!r}"
+    classes = list(layout.classes[""])
+    if len(classes) > 1:
+        prepared = Path("data", data.resolve().name)
+        return (
+            f"{str(data)!r} has {len(classes)} class folders and no split ({', '.join(classes[:5])}); "
+            f"clean and split it first: `flyobj data prepare {shell_quote(shorten(data))} --out "
+            f"{shell_quote(prepared)}`"
+        )
+    return (
+        f"{str(folder)!r}: no such folder; {str(data)!r} must have one folder of photos per class under "
+        f"each of {TRAIN}, {TEST}: {str(folder / 'CLASS' / 'photo.jpg')!r}"
+    )
 
 
 def _check(file: Path) -> tuple[str, str]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from model.errors import FlyobjError, InputError
 from model.golden import TOLERANCE
+from report.intervals import Floats
 from report.progress import track
-from training.evaluation.measure import Floats
 from training.evaluation.target import Target
 
 BATCH = 32  # photos

@@ -16,9 +16,11 @@ from model.calibration import Calibration
 from model.errors import InputError
 from model.layout import class_name
 from model.photo_files import find_files, warn_of_lost
+from model.text import did_you_mean
+from report.intervals import Floats, Ints
 from training.data.photos import Split, check_photos, number_groups, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
-from training.evaluation.measure import Floats, Ints, Reliability, Scores, reliability, score
+from training.evaluation.measure import Reliability, Scores, reliability, score
 from training.evaluation.target import Target
 
 
@@ -134,7 +136,7 @@ def _labels(target: Target, read: Split) -> Ints:
     if strange:
         raise InputError(
             f"{str(read.folder)!r} has classes {strange} that the model doesn't know; "
-            f"it knows {list(target.classes)}"
+            f"it knows {list(target.classes)}{did_you_mean(strange[0], known)}"
         )
     numbers = np.array([known.index(name) for name in read.classes], np.int64)
     return np.asarray(numbers[[photo.label for photo in read.photos]])

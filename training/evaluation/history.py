@@ -11,6 +11,7 @@ from typing import Any
 from model.files import read_json, read_text, reading
 from model.typed import check_fields
 from training.fit.old_names import with_new_names
+from training.fit.plan import find_data
 from training.fit.schedule import StageResult
 from training.fit.settings import TrainSettings
 
@@ -70,6 +71,12 @@ def read_history(run: Path) -> History:
         check_fields(_Written, document, repr(str(path)), _REMEDY)
         check_fields(TrainSettings, document.get("settings") or {}, repr(str(path)), _REMEDY)
         return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
+
+
+def data_of(run: Path) -> Path | None:
+    """Find the data folder that a run was trained with; None if the run doesn't say."""
+    history = read_history(run)
+    return find_data(history.run, run) if isinstance(history.run.get("data"), str) else None
 
 
 def _stage(entry: dict[str, Any], logs: Path) -> StageRow:

@@ -1,26 +1,15 @@
-"""Figures with intervals, from labels and probabilities alone.
-
-Intervals are percentiles of a bootstrap over groups (Efron and Tibshirani, "An Introduction to the
-Bootstrap", 1993, chapters 8 and 13): whole groups are drawn, as their photos are alike. Where every
-resample gives the same, as when everything is right, it can't tell how sure that is; the interval is
-then Wilson's for the share, over the number of groups.
-"""
+"""Figures with intervals (`report.intervals`), from labels and probabilities alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
+from report.intervals import SHARE, Floats, Interval, Ints, mean_interval
 
-RESAMPLES = 2000
 BINS = 15  # of confidence, as in Guo et al.
-_AT_ONCE = 200  # resamples; bounds the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,29 +66,24 @@ class Reliability:
     bins: tuple[Bin, ...]
 
 
-def score(truth: Ints, predicted: Ints, groups: Ints, classes: Sequence[str], seed: int = 0) -> Scores:
+def score(truth: Ints, predicted: Ints, groups: Ints, classes: Sequence[str]) -> Scores:
     """Score (photos,) predictions against labels; `groups` numbers each photo's group from 0."""
-    tally = _tally(truth, predicted, groups, len(classes))  # (groups, 3, classes)
-    point, spread = _shares(tally.sum(axis=0)), _resample(tally, seed)
-    _, actual, answered = np.moveaxis(tally > 0, 1, 0)  # (groups, classes)
-    # The groups that each share of a class is taken over.
-    over = {"precision": answered, "recall": actual, "f1": actual | answered}
-    over["accuracy"] = np.ones_like(actual)
-
-    def share(name: str, n_groups: int, *label: int, of: str = "") -> dict[str, Any]:
-        value = float(np.nan_to_num(point[of or name][label]))
-        return {name: value, f"{name}_95": _interval(spread[of or name][label], value, n_groups)}
-
-    def scores_of(label: int) -> ClassScores:
+    right, actual, answered = np.moveaxis(_tally(truth, predicted, groups, len(classes)), 1, 0)
+    photos = actual.sum(axis=1)  # (groups,); the three above are (groups, classes)
+    both = actual + answered
+    # What each share of a class is of, and how much of that is right.
+    parts = {"precision": (answered, right), "recall": (actual, right), "f1": (both, 2 * right)}
+    parts["accuracy"] = (np.repeat(photos[:, None], len(classes), 1), photos[:, None] - both + 2 * right)
+    rows = {}
+    for label, name in enumerate(classes):
         shares: dict[str, Any] = {}
-        for name, own in over.items():
-            shares |= share(name, int(own[:, label].sum()), label)
-        return ClassScores(photos=int((truth == label).sum()), **shares)
-
+        for part, (of, own) in parts.items():
+            shares |= _share(part, of[:, label], own[:, label])
+        rows[name] = ClassScores(photos=int((truth == label).sum()), **shares)
     return Scores(
-        **share("accuracy", len(tally), of="overall"),
-        **share("macro_f1", len(tally)),
-        per_class={name: scores_of(label) for label, name in enumerate(classes)},
+        **_share("accuracy", photos, right.sum(axis=1)),
+        **_share("macro_f1", photos, _macro_f1(photos, both, 2 * right)),
+        per_class=rows,
         confusion=confusion_matrix(truth, predicted, labels=range(len(classes))).tolist(),
     )
 
@@ -120,15 +104,6 @@ def reliability(probabilities: Floats, truth: Ints) -> Reliability:
     return Reliability(error, nll, bins)
 
 
-def wilson(right: float, of: float, z: float = 1.96) -> Interval:
-    """Return the 95 % score interval of a share (Wilson, 1927)."""
-    share = right / of
-    centre = share + z * z / (2 * of)
-    spread = z * float(np.sqrt(share * (1 - share) / of + z * z / (4 * of * of)))
-    scale = 1 + z * z / of
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 def _tally(truth: Ints, predicted: Ints, groups: Ints, n_classes: int) -> Floats:
     """Count in each group, for each class: answered rightly, of the class, answered as it."""
     tally = np.zeros((int(groups.max()) + 1, 3, n_classes))
@@ -139,44 +114,20 @@ def _tally(truth: Ints, predicted: Ints, groups: Ints, n_classes: int) -> Floats
     return tally
 
 
-def _shares(tally: Floats) -> dict[str, Floats]:
-    """(..., 3, classes) counts -> (..., classes) for each share of a class, (...) for the two of all.
+def _share(name: str, of: Floats, right: Floats) -> dict[str, Any]:
+    """A share, 0 if it can't be computed, and its interval."""
+    value = float(right.sum() / max(of.sum(), 1))
+    return {name: value, f"{name}_95": mean_interval(of, right, SHARE, (0.0, 1.0))}
 
-    What can't be computed, such as the recall of a class without photos, is NaN.
+
+def _macro_f1(photos: Floats, of: Floats, right: Floats) -> Floats:
+    """(groups,) sums whose share of `photos` is the mean F1, and whose spread is its spread.
+
+    The mean of ratios is linearised, each group counts with what it moves (the delta method; Särndal,
+    Swensson and Wretman, "Model Assisted Survey Sampling", 1992, section 5.5).
     """
-    right, actual, answered = np.moveaxis(tally, -2, 0)
-    total = actual.sum(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * right / (actual + answered)
-        known = ~np.isnan(f1)
-        return {
-            "precision": right / answered,
-            "recall": right / actual,
-            "f1": f1,
-            "accuracy": (total - actual - answered + 2 * right) / total,
-            "overall": right.sum(axis=-1) / total[..., 0],
-            "macro_f1": np.where(known, f1, 0).sum(axis=-1) / known.sum(axis=-1),
-        }
-
-
-def _resample(tally: Floats, seed: int) -> dict[str, Floats]:
-    """Draw groups with replacement; `_shares` of each draw, (classes, `RESAMPLES`) or (`RESAMPLES`,).
-
-    Groups with the same counts are drawn together: photos without groups are of few kinds, however
-    many they are.
-    """
-    rng = np.random.default_rng(seed)
-    kinds, counts = np.unique(tally.reshape(len(tally), -1), axis=0, return_counts=True)
-    parts = []
-    for _ in range(0, RESAMPLES, _AT_ONCE):
-        times = rng.multinomial(len(tally), counts / len(tally), size=_AT_ONCE)  # (resamples, kinds)
-        parts.append(_shares((times @ kinds).reshape(_AT_ONCE, *tally.shape[1:])))
-    return {name: np.concatenate([part[name] for part in parts]).T for name in parts[0]}
-
-
-def _interval(values: Floats, share: float, groups: int) -> Interval:
-    values = values[~np.isnan(values)]
-    if not groups or not len(values):
-        return 0.0, 1.0
-    low, high = np.percentile(values, (2.5, 97.5))
-    return wilson(share * groups, groups) if low == high else (float(low), float(high))
+    known = of.sum(axis=0) > 0
+    of, right = of[:, known], right[:, known]
+    f1 = right.sum(axis=0) / of.sum(axis=0)
+    moved = ((right - f1 * of) / of.sum(axis=0)).mean(axis=1)
+    return np.asarray(photos * f1.mean() + photos.sum() * moved)

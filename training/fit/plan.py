@@ -17,7 +17,8 @@ from model.errors import InputError
 from model.files import read_json, reading, write_json
 from model.layout import TEST, TRAIN, VALIDATION, classes_in, read_layout
 from model.network import Network, load_pretrained
-from model.text import shell_quote
+from model.run_folder import SETTINGS
+from model.text import did_you_mean, shell_quote
 from model.typed import check_fields
 from report.progress import say
 from training.data.photos import (
@@ -34,7 +35,6 @@ from training.fit.settings import TrainSettings
 
 VAL_SHARE = 0.15
 IMBALANCED = 2.0  # largest class over the smallest, from which "auto" weights the loss
-FILE = "settings.json"
 _REMEDY = "put it back as `flyobj train` wrote it, or start a new run"
 
 
@@ -137,7 +137,7 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
 
 def write_plan(plan: Plan, run: Path) -> None:
     """Write `settings.json` into the run folder."""
-    write_json(plan.to_json(run), run / FILE)
+    write_json(plan.to_json(run), run / SETTINGS)
 
 
 def find_data(document: Mapping[str, Any], run: Path) -> Path:
@@ -166,10 +166,10 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
     Raises:
         InputError: the folder isn't a run's, or its data aren't what they were.
     """
-    path = run / FILE
+    path = run / SETTINGS
     if not path.is_file():
         raise InputError(
-            f"{str(run)!r} has no {FILE}; give the run folder of `flyobj train` to --resume"
+            f"{str(run)!r} has no {SETTINGS}; give the run folder of `flyobj train` to --resume"
         )
     with reading(path, _REMEDY):
         document = with_new_names(read_json(path, remedy=_REMEDY))
@@ -237,6 +237,7 @@ def _check_test_classes(folder: Path, classes: Sequence[str]) -> None:
         raise InputError(
             f"{str(folder)!r} has classes {strange} that aren't in train, which has {list(classes)}; "
             "add photos of them to train, or remove the folders"
+            f"{did_you_mean(strange[0], classes)}"
         )
 
 

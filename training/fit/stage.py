@@ -24,6 +24,7 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -41,7 +42,8 @@ from model.preprocessing import Preprocessing
 from training.fit.checkpoint import StageProgress, State
 from training.fit.loaders import Batch, Batches, Order, Unreadable, seed_of
 from training.fit.lr_finder import Curve, range_test
-from training.fit.schedule import BLOCKS, Epoch, Stage, best_epoch
+from training.fit.partially_frozen import PartiallyFrozen
+from training.fit.schedule import Epoch, Stage, best_epoch
 from training.fit.settings import TrainSettings
 from training.fit.tracking import Tracker
 from training.fit.transforms import Normalize
@@ -50,43 +52,6 @@ WARM_UP_SHARE = 0.1  # of a stage's steps
 WEIGHT_DECAY = 1e-2
 # Alphas of torchvision's reference recipe (references/classification, 2021).
 MIXERS = {"mixup": (v2.MixUp, 0.2), "cutmix": (v2.CutMix, 1.0)}
-
-
-class PartiallyFrozen(nn.Module):
-    """The network with its lower blocks frozen: no gradients, and batch-norm keeps its statistics."""
-
-    def __init__(self, network: Network, trainable_blocks: int) -> None:
-        """Let the head and the uppermost `trainable_blocks` feature blocks learn."""
-        super().__init__()
-        self.network = network
-        self._frozen = BLOCKS - trainable_blocks
-        for block in network.features[: self._frozen]:
-            block.requires_grad_(False)
-        for block in network.features[self._frozen :]:
-            block.requires_grad_(True)
-        self.train()
-
-    def train(self, mode: bool = True) -> "PartiallyFrozen":
-        """Leave the frozen blocks in evaluation mode."""
-        super().train(mode)
-        self.network.features[: self._frozen].eval()
-        return self
-
-    def forward(self, photos: Tensor) -> Tensor:
-        """(N, 3, S, S) photos -> (N, classes) log-probabilities."""
-        with torch.no_grad():
-            maps = self.network.features[: self._frozen](photos)
-        return self.network.classify(self.network.features[self._frozen :](maps))
-
-    def groups(self, layer_decay: float) -> list[dict[str, object]]:
-        """One group of parameters a block; `lr_scale` is its learning rate over the head's."""
-        blocks = [self.network.head, *reversed(self.network.features[self._frozen :])]
-        if layer_decay == 1:
-            return [{"params": [p for block in blocks for p in block.parameters()], "lr_scale": 1.0}]
-        return [
-            {"params": list(block.parameters()), "lr_scale": layer_decay**depth}
-            for depth, block in enumerate(blocks)
-        ]
 
 
 @dataclass(frozen=True)
@@ -131,9 +96,14 @@ class StageLoop:
     def find_lr(self) -> Curve:
         """Run a range test and put everything back as it was, random number generators too."""
         before = _copy(self._network.state_dict())
+        untouched = deepcopy(self._trained)
         with torch.random.fork_rng():
             self._seed(0, 0)
-            curve = range_test(lambda batch, lr: self._step(batch, lr)[0], self._train)
+            curve = range_test(
+                lambda batch, lr: self._step(batch, lr)[0],
+                lambda batch: self._loss_of(untouched, batch),
+                self._train,
+            )
         self._network.load_state_dict(before)
         self._average = self._new_average()
         self._optimizer = self._new_optimizer()
@@ -155,12 +125,13 @@ class StageLoop:
         """
         number, started = len(progress.epochs), time.monotonic()
         self._seed(1, number)
-        loss, photos = self._train_epoch(progress.lr, number)
+        loss, train_accuracy, photos = self._train_epoch(progress.lr, number)
         trained = time.monotonic()
         val_loss, accuracy = self._validate()
         row: Epoch = {
             "epoch": number,
             "train_loss": loss,
+            "train_accuracy": train_accuracy,  # while it learned, of augmented photos
             "val_loss": val_loss,
             "val_accuracy": accuracy,
             "photos_per_s": photos / (trained - started),
@@ -176,47 +147,63 @@ class StageLoop:
             average=_copy(self._average.state_dict()) if self._average is not None else {},
         )
 
-    def _train_epoch(self, peak_lr: float, number: int) -> tuple[float, int]:
-        """Return the mean loss and the number of photos, over all processes."""
-        steps, total, photos = len(self._train), 0.0, 0
+    def _train_epoch(self, peak_lr: float, number: int) -> tuple[float, float, int]:
+        """Return mean loss, accuracy and the number of photos, over all processes."""
+        steps, total, right, photos = len(self._train), 0.0, 0.0, 0
         batches = self._context.tracker.track(self._train, f"{self._stage.name} {number + 1}")
         for at, batch in enumerate(batches):
-            loss, n = self._step(batch, peak_lr * self._lr_scale(number * steps + at))
+            loss, share, n = self._step(batch, peak_lr * self._lr_scale(number * steps + at))
             if not math.isfinite(loss):
                 raise FlyobjError(
                     f"the loss became {loss} in stage {self._stage.name!r} at a peak learning rate of "
                     f"{peak_lr:g}; what was reached before is kept: continue with --resume and a "
                     f"lower --lr, say {peak_lr / 3:.1g}"
                 )
-            total, photos = total + loss * n, photos + n
+            total, right, photos = total + loss * n, right + share * n, photos + n
         if not photos:
             raise InputError("none of the training photos can be read any more; put them back")
-        return total / photos, photos
+        return total / photos, right / photos, photos
 
-    def _step(self, batch: Batch, lr: float) -> tuple[float, int]:
-        """Take one step on one batch and return its loss and photos, over all processes."""
+    def _step(self, batch: Batch, lr: float) -> tuple[float, float, int]:
+        """Take one step on one batch; return its loss, accuracy and photos, over all processes."""
         self._report_unreadable(batch)
         fabric = self._context.fabric
         if len(batch.labels) < 2:  # batch-norm has nothing to average over
             if fabric.world_size > 1:  # the others would wait for ever
                 raise InputError("a whole batch of photos can't be read any more; put them back")
-            return 0.0, 0
+            return 0.0, 0.0, 0
         for group in self._optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        photos = self._normalize(batch.photos.to(fabric.device, non_blocking=True))
-        labels = batch.labels.to(fabric.device, non_blocking=True)
-        if self._mix is not None:
-            photos, labels = self._mix(photos, labels)  # (N,) -> (N, classes)
-        smoothing = self._context.settings.label_smoothing
-        # Log-probabilities; the softmax of these is the probabilities again, so the loss is their own.
-        logits = self._model(photos)  # (N, classes)
-        loss = F.cross_entropy(logits, labels, self._weights, label_smoothing=smoothing)
+        loss, right = self._loss(self._model, batch)
         fabric.backward(loss)
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average is not None:
             self._average.update_parameters(self._network)
-        return self._reduce(loss.detach(), "mean").item(), len(labels) * fabric.world_size
+        figures = self._reduce(torch.stack([loss.detach(), right]), "mean").tolist()
+        return figures[0], figures[1], len(batch.labels) * fabric.world_size
+
+    def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss and the share that is answered rightly, of this process."""
+        device = self._context.fabric.device
+        photos = self._normalize(batch.photos.to(device, non_blocking=True))
+        labels = targets = batch.labels.to(device, non_blocking=True)
+        if self._mix is not None:
+            photos, targets = self._mix(photos, labels)  # (N,) -> (N, classes)
+        smoothing = self._context.settings.label_smoothing
+        # Log-probabilities; the softmax of these is the probabilities again, so the loss is their own.
+        logits = model(photos)  # (N, classes)
+        loss = F.cross_entropy(logits, targets, self._weights, label_smoothing=smoothing)
+        return loss, (logits.detach().argmax(1) == labels).float().mean()
+
+    @torch.no_grad()
+    def _loss_of(self, model: nn.Module, batch: Batch) -> float:
+        """Return the loss of a batch that nothing is learned from, over all processes."""
+        if len(batch.labels) < 2:
+            return 0.0
+        with self._context.fabric.autocast():
+            loss, _ = self._loss(model, batch)
+        return self._reduce(loss, "mean").item()
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:

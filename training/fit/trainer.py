@@ -89,8 +89,7 @@ class Trainer:
             folder = self._run / "logs"
             folder.mkdir(parents=True, exist_ok=True)
             write_curve(curve, stage.name, folder)
-        words = f"learning rate {curve.suggestion:.1e}, the loss gets worse after {curve.highest:.1e}"
-        self.tracker.say(f"{stage.name:<9} range test: {words}")
+        self.tracker.say(f"{stage.name:<9} range test: {curve.words}")
         return curve.suggestion
 
     def _stage(self, stage: Stage, number: int, why: str) -> None:

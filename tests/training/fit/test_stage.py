@@ -15,9 +15,10 @@ from model.preprocessing import Preprocessing
 from training.data.photos import Photo
 from training.fit.checkpoint import StageProgress
 from training.fit.loaders import Batches, Order, PhotoDataset, Unreadable, loader
+from training.fit.partially_frozen import PartiallyFrozen
 from training.fit.schedule import BLOCKS, Stage, best_epoch, has_stalled
 from training.fit.settings import TrainSettings
-from training.fit.stage import LoopContext, PartiallyFrozen, StageLoop
+from training.fit.stage import LoopContext, StageLoop
 from training.fit.tracking import Tracker
 from training.fit.transforms import test_transform as eval_transform
 from training.fit.transforms import train_transform
