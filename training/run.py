@@ -31,7 +31,8 @@ from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
-from training.data.photos import Photo, number_groups
+from training.data.photo_groups import number_groups
+from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
 from training.fit.plan import Plan, make_plan, read_plan, write_plan
