@@ -18,7 +18,7 @@ PHOTOS := $(or $(DATA),data/synthetic)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RU
 
 survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
 	@$(BIN)/python -m benchmarks.reliability.rollout $(SURVIVE)
+
+mutants: install ## change the code in 40 places, one by one: do the tests notice? MUTANTS="--all"
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
