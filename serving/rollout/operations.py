@@ -36,7 +36,7 @@ from serving.rollout.readiness import bring_up, set_workers, wait_ready
 from serving.server.client import Client
 from serving.server.homes import command
 from serving.server.ports import free_port
-from serving.server.versions import Version, find_version
+from serving.server.versions import Version, find_version, list_versions
 
 DRAIN_S = 30
 _SETTLE_S = 0.05  # until a request that was let in before the last worker went is in the queue
@@ -75,8 +75,8 @@ def deploy(
             )
         if known:
             record = replace(known, workers=workers or known.workers)
-        elif find_version(client, archive.version):
-            client.unregister(archive.version)  # left by a deploy that was interrupted
+        else:
+            _remove_leftovers(client, deployment, archive.version)
         after = replace(deployment.with_version(archive.version, record), model=archive.model)
         target = store / record.archive
         there, version = target.exists(), None
@@ -93,6 +93,16 @@ def deploy(
                     target.unlink(missing_ok=True)
             raise
     return version
+
+
+def _remove_leftovers(client: Client, deployment: Deployment, version: str) -> None:
+    """Remove what deploys that were interrupted have left: this version, or all before the first one.
+
+    Of several the server's default comes last: TorchServe keeps it as long as there are others.
+    """
+    for left in sorted(list_versions(client), key=lambda v: v.default):
+        if left.version == version or not deployment.versions:
+            client.unregister(left.version)
 
 
 def remove_unused(archive: Path) -> None:
