@@ -40,7 +40,10 @@ def prepare(
     ] = 0.02,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
+        typer.Option(
+            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
+            "no groups. By default names and times tell."
+        ),
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of test, where SOURCE has no split.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same manifest.")] = 0,
@@ -101,12 +104,13 @@ def preview(
     out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("preview.png"),
     size: Size = 224,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos and samples.")] = 0,
+    augment: Annotated[str, typer.Option(help="mission, mild or none, as of `train`.")] = "mild",
     as_json: Json = False,
 ) -> None:
     """Draw photos next to augmented samples, as training sees them."""
     from training.fit.preview import preview
 
-    n = preview(data, out, size, seed)
+    n = preview(data, out, size, seed, augment)
     emit({"picture": str(out), "photos": n}, as_json, f"{n} photos in {out}")
 
 
@@ -144,5 +148,5 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "elbows", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    parts = [classes, *splits, *([why] if why.row_count else []), *warnings, line]
+    parts = [classes, *splits, *([why] if why.row_count else []), summary["grouping"], *warnings, line]
     emit(shown, as_json, *parts, *after_prepare(folder))

@@ -26,8 +26,8 @@ DEFAULT_MARGIN = 0.005
 Groups = Annotated[
     str | None,
     typer.Option(
-        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
-        "for a run, the one it was trained with."
+        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; '' for no "
+        "groups. By default the run's, or names and times tell."
     ),
 ]
 
@@ -246,6 +246,8 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
     low, high = result.accuracy_95
     before = f" ({result.uncalibrated.ece:.3f} without temperature)" if result.uncalibrated else ""
     lines = [f"calibration error {result.reliability.ece:.3f}{before}"]
+    if absent := result.absent:
+        lines.insert(0, f"no photos of {', '.join(absent)} in {result.split}: nothing is known of them")
     if result.unknown:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
     if s := result.out_of_distribution:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from report.terminal import Table, out
 
@@ -29,6 +29,15 @@ Home = Annotated[
         show_default=False,
         help="Folder of the server's pid, tokens and logs; by default runs/server, or that of the only "
         "server that runs.",
+    ),
+]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those in "
+        "the file FLYOBJ_CA_FILE.",
     ),
 ]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
@@ -116,8 +125,20 @@ class Command(TyperCommand):
         return without_flag_types(super().get_params(ctx))
 
 
+class Group(TyperGroup):
+    """Commands, with help as `Command` has it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """List its parameters, `--help` too."""
+        return without_flag_types(super().get_params(ctx))
+
+
 class App(typer.Typer):
     """Some commands, each a `Command` unless it says otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take typer's options."""
+        super().__init__(**{"cls": Group, **options})
 
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any

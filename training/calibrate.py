@@ -30,7 +30,8 @@ from model.predictor import Predictor
 from model.run_folder import find_bundle
 from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups
 from report.progress import track
-from training.data.photos import Photo, number_groups, photos_named
+from training.data.photo_groups import number_groups
+from training.data.photos import Photo, photos_named
 from training.evaluation.answers import BATCH
 from training.evaluation.measure import reliability
 from training.fit.plan import find_data

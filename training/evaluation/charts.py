@@ -72,7 +72,7 @@ def confusion(result: Evaluation) -> Figure:
     axes.imshow(np.concatenate([colour, opacity], axis=2), interpolation="nearest")
     axes.hlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=kit.LINE, lw=1)
     axes.vlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=kit.LINE, lw=1)
-    names = [kit.short(name) for name in result.per_class]
+    names = [kit.short(name) for name in result.classes]
     turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(n), names, **(turned if n > 4 or max(map(len, names)) > 9 else {}))
     axes.set_yticks(range(n), names)

@@ -24,7 +24,7 @@ class PrepareSettings:
     prune: bool = True
     clusters: int | None = None  # of K-Means, for each class; None for the elbow's
     prune_share: float = 0.02  # small photos are dropped if less than this of their class is small
-    group_regex: str | None = None
+    group_regex: str | None = None  # None for what `grouping.find_groups` notices, "" for no groups
     test_share: float = 0.2
     seed: int = 0
 
@@ -42,7 +42,7 @@ class PrepareSettings:
                 f"prune_share is {self.prune_share!r}; give a share from 0 to 0.5 of a class, say 0.02, "
                 "or --no-prune"
             )
-        if self.group_regex is not None:
+        if self.group_regex:
             _compile(self.group_regex)
 
     def groups_of(self, names: Sequence[str]) -> list[str]:
@@ -51,7 +51,7 @@ class PrepareSettings:
         Raises:
             InputError: the expression finds nothing in any of them.
         """
-        if self.group_regex is None:
+        if not self.group_regex:
             return [""] * len(names)
         pattern = _compile(self.group_regex)
         matches = [pattern.search(name) for name in names]
@@ -59,7 +59,7 @@ class PrepareSettings:
         if names and not any(found):
             raise InputError(
                 f"group_regex {self.group_regex!r} matches none of {len(names)} file names, "
-                f"such as {names[0]!r}; give another, or none"
+                f"such as {names[0]!r}; give another, or '' for no groups"
             )
         return found
 
