@@ -1,6 +1,6 @@
 """`flyobj models`: versions on a running server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,8 +62,8 @@ def show(version: Version, home: Home = None, as_json: Json = False) -> None:
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
     table = new_table(show_header=False)
-    for key, value in {**asdict(found), **(model or {})}.items():
-        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    for key, value in _flatten({**asdict(found), **(model or {})}):
+        table.add_row(key, value)
     emit(document, as_json, table)
 
 
@@ -268,6 +268,17 @@ def history(home: Home = None, as_json: Json = False) -> None:
     emit(entries, as_json, table)
 
 
+def _flatten(document: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Write each value of a document, however deep, for people."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{above}{key} ")
+        elif isinstance(value, list | tuple):
+            yield above + key, ", ".join(map(str, value))
+        else:
+            yield above + key, {True: "yes", False: "no", None: "-"}.get(value, str(value))
+
+
 def _find_photos(
     photos: Path | None, data: Path | None, limit: int | None = None, group_regex: str | None = None
 ) -> tuple[Sequence[Path], "Labels | None"]:
@@ -296,7 +307,7 @@ def _show_comparison(c: "ShadowResult") -> list[Any]:
         words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
         flips.add_row(*words, *([right] if who else []))
     line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
-    shown = [times, *([flips] if c.flips else []), line, *([c.classes] if c.classes else [])]
+    shown = [times, flips, line, *([c.classes] if c.classes else [])]
     return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
 
 

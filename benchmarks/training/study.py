@@ -34,7 +34,8 @@ from model.errors import InputError
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing
-from training.data.photos import Photo, groups_of, hold_out
+from training.data.photo_groups import groups_of
+from training.data.photos import Photo, hold_out
 from training.fit.distributed import launch
 from training.fit.plan import VAL_SHARE, Plan, make_plan
 from training.fit.settings import TrainSettings
