@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import App, Json, emit
+from cli.options import App, Json, Size, emit
 from model.text import shell_quote
 from report.terminal import Table, new_table
 
@@ -28,7 +28,7 @@ def demo(
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "none",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 128,
+    size: Size = 128,
     epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = 24,
     per_class: Annotated[int, typer.Option(help="Photos drawn for each class.")] = 600,
     out: Annotated[Path, typer.Option(help="Folder of everything made; replaced each time.")] = Path(

@@ -184,10 +184,10 @@ def calibrate(
     from training.calibrate import recalibrate
 
     fit = recalibrate(run, data, reject_rate)
-    how = f" ({fit.note})" if fit.note else ""
     lines = [
-        f"temperature {fit.temperature:.3f}{how}; calibration error on {fit.photos} validation "
-        f"photos {fit.ece_before:.3f} before, {fit.ece:.3f} now"
+        f"temperature {fit.temperature:.3f}; {fit.note}",
+        f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
+        f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
     ]
     if fit.reject_below is not None:
         lines.append(

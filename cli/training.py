@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.next_steps import after_train
-from cli.options import App, Json, emit, renaming
+from cli.options import App, Json, Size, emit, renaming
 from model.errors import InputError
 from report.terminal import new_table
 
@@ -44,7 +44,7 @@ def train(
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 32 to 1024.")] = 224,
+    size: Size = 224,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,

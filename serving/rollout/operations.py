@@ -19,6 +19,7 @@ from pathlib import Path
 
 from model.errors import FlyobjError, InputError
 from model.files import atomic_file, remove_partials
+from model.text import shell_quote
 from serving.archive.build import Archive, read_archive, sha256
 from serving.rollout.classes import compare_classes, require_all_named
 from serving.rollout.deployment import (
@@ -33,6 +34,8 @@ from serving.rollout.history import record
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.rollout.readiness import bring_up, set_workers, wait_ready
 from serving.server.client import Client
+from serving.server.homes import command
+from serving.server.ports import free_port
 from serving.server.versions import Version, find_version
 
 DRAIN_S = 30
@@ -60,8 +63,8 @@ def deploy(
         if deployment.versions and archive.model != deployment.model:
             raise InputError(
                 f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
-                f"{archive.model!r}; give it a store and a home of its own: flyobj serve --model-store "
-                "DIR --home DIR --port PORT"
+                f"{archive.model!r}; give it a store and a home of its own: "
+                f"`{_serve_beside(archive.model)}`"
             )
         client.model = archive.model
         known = deployment.versions.get(archive.version)
@@ -252,6 +255,12 @@ def _make_default(client: Client, deployment: Deployment) -> None:
     write_deployment(deployment, client.store)
     if deployment.default and client.default_version() != deployment.default:
         client.set_default(deployment.default)
+
+
+def _serve_beside(model: str) -> str:
+    """Write the command that starts a second server, of another model."""
+    typed = command("serve --detach", home=Path("runs", model))
+    return f"{typed} --model-store {shell_quote(f'model-store-{model}')} --port {free_port()}"
 
 
 def _other_defaults(client: Client, deployment: Deployment) -> str:

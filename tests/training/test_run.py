@@ -231,6 +231,8 @@ def test_a_refit_learns_from_all_photos_and_resumes(
     assert report["refit"]["photos"] == sum(report["photos"].values()) == 32
     assert [s["epochs"] for s in report["refit"]["stages"]] == [3, 1]
     assert not same(whole, plain)
+    with pytest.raises(InputError, match="has learned from its validation photos too"):
+        recalibrate(whole, None, reject_rate=0.1)
     stop_after(6, KeyboardInterrupt())  # 4 epochs, then 4 of the refit
     with pytest.raises(Interrupted):
         train(data, stopped, settings)

@@ -24,15 +24,16 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
-from collections.abc import Sized
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
@@ -50,6 +51,8 @@ from training.fit.settings import TrainSettings
 from training.fit.tracking import Tracker
 from training.fit.transforms import Normalize
 
+Model = Callable[[Tensor], Tensor]
+
 WARM_UP_SHARE = 0.1  # of a stage's steps
 WEIGHT_DECAY = 1e-2
 # Alphas of torchvision's reference recipe (references/classification, 2021).
@@ -65,7 +68,7 @@ class LoopContext:
     class_weights: tuple[float, ...] | None
     unreadable: Unreadable
     tracker: Tracker
-    groups: tuple[int, ...] = ()  # the number of each validation photo's group; each its own if empty
+    groups: Sequence[int]  # the number of each validation photo's group
 
 
 class StageLoop:
@@ -88,9 +91,8 @@ class StageLoop:
         self._trained = PartiallyFrozen(network, stage.trainable_blocks)
         self._model = context.fabric.setup_module(self._trained)
         self._average = self._new_average()
-        weights = context.class_weights
+        weights, self._mix = context.class_weights, None
         self._weights = None if weights is None else torch.tensor(weights, device=context.fabric.device)
-        self._mix = None
         if context.settings.mix != "none":
             mixer, alpha = MIXERS[context.settings.mix]
             self._mix = mixer(alpha=alpha, num_classes=network.n_classes)
@@ -104,12 +106,14 @@ class StageLoop:
     def find_lr(self) -> Curve:
         """Run a range test and put everything back as it was, random number generators too."""
         before = _copy(self._network.state_dict())
-        untouched = deepcopy(self._trained)
+        # A test's batches mustn't change the batch-norm statistics that are put back.
+        state = before | {name: value.clone() for name, value in self._network.named_buffers()}
+        start = {f"network.{name}": value for name, value in state.items()}  # of `PartiallyFrozen`
         with torch.random.fork_rng():
             self._seed(0, 0)
             curve = range_test(
                 lambda batch, lr: self._step(batch, lr)[0],
-                lambda batch: self._loss_of(untouched, batch),
+                lambda batch: self._loss_of(partial(functional_call, self._trained, start), batch),
                 self._train,
                 self._context.tracker.track(range(STEPS), f"{self._stage.name} range test"),
             )
@@ -194,7 +198,7 @@ class StageLoop:
         figures = self._reduce(torch.stack([loss.detach(), right]), "mean").tolist()
         return figures[0], figures[1], len(batch.labels) * fabric.world_size
 
-    def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss and the share that is answered rightly, of this process."""
         device = self._context.fabric.device
         photos = self._normalize(batch.photos.to(device, non_blocking=True))
@@ -208,7 +212,7 @@ class StageLoop:
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     @torch.no_grad()
-    def _loss_of(self, model: nn.Module, batch: Batch) -> float:
+    def _loss_of(self, model: Model, batch: Batch) -> float:
         """Return the loss of a batch that nothing is learned from, over all processes."""
         if len(batch.labels) < 2:
             return 0.0
@@ -222,7 +226,7 @@ class StageLoop:
         fabric = self._context.fabric
         self._average_statistics()
         network = self._network_to_keep()
-        groups = torch.tensor(self._context.groups or range(len(cast(Sized, self._val.dataset))))
+        groups = torch.tensor(self._context.groups)
         tally = torch.zeros(3, int(groups.max()) + 1, dtype=torch.float64)  # photos, right, loss
         network.eval()
         for batch in self._val:

@@ -60,7 +60,7 @@ class Trainer:
             self.progress.current = replace(self.progress.current, lr=lr, lr_from="given")
         self._context = LoopContext(
             *(fabric, plan.settings, plan.class_weights, self.unreadable, self.tracker),
-            plan.validation_groups,
+            plan.validation_groups or range(len(plan.validation)),
         )
         self._loaders: dict[int, tuple[Batches, Batches]] = {}
 

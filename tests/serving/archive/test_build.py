@@ -75,7 +75,7 @@ def test_what_is_no_version_is_refused(run: Path, tmp_path: Path, version: str) 
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="isn't a bundle"):
+    with pytest.raises(InputError, match="run' doesn't exist; give a run folder"):
         build_archive(tmp_path / "run", "1.0", tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 

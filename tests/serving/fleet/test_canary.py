@@ -138,6 +138,29 @@ def test_one_folder_splits_the_traffic_of_one_model(tmp_path: Path) -> None:
         canary.start(tmp_path, 8080, "cat", "2.0", 5, 8090)
 
 
+def test_a_folder_of_an_earlier_version(tmp_path: Path) -> None:
+    """Its nginx.conf has the server's address and no keys; the share is split as before."""
+    split = "location = /predictions/cats { proxy_pass http://torchserve/predictions/cats$canary; }"
+    (tmp_path / "nginx.conf").write_text(split)
+    assert canary.start(tmp_path, 8080, "cats", "2.0", 20, 8090) is False
+    assert (tmp_path / "nginx.conf").read_text() == split
+    assert '20.00% "/2.0"' in (tmp_path / "canary.conf").read_text()
+    with pytest.raises(InputError, match="splits the traffic of another model"):
+        canary.start(tmp_path, 8080, "dogs", "2.0", 20, 8090)
+
+
+def test_what_no_version_answered_is_not_judged(tmp_path: Path) -> None:
+    """Refused keys and named versions are in the same log."""
+    write_log(tmp_path, 0.1, 0.1)
+    (tmp_path / "logs" / "canary.log").rename(tmp_path / "logs" / "access.log")
+    line = {"time": time.time(), "status": 503, "seconds": 9, "canary": "/2.0", "upstream": ""}
+    named = line | {"canary": "named", "upstream": "127.0.0.1:8080"}
+    with (tmp_path / "logs" / "access.log").open("a") as log:
+        log.writelines(json.dumps(each) + "\n" for each in (line, named) * 50)
+    mine, others, why = canary.judge(tmp_path, LIMITS)
+    assert (mine.answers, others.answers, mine.failed, why) == (50, 50, 0, None)
+
+
 def write_log(folder: Path, canary_s: float, others_s: float, n: int = 50) -> None:
     (folder / "logs").mkdir(exist_ok=True)
     lines = [

@@ -119,7 +119,7 @@ def test_nobody_is_answered_without_a_token(
 
 
 def test_a_version_that_does_not_exist(client: Client, photos: list[bytes]) -> None:
-    with pytest.raises(InputError, match=r"9\.9.*`flyobj models list`"):
+    with pytest.raises(InputError, match=r"9\.9.*`flyobj models list --home "):
         client.predict(photos[0], "9.9")
 
 
@@ -164,7 +164,7 @@ def test_a_second_name_in_a_store_is_refused(client: Client, repack: Repack, tmp
 
     path = repack(tmp_path / "cats.mar", {"MAR-INF/MANIFEST.json": rename})
     remedy = (
-        r"holds 'cats'; give it a store and a home of its own: flyobj serve --model-store DIR --home"
+        r"holds 'cats'; give it a store and a home of its own: `flyobj serve --detach --home runs/cats"
     )
     with pytest.raises(InputError, match=f"serves model 'flying_objects', .*{remedy}"):
         deploy(client, path)

@@ -50,9 +50,8 @@ def loop(photos: list[Photo], tmp_path: Path) -> MakeLoop:
     def make(network: Network, stage: Stage, **settings: Any) -> StageLoop:
         fabric = Fabric(accelerator="cpu", devices=1)
         weights = settings.pop("weights", None)
-        context = LoopContext(
-            fabric, TrainSettings(**settings), weights, Unreadable(100), Tracker(tmp_path, "csv", {})
-        )
+        tools = Unreadable(100), Tracker(tmp_path, "csv", {})
+        context = LoopContext(fabric, TrainSettings(**settings), weights, *tools, range(8))
         return StageLoop(context, network, stage, 0, batches(True), batches(False))
 
     return make
@@ -120,6 +119,13 @@ def test_lower_blocks_learn_more_slowly(loop: MakeLoop) -> None:
     assert moved["head.4.weight"] > 100 * moved["features.2.conv.0.0.weight"]
 
 
+def test_the_range_test_compares_with_the_weights_from_before(loop: MakeLoop) -> None:
+    torch.manual_seed(0)
+    curve = loop(Network(2, dropout=0.0), Stage("whole", 1, 32, BLOCKS)).find_lr()
+    assert curve.losses[0] == pytest.approx(curve.start_losses[0], abs=1e-5)
+    assert curve.losses[-1] != pytest.approx(curve.start_losses[-1], abs=1e-2)
+
+
 def test_the_range_test_leaves_nothing_behind(loop: MakeLoop) -> None:
     """To the bit: weights, batch-norm statistics, random numbers, and so the training after it."""
     torch.manual_seed(0)
@@ -129,6 +135,7 @@ def test_the_range_test_leaves_nothing_behind(loop: MakeLoop) -> None:
     before, random = state_of(one), torch.get_rng_state()
     curve = tested.find_lr()
     assert max(curve.lrs) > 1e-3
+    assert curve.start_losses[1:] != curve.losses[1:]  # of the weights from before, which didn't learn
     assert changed(before, one.state_dict()) == set()
     assert torch.equal(torch.get_rng_state(), random)
     left = [tested.epoch(begin()), loop(other, Stage("whole", 1, 32), ema=0.9).epoch(begin())]

@@ -123,7 +123,7 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     with progress("comparing, clustering and splitting"):
         suspects = _notice_groups(rows) if settings.group_regex is None else []
         near = clean(rows, settings)
-        clusters = prune(rows, settings) if settings.prune else []
+        clusters, elbows = prune(rows, settings) if settings.prune else ([], [])
         _require_photos(seen.classes, rows)
         if TEST not in seen.splits:
             split(rows, near, settings)
@@ -131,7 +131,7 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     links = folders.place(rows, seen.source, room, copy)
     with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
-        summary = summarize(seen, clusters, found, links, suspects)
+        summary = summarize(seen, clusters, elbows, found, links, suspects)
         write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary

@@ -13,21 +13,23 @@ from model.photo_files import HIDDEN, tally
 from model.typed import check_fields
 from training.data.grouping import NAME_BEFORE_NUMBER, NOTICED, in_words
 from training.data.manifest import Reason
-from training.data.prepare.prune import Cluster
+from training.data.prepare.prune import Cluster, Elbow
 from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult
 from training.data.split import Leak, few_photos
 
 Summary = dict[str, Any]
 
-_NEWER = ("unentered", "grouping", "suspects")  # keys that an older summary lacks
+_NEWER = ("unentered", "elbows", "grouping", "suspects")  # keys that an older summary lacks
 _REMEDY = "make it again with `flyobj data prepare`"
+CLOSE = 0.15  # so near to --prune-share the share of small photos is a close call
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
 def summarize(
     seen: ScanResult,
     clusters: Sequence[Cluster],
+    elbows: Sequence[Elbow],
     leaks: Sequence[Leak],
     symbolic_links: int = 0,
     suspects: Sequence[str] = (),
@@ -62,6 +64,7 @@ def summarize(
         "grouping": in_words((row.group for row in kept), _how(seen.settings.group_regex), across),
         "suspects": list(suspects),
         "clusters": [asdict(cluster) for cluster in clusters],
+        "elbows": [asdict(elbow) for elbow in elbows],
         "leaks": [asdict(leak) for leak in leaks],
         "unentered": seen.unentered,
         "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
@@ -84,6 +87,7 @@ class _Written:
     split: str
     groups: int
     clusters: list[Cluster]
+    elbows: list[Elbow]
     leaks: list[Leak]
     warnings: list[str]
     unentered: dict[str, str]
@@ -103,9 +107,10 @@ def read_summary(path: Path) -> Summary:
         check_fields(_Written, document, repr(str(path)), _REMEDY)
         _ = [document[name] for name in _Written.__annotations__ if name not in _NEWER]
         _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
-        for kind, entries in ((Cluster, document["clusters"]), (Leak, document["leaks"])):
-            for entry in entries:
-                kind(**entry)
+        document.setdefault("elbows", [])
+        kinds = (Cluster, "clusters"), (Elbow, "elbows"), (Leak, "leaks")
+        for kind, name in kinds:
+            document[name] = [asdict(kind(**entry)) for entry in document[name]]
         for counts in document["classes"].values():
             _ = [counts[name] for name in (TRAIN, TEST, "dropped")]
         if not document["classes"]:
@@ -127,6 +132,15 @@ def _warnings(summary: Summary) -> list[str]:
     for name, counts in classes.items():
         empty = [split for split in SPLITS if counts.get(split) == 0]
         found += [f"class {name!r} has no photo in {split}" for split in empty]
+    limit = summary["settings"]["prune_share"]
+    for c in summary["clusters"]:
+        if c["small"] and abs(c["share"] - limit) < CLOSE * limit:
+            what = "files under a sixteenth" if c["kind"] == "bytes" else "sides under a quarter"
+            found.append(
+                f"class {c['class_name']!r}: {c['share']:.2%} have {what} of its median, and "
+                f"{limit:.2%} decides: {c['photos']} photos were {'kept' if c['kept'] else 'dropped'}; "
+                "look at them, and set --prune-share"
+            )
     if conflicts := summary["dropped"].get(Reason.CONFLICT):
         found.append(f"{conflicts} photos are under two classes and were dropped: someone has to look")
     if leaking := sum(leak["open"] for leak in summary["leaks"]):
