@@ -56,14 +56,15 @@ class Table(table.Table):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Fold headers first, and then the longest cells; as many columns as can be stay whole."""
-        widths = []
-        for column in self.columns:
-            width = measure_renderables(console, options, list(column._cells)).maximum
-            header = str(column.header)
-            width = max([width, *map(len, header.split())])
-            column.header = Text("\n".join(wrap(header, width)) if header else "")
-            widths.append(width)
-        room = options.max_width - _GAP * (len(widths) - 1) - sum(min(w, _LEAST) for w in widths)
+        cells = [measure_renderables(console, options, [*c._cells]).maximum for c in self.columns]
+        headers = [str(column.header) for column in self.columns]
+        gaps = _GAP * (len(cells) - 1)
+        widths = [max(width, len(header)) for width, header in zip(cells, headers, strict=True)]
+        if sum(widths) + gaps > options.max_width:
+            for at, (width, header) in enumerate(zip(cells, headers, strict=True)):
+                widths[at] = max([width, *map(len, header.split())])
+                self.columns[at].header = Text("\n".join(wrap(header, widths[at] or 1)))
+        room = options.max_width - gaps - sum(min(w, _LEAST) for w in widths)
         for width, column in sorted(zip(widths, self.columns, strict=True), key=lambda pair: pair[0]):
             room -= max(0, width - _LEAST)
             column.no_wrap = room >= 0
