@@ -133,7 +133,7 @@ def speak_utf8() -> None:
 
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
-    from model.errors import FlyobjError
+    from model.errors import FlyobjError, InputError
     from model.files import cant_write, is_about_writing
 
     speak_utf8()
@@ -148,6 +148,13 @@ def main() -> None:
         app()
     except FlyobjError as error:
         _fail(error)
+    except ModuleNotFoundError as error:
+        _fail(
+            InputError(
+                f"this needs {error.name!r}, which isn't installed here: the server's image has only "
+                "what serving needs; run it where the whole of flying-objects is installed"
+            )
+        )
     except OSError as error:  # a disk that is full, a place where we may not write
         if not (error.filename or is_about_writing(error)):
             raise

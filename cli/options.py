@@ -31,7 +31,17 @@ Home = Annotated[
         "server that runs.",
     ),
 ]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those in "
+        "the file FLYOBJ_CA_FILE.",
+    ),
+]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+Size = Annotated[int, typer.Option(help="Side of the network's input, 32 to 1024 pixels.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")

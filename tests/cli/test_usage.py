@@ -9,6 +9,8 @@ import pytest
 import typer
 
 import cli
+from cli import help_page
+from model.preprocessing import MAX_SIZE, MIN_SIZE
 
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,6 +66,12 @@ def test_what_is_for_locust_leads_to_the_dashes(
 
 def test_all_the_commands_are_there() -> None:
     assert {("train",), ("serve",), ("data", "synthesize"), ("models", "deploy")} <= set(COMMANDS)
+
+
+def test_help_says_which_sizes_are_allowed() -> None:
+    sizes = [line for line in help_page.render().splitlines() if line.startswith("- `--size ")]
+    assert len(sizes) == 3
+    assert all(line.endswith(f"{MIN_SIZE} to {MAX_SIZE} pixels.") for line in sizes)
 
 
 def test_help_does_not_wait_for_pytorch() -> None:

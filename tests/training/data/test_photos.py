@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
-from training.data.photos import Photo, groups_of, hold_out, read_split
+from training.data.photo_groups import groups_of
+from training.data.photos import Photo, hold_out, read_split
 from training.data.prepare.pipeline import prepare
 from training.data.prepare.settings import PrepareSettings
 
