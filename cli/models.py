@@ -22,8 +22,8 @@ from cli.options import (
     emit,
     require_server,
 )
-from cli.store import list_archives
-from report.terminal import Table, new_table
+from cli.store import list_archives, version_table
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from report.comparison import Labels
@@ -298,15 +298,3 @@ def _show_comparison(c: "ShadowResult") -> list[Any]:
     line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
     shown = [times, *([flips] if c.flips else []), line, *([c.classes] if c.classes else [])]
     return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
-
-
-def version_table(versions: list[dict[str, Any]]) -> Table:
-    """Lay out versions for people."""
-    table = new_table(
-        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
-    )
-    for v in versions:
-        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
-        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
-        table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
-    return table

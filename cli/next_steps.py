@@ -41,7 +41,7 @@ def after_train(report: "Report") -> list[str]:
     tested = data is not None and data.is_dir() and TEST in read_layout(data).splits
     first = command("evaluate", report.run) if tested else _package(report.run, DEFAULT_STORE)
     lines = [] if tested else ["there are no test photos to evaluate it with"]
-    if data is None or best >= settings["target"]:
+    if data is None or best >= (settings.get("target") or 0):
         return [*lines, *next_steps(first)]
     lines.append(
         "to get further: look at the mistakes (wrong labels, classes that look alike), add photos where "

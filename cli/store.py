@@ -1,11 +1,11 @@
-"""What `flyobj models deploy` says when it isn't told what to deploy."""
+"""Versions on a server, and archives that could become some, as tables."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cli.next_steps import after_serve
 from cli.options import emit
-from report.terminal import new_table
+from report.terminal import Table, new_table
 
 if TYPE_CHECKING:
     from serving.server.client import Client
@@ -29,3 +29,15 @@ def list_archives(client: "Client", as_json: bool) -> NoReturn:
         raise InputError("; ".join([empty, *after_serve(client)]))
     emit(rows, as_json, table)
     raise InputError(f"say which archive to deploy, such as `{store.how_to_deploy(client)}`")
+
+
+def version_table(versions: list[dict[str, Any]]) -> Table:
+    """Lay out versions for people."""
+    table = new_table(
+        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
+    )
+    for v in versions:
+        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
+        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
+        table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
+    return table
