@@ -75,6 +75,11 @@ def after_serve(client: "Client") -> list[str]:
 
     if list_archives(client.store):
         return next_steps(how_to_deploy(client))
+    return after_listing(client)
+
+
+def after_listing(client: "Client") -> list[str]:
+    """Package the newest run, where the store holds nothing else to deploy; nothing if there is none."""
     runs = sorted(Path("runs").glob("*/bundle/model.json"), key=lambda path: path.stat().st_mtime)
     return next_steps(_package(runs[-1].parents[1], client.store)) if runs else []
 
