@@ -32,7 +32,6 @@ from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
-from training.data.photo_groups import number_groups
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
