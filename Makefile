@@ -17,6 +17,7 @@ ENGINE_FLAGS ?=
 BUILD_FLAGS ?=
 # Podman's own format of images has no health checks.
 BUILD = $(ENGINE) $(ENGINE_FLAGS) build $(if $(findstring podman,$(ENGINE)),--format docker) $(BUILD_FLAGS)
+HOURS ?= 1
 
 BIN := .venv/bin
 PHOTOS := $(or $(DATA),data/synthetic)
@@ -24,7 +25,7 @@ IMAGE_TEST ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive image image-test lambda-image lambda-image-test clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak mutants image image-test lambda-image lambda-image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +103,12 @@ fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RU
 
 survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
 	@$(BIN)/python -m benchmarks.reliability.rollout $(SURVIVE)
+
+soak: install ## HOURS=1 at half of the capacity, a rollout every five minutes: does anything grow or get lost?
+	@$(BIN)/python -m benchmarks.reliability.soak --hours $(HOURS) $(SOAK)
+
+mutants: install ## change the code in 40 places, one by one: do the tests notice? MUTANTS="--all"
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 image: ## build the server's image with docker or podman; ENGINE=podman TORCH_INDEX=URL
 	@$(BUILD) --build-arg TORCH_INDEX=$(TORCH_INDEX) \

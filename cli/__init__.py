@@ -17,7 +17,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from cli import (
     canary,
@@ -32,23 +31,19 @@ from cli import (
     training,
     tuning,
 )
-from cli.options import without_flag_types
+from cli.options import App, Group
 from model.text import printable
 from report.progress import say
 from report.terminal import styled
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands; what is wrong with a command line is said without what a terminal would obey."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """Read the words before the command."""
         with _printable_errors():
             return super().make_context(*args, **options)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """List its options as help shows them."""
-        return without_flag_types(super().get_params(ctx))
 
     def invoke(self, context: Any) -> Any:
         """Read the other words, and run the command."""
@@ -69,7 +64,7 @@ def _printable_errors() -> Iterator[None]:
 if TYPE_CHECKING:
     from model.errors import FlyobjError
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -131,7 +131,7 @@ def list_running() -> list[Server]:
     """List this user's servers on this machine, but for those whose start couldn't be noted."""
     found = []
     for home in homes.remembered():
-        with suppress(InputError):  # its server.json is damaged: `stop --home` ends it all the same
+        with suppress(InputError, OSError):  # a damaged server.json: `stop --home` ends it all the same
             if server := find(home):
                 found.append(server)
             else:

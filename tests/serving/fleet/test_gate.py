@@ -159,6 +159,9 @@ def test_what_the_server_sees_is_written_anew(front: Front) -> None:
     }
     assert wait_until(lambda: front.log()[-1]["id"] == request_id)  # written after the answer
     line = front.log()[-1]
+    by_curl = {"Content-Type": "application/x-www-form-urlencoded"}  # TorchServe would answer 500
+    seen = front.ask(content=b"photo", headers=by_curl).json()
+    assert seen["headers"]["Content-Type"] == "application/octet-stream"
     asked = {"key": "first", "method": "POST", "path": f"{PATH}/1.0", "version": "2.0", "status": 200}
     assert line.items() >= asked.items()
     assert line["seconds"] >= float(line["upstream_seconds"]) >= 0
