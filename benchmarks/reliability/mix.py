@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
@@ -24,22 +24,30 @@ _RECONNECT_S = 60.0
 _NEW_TOKEN = "InvalidKeyException"  # the token was replaced; the next one is there
 
 
-def mixed_cases(judge: Judge, photo: RGB, costly: Sequence[Case], every: int) -> Iterator[Case]:
-    """Yield good cases and bad ones without end, and a costly one after `every` others."""
-    rng = random.Random(0)
-    bad, number = mutations(photo, rng), 0
-    while True:
-        number += 1
-        if costly and number % every == 0:
-            yield rng.choice(costly)
-        else:
-            yield rng.choice(judge.good) if rng.random() < GOOD_SHARE else next(bad)
+class MixedCases:
+    """Good cases and bad ones without end, and one of `costly` after `every` others."""
+
+    def __init__(self, judge: Judge, photo: RGB) -> None:
+        """Make what the bad ones are made from, which takes most of a minute."""
+        self.costly: Sequence[Case] = ()
+        self.every = 0
+        self._good, self._number = judge.good, 0
+        self._rng = random.Random(0)
+        self._bad = mutations(photo, self._rng)
+        next(self._bad)
+
+    def next(self) -> Case:
+        """Return the next case."""
+        self._number += 1
+        if self.costly and self._number % self.every == 0:
+            return self._rng.choice(self.costly)
+        return self._rng.choice(self._good) if self._rng.random() < GOOD_SHARE else next(self._bad)
 
 
 class Mix:
     """Clients that send cases from the start of a `with` to its end, `rate` a second or all they can."""
 
-    def __init__(self, judge: Judge, cases: Iterator[Case], rate: float | None, clients: int) -> None:
+    def __init__(self, judge: Judge, cases: MixedCases, rate: float | None, clients: int) -> None:
         """Prepare; nothing is sent yet. Requests are due at random, whatever became of those before."""
         self.tally = FuzzTally()
         self.behind_s = 0.0  # how late the latest request was sent
@@ -75,7 +83,7 @@ class Mix:
     def _next(self) -> Case:
         """Take the next case and wait until it is due."""
         with self._lock:
-            case = next(self._cases)
+            case = self._cases.next()
             if self._rate:
                 self._due += self._rng.expovariate(self._rate)
             due = self._due

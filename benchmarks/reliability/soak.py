@@ -25,7 +25,7 @@ from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.costly import costly_cases
 from benchmarks.reliability.fuzz import Judge
-from benchmarks.reliability.mix import Droppers, Mix, mixed_cases
+from benchmarks.reliability.mix import Droppers, Mix, MixedCases
 from benchmarks.reliability.small_run import Subject, add_run, package
 from benchmarks.reliability.trends import Trend, fit_trend
 from model.image import decode_photo
@@ -115,9 +115,9 @@ class Rollouts:
         remove_unused(self.client.store / f"flying_objects-{old}.mar")
 
 
-def measure_capacity(judge: Judge, photo: Any) -> float:
+def measure_capacity(judge: Judge, cases: MixedCases) -> float:
     """Let clients send good and bad requests as fast as they are answered; requests a second."""
-    with Mix(judge, mixed_cases(judge, photo, (), 1), None, CLIENTS) as calibration:
+    with Mix(judge, cases, None, CLIENTS) as calibration:
         time.sleep(_CALIBRATE_S / 2)  # Java's first requests are slow
         before = _count(calibration)
         time.sleep(_CALIBRATE_S)
@@ -134,10 +134,13 @@ def soak(
     judge = Judge(
         client.server.inference, lambda: token.get("inference"), subject.bundle, photo, trained=False
     )
-    capacity = measure_capacity(judge, photo)
+    console.print("making what is sent, which takes a minute or two ...")
+    cases = MixedCases(judge, photo)
+    costly = list(costly_cases())
+    capacity = measure_capacity(judge, cases)
     rate = max(1.0, arguments.load * capacity)
     console.print(f"{capacity:.0f} requests/s; now {rate:.0f}/s for {arguments.hours:g} h")
-    cases = mixed_cases(judge, photo, list(costly_cases()), int(rate * COSTLY_EVERY_S))
+    cases.costly, cases.every = costly, max(1, int(rate * COSTLY_EVERY_S))
     seconds = 3600 * arguments.hours
     started = time.monotonic()
     times, samples = list[float](), list[Mapping[str, float]]()
