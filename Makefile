@@ -12,14 +12,18 @@ STORE ?= model-store
 SERVER ?= runs/server
 PORT ?= 8080
 TORCH_INDEX ?=
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+ENGINE_FLAGS ?=
+BUILD_FLAGS ?=
 HOURS ?= 1
 
 BIN := .venv/bin
 PHOTOS := $(or $(DATA),data/synthetic)
+IMAGE_TEST ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak mutants image image-test lambda-image lambda-image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +104,24 @@ survive: install ## every change of versions, kill -9 and overload under constan
 
 soak: install ## HOURS=1 at half of the capacity, a rollout every five minutes: does anything grow or get lost?
 	@$(BIN)/python -m benchmarks.reliability.soak --hours $(HOURS) $(SOAK)
+
+mutants: install ## change the code in 40 places, one by one: do the tests notice? MUTANTS="--all"
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
+image: ## build the server's image with docker or podman; ENGINE=podman TORCH_INDEX=URL
+	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+	  -f deploy/docker/Dockerfile -t flying-objects:0.1.0 .
+
+image-test: install ## try it: ready, rights, SIGTERM, kill -9, full file systems, memory; IMAGE_TEST="--run RUN"
+	@$(BIN)/python -m benchmarks.reliability.image --engine $(ENGINE) --flags="$(ENGINE_FLAGS)" $(IMAGE_TEST)
+
+lambda-image: ## build the Lambda function's image with STORE/flying_objects-VERSION.mar in it
+	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg ARCHIVE=$(STORE)/flying_objects-$(VERSION).mar \
+	  -f deploy/aws_lambda/Dockerfile -t flying-objects-lambda:0.1.0 .
+
+lambda-image-test: install ## try it through Lambda's runtime API with one of the archive's golden photos
+	@$(BIN)/python -m benchmarks.reliability.lambda_image $(STORE)/flying_objects-$(VERSION).mar \
+	  --engine $(ENGINE) --flags="$(ENGINE_FLAGS)" $(IMAGE_TEST)
 
 clean: ## remove caches and build products; data, runs and archives stay
 	@rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from cli import (
     canary,
@@ -32,23 +31,19 @@ from cli import (
     training,
     tuning,
 )
-from cli.options import without_flag_types
+from cli.options import App, Group
 from model.text import printable
 from report.progress import say
 from report.terminal import styled
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands; what is wrong with a command line is said without what a terminal would obey."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """Read the words before the command."""
         with _printable_errors():
             return super().make_context(*args, **options)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """List its options as help shows them."""
-        return without_flag_types(super().get_params(ctx))
 
     def invoke(self, context: Any) -> Any:
         """Read the other words, and run the command."""
@@ -69,7 +64,7 @@ def _printable_errors() -> Iterator[None]:
 if TYPE_CHECKING:
     from model.errors import FlyobjError
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -134,7 +129,7 @@ def speak_utf8() -> None:
 
 def main() -> None:
     """Run a command; errors become one line and an exit code."""
-    from model.errors import FlyobjError
+    from model.errors import FlyobjError, InputError
     from model.files import cant_write, is_about_writing
 
     speak_utf8()
@@ -149,6 +144,13 @@ def main() -> None:
         app()
     except FlyobjError as error:
         _fail(error)
+    except ModuleNotFoundError as error:
+        _fail(
+            InputError(
+                f"this needs {error.name!r}, which isn't installed here: the server's image has only "
+                "what serving needs; run it where the whole of flying-objects is installed"
+            )
+        )
     except OSError as error:  # a disk that is full, a place where we may not write
         if not (error.filename or is_about_writing(error)):
             raise

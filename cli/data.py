@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.next_steps import after_prepare
-from cli.options import App, Json, emit
+from cli.options import App, Json, Size, emit
 from report.terminal import new_table
 
 if TYPE_CHECKING:
@@ -31,14 +31,19 @@ def prepare(
     keep_near: Annotated[
         bool, typer.Option("--keep-near", help="Keep near duplicates, on one side of the split.")
     ] = False,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Skip K-Means.")] = False,
-    clusters: Annotated[int, typer.Option(help="Clusters per class, 2 to 10.")] = 4,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Keep thumbnails; skip K-Means.")] = False,
+    clusters: Annotated[
+        int | None, typer.Option(help="Clusters per class, 2 to 10; without it the elbow decides.")
+    ] = None,
     prune_share: Annotated[
-        float, typer.Option(help="Drop clusters below this share of a class.")
+        float, typer.Option(help="Drop small photos if less than this of their class is small.")
     ] = 0.02,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
+        typer.Option(
+            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
+            "no groups. By default names and times tell."
+        ),
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of test, where SOURCE has no split.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same manifest.")] = 0,
@@ -97,14 +102,15 @@ def report(
 def preview(
     data: Annotated[Path, typer.Argument(help="Folder with train/CLASS/ photos.")],
     out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("preview.png"),
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels.")] = 224,
+    size: Size = 224,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos and samples.")] = 0,
+    augment: Annotated[str, typer.Option(help="mission, mild or none, as of `train`.")] = "mild",
     as_json: Json = False,
 ) -> None:
     """Draw photos next to augmented samples, as training sees them."""
     from training.fit.preview import preview
 
-    n = preview(data, out, size, seed)
+    n = preview(data, out, size, seed, augment)
     emit({"picture": str(out), "photos": n}, as_json, f"{n} photos in {out}")
 
 
@@ -140,7 +146,7 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
             why.add_row(str(count), reason if part == "dropped" else f"{reason} (kept)")
     line = f"{summary['kept']} of {summary['files']} files kept; look at {folder}/report.html"
     warnings = [f"warning: {text}" for text in summary["warnings"]]
-    shown = {key: value for key, value in summary.items() if key not in ("clusters", "leaks")}
+    shown = {key: value for key, value in summary.items() if key not in ("clusters", "elbows", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    parts = [classes, *splits, *([why] if why.row_count else []), *warnings, line]
+    parts = [classes, *splits, *([why] if why.row_count else []), summary["grouping"], *warnings, line]
     emit(shown, as_json, *parts, *after_prepare(folder))

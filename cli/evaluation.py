@@ -26,8 +26,8 @@ DEFAULT_MARGIN = 0.005
 Groups = Annotated[
     str | None,
     typer.Option(
-        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; "
-        "for a run, the one it was trained with."
+        help=r"Files in whose names it matches the same text are one group: '^(.+)_f\d+'; '' for no "
+        "groups. By default the run's, or names and times tell."
     ),
 ]
 
@@ -186,10 +186,10 @@ def calibrate(
     from training.calibrate import recalibrate
 
     fit = recalibrate(run, data, reject_rate)
-    how = f" ({fit.note})" if fit.note else ""
     lines = [
-        f"temperature {fit.temperature:.3f}{how}; calibration error on {fit.photos} validation "
-        f"photos {fit.ece_before:.3f} before, {fit.ece:.3f} now"
+        f"temperature {fit.temperature:.3f}; {fit.note}",
+        f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
+        f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
     ]
     if fit.reject_below is not None:
         lines.append(
@@ -246,6 +246,8 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
     low, high = result.accuracy_95
     before = f" ({result.uncalibrated.ece:.3f} without temperature)" if result.uncalibrated else ""
     lines = [f"calibration error {result.reliability.ece:.3f}{before}"]
+    if absent := result.absent:
+        lines.insert(0, f"no photos of {', '.join(absent)} in {result.split}: nothing is known of them")
     if result.unknown:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
     if s := result.out_of_distribution:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, emit
+from cli.options import App, Json, emit
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_GATE, DEFAULT_MODEL, DEFAULT_PORT, DEFAULT_PROXY_PORT
 
-app = typer.Typer(no_args_is_help=True, help="Put nginx in front of a server: TLS, keys, limits, a log.")
+app = App(no_args_is_help=True, help="Put nginx in front of a server: TLS, keys, limits, a log.")
 
 _LOCAL = ["localhost", "127.0.0.1", "::1"]
 Gate = Annotated[Path, typer.Option("--gate", help="nginx's folder.")]

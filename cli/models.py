@@ -88,6 +88,8 @@ def deploy(
 
     One in S3 is downloaded into the model store; a download that was cut off resumes where it ended.
     """
+    from serving.rollout.classes import compare_classes
+    from serving.rollout.deployment import read_deployment
     from serving.rollout.operations import deploy, remove_unused
     from serving.rollout.store import find_archive
 
@@ -108,9 +110,12 @@ def deploy(
             if fetched:
                 remove_unused(path)
             raise
+        deployment = read_deployment(client.store)
+        change = compare_classes(client, deployment, version.version, deployment.default)
         then = [] if as_json else after_deploy(client, version)
     line = f"version {version.version} is ready with {version.ready} workers"
-    emit(asdict(version), as_json, line, *then)
+    document = {**asdict(version), "classes_gained": change.gained, "classes_lost": change.lost}
+    emit(document, as_json, line, *([f"warning: {change}"] if str(change) else []), *then)
 
 
 @app.command()
@@ -135,6 +140,13 @@ def promote(
     max_p99_ratio: Annotated[
         float | None,
         typer.Option(min=0, help="Only if its p99 is at most this many times the default's."),
+    ] = None,
+    drop_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS",
+            help="A class of the default that it may lack; can be given several times.",
+        ),
     ] = None,
     home: Home = None,
     wait: Wait = DEFAULT_WAIT,
@@ -161,7 +173,7 @@ def promote(
             if if_better:
                 shadow.require_better(comparison)
                 said = f": {shadow.verdict(comparison)}"
-        promote(client, version, wait)
+        promote(client, version, wait, drop_class or ())
     emit({"default": version}, as_json, f"version {version} is the default{said}")
 
 
@@ -284,7 +296,7 @@ def _show_comparison(c: "ShadowResult") -> list[Any]:
         words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
         flips.add_row(*words, *([right] if who else []))
     line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
-    shown = [times, *([flips] if c.flips else []), line]
+    shown = [times, *([flips] if c.flips else []), line, *([c.classes] if c.classes else [])]
     return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
 
 

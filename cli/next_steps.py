@@ -4,10 +4,12 @@ data prepare ─▶ train ─▶ evaluate ─▶ archive ─▶ serve ─▶ mod
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.errors import FlyobjError
 from model.text import shell_quote, shorten
 from serving.names import DEFAULT_STORE
 from serving.server.homes import command, default_home
@@ -59,8 +61,10 @@ def after_archive(path: Path) -> list[str]:
     from serving.server.lifecycle import find, list_running
 
     store = path.parent.resolve()
-    servers = [find(default_home()), *list_running()]
-    home = next((s.home for s in servers if s and Path(s.model_store) == store), None)
+    servers = list_running()
+    with suppress(FlyobjError):
+        servers += [server for server in [find(default_home())] if server]
+    home = next((s.home for s in servers if Path(s.model_store) == store), None)
     deploy = command("models deploy", path, home=home)
     return next_steps(deploy) if home else next_steps(f"{_serve(store)} && {deploy}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from report.terminal import Table, out
 
@@ -31,7 +31,17 @@ Home = Annotated[
         "server that runs.",
     ),
 ]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask this server, with the key FLYOBJ_TOKEN; https trusts public authorities, or those in "
+        "the file FLYOBJ_CA_FILE.",
+    ),
+]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+Size = Annotated[int, typer.Option(help="Side of the network's input, 32 to 1024 pixels.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds to wait until no request waits for an answer.")
@@ -115,8 +125,20 @@ class Command(TyperCommand):
         return without_flag_types(super().get_params(ctx))
 
 
+class Group(TyperGroup):
+    """Commands, with help as `Command` has it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """List its parameters, `--help` too."""
+        return without_flag_types(super().get_params(ctx))
+
+
 class App(typer.Typer):
     """Some commands, each a `Command` unless it says otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take typer's options."""
+        super().__init__(**{"cls": Group, **options})
 
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any

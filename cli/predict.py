@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import App, Home, Json, connect, emit
+from cli.options import App, Home, Json, ServerUrl, connect, emit
 from report.terminal import new_table, styled
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def predict(
     archive: Annotated[
         Path | None, typer.Option(help="Answer with this .mar in all cores, without a server.")
     ] = None,
+    server: ServerUrl = None,
     version: Annotated[
         str | None, typer.Option(help="A version of the server other than the default.")
     ] = None,
@@ -66,8 +67,10 @@ def predict(
     from serving.batch.classify import BatchOptions, classify
     from serving.batch.photos import find_sources
 
-    if sum(option is not None for option in (run, archive, version)) > 1:
-        raise InputError("--run, --archive and --version (of the server) exclude one another; give one")
+    if sum(option is not None for option in (run, archive, version or server)) > 1:
+        raise InputError(
+            "--run, --archive and --server or --version (of the server) exclude one another; give one"
+        )
     if copy and sort_into is None:
         raise InputError("--copy needs --sort-into DIR")
     if as_json and Path("-") in (csv, jsonl):
@@ -79,7 +82,7 @@ def predict(
     with ExitStack() as stack:
         try:
             summary = classify(
-                _open(stack, run, archive, version, home, len(found.photos)), found, options
+                _open(stack, run, archive, server, version, home, len(found.photos)), found, options
             )
         except BrokenPipeError:  # as in `--csv - | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,6 +98,7 @@ def _open(
     stack: ExitStack,
     run: Path | None,
     archive: Path | None,
+    server: str | None,
     version: str | None,
     home: Path | None,
     photos: int,
@@ -107,6 +111,11 @@ def _open(
         return stack.enter_context(open_packed(archive))
     if run is not None:
         return stack.enter_context(open_run(find_bundle(run), photos))
+    if server is not None:
+        from cli.targets import connect_to
+
+        client, named = stack.enter_context(connect_to(server, home))
+        return ServedModel(client, version or named)
     return ServedModel(stack.enter_context(connect(home)), version)
 
 

@@ -4,16 +4,19 @@ import threading
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.models import version_table
 from cli.next_steps import after_archive, after_serve, next_steps
-from cli.options import App, Home, Json, Store, choose_home, emit, require_server
+from cli.options import App, Home, Json, ServerUrl, Store, choose_home, emit, require_server
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from serving.server.lifecycle import Server
 
 app = App()
 
@@ -73,6 +76,13 @@ def serve(
             "containers of a pod: no browser, no other user.",
         ),
     ] = False,
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            help="nginx's folder of `flyobj gate init`: it asks this server once it is ready, and no "
+            "longer when it stops."
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
     drain: Drain = DEFAULT_DRAIN,
     as_json: Json = False,
@@ -80,6 +90,7 @@ def serve(
     """Start TorchServe on 127.0.0.1 and serve what was deployed from the model store before."""
     from model.errors import InputError
     from report.progress import progress, say
+    from serving.fleet import balancer
     from serving.rollout import health
     from serving.rollout.reconcile import restore
     from serving.server import homes, lifecycle
@@ -92,15 +103,20 @@ def serve(
             "what is served; add --private-ports if only a gate or a pod's own containers can reach the "
             "ports, or leave the tokens on"
         )
+    if gate:
+        balancer.require_upstreams(gate, [upstream := f"127.0.0.1:{port}"])
+        balancer.set_upstream(gate, upstream, up=False)
     with progress("starting TorchServe"):
         home = home or homes.default_home()
-        running = lifecycle.start(home, port, model_store, config, tokens)
+        running = lifecycle.start(home, port, model_store, config, tokens, gate)
     keep, drain_s = False, 0.0
     try:
         with Client(running) as client:
             for version, why in (not_served := restore(client)).items():
                 then = homes.command("models apply", home=home)
                 say(f"version {version} isn't served: {why}; `{then}` then adds it")
+            if gate and not health.why_not_ready(home):
+                _open_gate(running)
             versions = list_versions(client)
             names = [f"{v.version}{' (default)' if v.default else ''}" for v in versions]
             served = f"serving {client.model} {', '.join(names)}" if names else "nothing deployed yet"
@@ -116,6 +132,7 @@ def serve(
     finally:
         if not keep:
             try:
+                _close_gate(running)
                 _, why_not = health.stop(home, drain_s)
             finally:  # a second Ctrl-C cuts the wait short
                 lifecycle.stop(home)
@@ -128,18 +145,42 @@ def stop(home: Home = None, drain: Drain = DEFAULT_DRAIN) -> None:
 
     If it can't wait for that, the exit code is 1; --drain 0 doesn't wait.
     """
+    from model.errors import InputError
     from report.progress import progress
     from serving.rollout import health
     from serving.server.homes import command
-    from serving.server.lifecycle import list_running
+    from serving.server.lifecycle import find, list_running
 
     home = choose_home(home)
+    with suppress(InputError):  # a damaged server.json is no reason to leave it running
+        _close_gate(find(home))
     with progress("waiting for the last answers"):
         ran, why_not = health.stop(home, drain)
     others = [command("stop", home=server.home) for server in list_running()]
     still = f"; another runs: {' or '.join(others)}" if others else ""
     out.print("stopped" if ran else f"no server ran with home {home}{still}", soft_wrap=True)
     _require_drained(why_not if ran else None)
+
+
+def _close_gate(running: "Server | None") -> None:
+    """Let a server's gate send it no more requests; that it can't be told is no reason not to stop."""
+    from model.errors import FlyobjError
+    from report.progress import say
+    from serving.fleet.balancer import set_upstream
+
+    if running and running.gate:
+        try:
+            set_upstream(Path(running.gate), running.upstream, up=False)
+        except FlyobjError as error:
+            say(f"the gate may still ask this server: {error}")
+
+
+def _open_gate(running: "Server") -> None:
+    """Let the gate of a server that is ready send it requests."""
+    from serving.fleet.balancer import set_upstream
+
+    if running.gate:
+        set_upstream(Path(running.gate), running.upstream, up=True)
 
 
 def _require_drained(why_not: str | None) -> None:
@@ -170,6 +211,8 @@ def status(
     if live or ready:  # a probe is of one server: another that runs doesn't stand in for it
         home = home or homes.default_home()
         _probe(health.why_not_ready(home) if ready else health.why_not_live(home))
+        if ready:
+            _open_gate(lifecycle.require(home))
         return
     running = require_server(home)
     with Client(running) as client:
@@ -213,17 +256,21 @@ def token(
 def page(
     home: Home = None,
     port: Annotated[int, typer.Option(help="The page's port on 127.0.0.1.")] = DEFAULT_PAGE_PORT,
+    server: ServerUrl = None,
     as_json: Json = False,
 ) -> None:
     """Open a page on 127.0.0.1 to try photos on the running server, until Ctrl-C."""
+    from cli.targets import connect_to
     from report.progress import progress
     from serving.page.site import open_page
 
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         with progress("opening the page"):
-            home = choose_home(home)
-            url = stack.enter_context(open_page(home, port))
-        emit({"url": url, "home": str(home)}, as_json, f"the page is on {url}; Ctrl-C ends it")
+            client, version = stack.enter_context(connect_to(server, home)) if server else (None, None)
+            where = Path() if server else choose_home(home)
+            url = stack.enter_context(open_page(where, port, client, version))
+        document = {"url": url, "home": server or str(where)}
+        emit(document, as_json, f"the page is on {url}; Ctrl-C ends it")
         threading.Event().wait()
 
 

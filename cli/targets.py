@@ -8,8 +8,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from serving.names import CA_FILE, TOKEN
 
 if TYPE_CHECKING:
     import httpx
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from serving.server.client import Client
     from training.evaluation.target import Target
 
-TOKEN, PROXY = "FLYOBJ_TOKEN", "FLYOBJ_PROXY"  # for a remote server
+PROXY = "FLYOBJ_PROXY"  # for a remote server
 
 
 @contextmanager
@@ -34,11 +36,9 @@ def open_target(name: str, home: Path | None) -> Iterator["Target"]:
 
     path = Path(name)
     if "://" in name:
-        from serving.server.inference import RemoteModel, parse_address
+        from serving.server.inference import RemoteModel
 
-        address, model, version = parse_address(name)
-        with _connect_to(address, home) as client:
-            client.model = model or client.model
+        with connect_to(name, home) as (client, version):
             yield RemoteModel(client, version)
     elif path.is_file():
         from serving.archive.isolated import open_archive
@@ -61,33 +61,46 @@ def open_target(name: str, home: Path | None) -> Iterator["Target"]:
         )
 
 
-def _connect_to(address: str, home: Path | None) -> "Client":
-    """Connect to a server; only that of a home gets the tokens of that home, and none a proxy.
+@contextmanager
+def connect_to(url: str, home: Path | None) -> Iterator[tuple["Client", str | None]]:
+    """Connect to the server of a URL; yields the client, and the version that the URL names, or None.
 
-    `FLYOBJ_TOKEN` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to be sent there,
-    and for a proxy on the way, if it is on another machine.
+    Only the server of `home` gets the tokens of that home, and it gets no proxy.
+    `FLYOBJ_TOKEN`, `FLYOBJ_CA_FILE` and `FLYOBJ_PROXY` are for others: who sets them asks for a token to
+    be sent there, for that authority's certificates to be trusted, and for a proxy on the way, if it is
+    on another machine.
     """
     from serving.server import homes, lifecycle
     from serving.server.client import Client
+    from serving.server.inference import parse_address
     from serving.server.remote_server import RemoteServer
 
+    address, model, version = parse_address(url)
     parts, own = urlsplit(address), lifecycle.find(home or homes.default_home())
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    for server in [own, *([] if home else lifecycle.list_running())] if local else []:
-        if server and server.port == parts.port:
-            return Client(server)
-    transport = None if local else _proxy_transport()
-    return Client(RemoteServer(address), transport, token=os.environ.get(TOKEN, ""))
+    ours = [own, *([] if home else lifecycle.list_running())] if local and parts.scheme == "http" else []
+    server = next((s for s in ours if s and s.port == parts.port), None)
+    if server:
+        client = Client(server)
+    else:
+        ca_file = Path(os.environ[CA_FILE]) if os.environ.get(CA_FILE) else None
+        transport, token = None if local else _proxy_transport(ca_file), os.environ.get(TOKEN, "")
+        client = Client(RemoteServer(address), transport, token=token, ca_file=ca_file)
+    client.model = model or client.model
+    with client:
+        yield client, version
 
 
-def _proxy_transport() -> "httpx.BaseTransport | None":
+def _proxy_transport(ca_file: Path | None) -> "httpx.BaseTransport | None":
     import httpx
 
     from model.errors import InputError
+    from serving.server.connection import trust
 
     if not (proxy := os.environ.get(PROXY)):
         return None
     try:
-        return httpx.HTTPTransport(proxy=proxy, trust_env=False)
+        more: dict[str, Any] = {"verify": trust(ca_file)} if ca_file else {}
+        return httpx.HTTPTransport(proxy=proxy, trust_env=False, **more)
     except (httpx.InvalidURL, ValueError, ImportError) as error:
         raise InputError(f"{PROXY}={proxy!r}: {error}; give http://HOST:PORT") from error

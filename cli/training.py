@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.next_steps import after_train
-from cli.options import App, Json, emit, renaming
+from cli.options import App, Json, Size, emit, renaming
 from model.errors import InputError
 from report.terminal import new_table
 
@@ -38,12 +38,13 @@ def train(
         typer.Option("--out", help="Run folder to make; runs/1, runs/2, ... by default."),
     ] = None,
     target: Annotated[
-        float, typer.Option(help="Validation accuracy at which no more blocks are unfrozen.")
-    ] = 0.93,
+        float | None,
+        typer.Option(help="Unfreeze blocks until validation accuracy is this; else while it pays."),
+    ] = None,
     weights: Annotated[
         str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
     ] = "imagenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input, pixels; 96 to 320.")] = 224,
+    size: Size = 224,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
     ] = 12,
@@ -52,13 +53,25 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     group_regex: Annotated[
         str | None,
-        typer.Option(help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'."),
+        typer.Option(
+            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
+            "no groups. By default names and times tell."
+        ),
     ] = None,
     lr: Annotated[float | None, _recipe(help="Highest learning rate, instead of range tests.")] = None,
     layer_decay: Annotated[
         float, _recipe(help="Learning rate of a block over that of the one above it.")
     ] = 1.0,
     patience: Annotated[int, _recipe(help="Epochs without improvement that end a stage.")] = 4,
+    augment: Annotated[
+        str, _recipe(help="How photos are changed at random: mission (much), mild or none.")
+    ] = "mild",
+    head: Annotated[
+        str, _recipe(help="New layers on the features: linear, or mlp with a hidden one.")
+    ] = "mlp",
+    refit: Annotated[
+        bool, _recipe("--refit", help="At the end, train again on the validation photos too.")
+    ] = False,
     label_smoothing: Annotated[float, _recipe(help="Share of a label spread over all classes.")] = 0.0,
     mix: Annotated[str, _recipe(help="Mix photos: none, mixup or cutmix.")] = "none",
     ema: Annotated[float, _recipe(help="Decay per step of the weights' moving average.")] = 0.0,
@@ -80,7 +93,7 @@ def train(
     nodes: Annotated[int, _machines(help="Machines that train together.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune MobileNetV2: a new head, then more and more blocks until the target is met.
+    """Fine-tune MobileNetV2: a new head, then more and more blocks as long as that pays.
 
     Before each stage a range test finds its learning rate. Writes a run folder. Stopped with Ctrl-C or
     killed, a run continues with --resume RUN, to the same result.

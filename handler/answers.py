@@ -61,14 +61,13 @@ def server_timing(decode_s: float, inference_s: float) -> str:
     return f"decode;dur={1000 * decode_s:.2f}, inference;dur={1000 * inference_s:.2f}"
 
 
-def respond(context: Any, index: int, request: Request, timing: str) -> Any:
-    """Set status, content type and `Server-Timing` of request `index` and return its body.
+def respond(context: Any, index: int, request: Request, headers: Mapping[str, str]) -> Any:
+    """Set status, content type and `headers` of request `index` and return its body.
 
     A request of several photos has status 200 as soon as one of them could be answered.
     """
-    context.set_response_header(index, "Server-Timing", timing)
     first = next((photo for photo in request.photos if photo.status == 200), request.photos[0])
-    for name, value in first.headers.items():
+    for name, value in (*headers.items(), *first.headers.items()):
         context.set_response_header(index, name, value)
     context.set_response_content_type(index, "application/json")
     context.set_response_status(first.status, first.phrase, index)

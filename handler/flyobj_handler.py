@@ -21,7 +21,13 @@ from handler.budget import BatchBudget, Prices, too_busy
 from handler.front_end import take_bodies_as_they_come
 from handler.metrics import HandlerMetrics
 from handler.quiesce import hold
-from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
+from handler.request_parsing import (
+    check_pixels,
+    id_of_the_gate,
+    is_describe,
+    is_explain,
+    read_request,
+)
 from handler.settings import read_settings
 from model.answers import as_explanation
 from model.bundle import ModelSpec, read_bundle
@@ -87,8 +93,9 @@ class FlyingObjectsHandler:
             self._answer(readable[start : start + self._batch_size])
         inferred = time.perf_counter()
         timing = server_timing(decoded - started, inferred - decoded)
+        headers = {"Server-Timing": timing, "X-Model-Version": self._version}  # the gate's log has that
         answers = [
-            respond(context, index, request, timing) if request else self._describe(context, index)
+            respond(context, index, request, headers) if request else self._describe(context, index)
             for index, request in enumerate(requests)
         ]
         ended = time.perf_counter()
@@ -100,6 +107,7 @@ class FlyingObjectsHandler:
         request_id = context.get_request_id(index)
         try:
             headers = context.get_all_request_header(index)
+            request_id = id_of_the_gate(headers) or request_id
             if is_describe(row, headers):
                 hold(headers)
                 return None

@@ -7,6 +7,7 @@ without a content type. Header names keep the sender's case.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from reprlib import repr as short  # however many a client sends
 from typing import Any
@@ -25,6 +26,12 @@ _TOP_K_HEADER = "x-top-k"
 # Bytes of a form that aren't content: boundary, names and headers of each part, generously.
 _FORM_BYTES, _PART_BYTES = 1024, 1024
 _FIELDS = 100  # of a form beside its photos; more aren't looked at
+
+
+def id_of_the_gate(headers: Row) -> str | None:
+    """Return the id under which the gate has the request in its log; None if it came another way."""
+    found = re.fullmatch(r"[0-9a-f]{32}", _header(headers, "x-request-id"))
+    return found[0] if found else None
 
 
 def is_explain(headers: Row) -> bool:

@@ -10,6 +10,7 @@ Plain `locust` in the checkout reads locust.conf and opens its page on http://12
 """
 
 import logging
+import os
 import random
 import sys
 import time
@@ -23,12 +24,12 @@ from locust.runners import WorkerRunner
 
 from loadtest import answers, bodies, thresholds
 from loadtest.photos import Photos, photos_to_send
-from loadtest.probe import address, why_not_ready
+from loadtest.probe import address, authorities, why_not_ready
 from loadtest.shapes import SHAPES, Shape, share_at
 from loadtest.tokens import KeyFile, authorization, is_refused
 from model.errors import InputError
 from model.text import printable
-from serving.names import DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT
+from serving.names import CA_FILE, DEFAULT_HOME, DEFAULT_MODEL, DEFAULT_PORT, TOKEN
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -56,6 +57,8 @@ def add_options(parser: Any) -> None:
     group.add_argument("--photos", default="", help=photos)
     keys = f"TorchServe's tokens, those of {DEFAULT_HOME} if it is at --host; '' if none are needed"
     group.add_argument("--key-file", help=keys)
+    authority = "PEM file of the authority to trust with https; public ones without it"
+    group.add_argument("--ca-file", default="", env_var=CA_FILE, help=authority)
     group.add_argument(
         "--model-name", default=DEFAULT_MODEL, help="Name of the model, as given to flyobj archive"
     )
@@ -80,8 +83,10 @@ def prepare(environment: Any, **_: Any) -> None:
     try:
         host = environment.host or DEFAULT_HOST
         keys = keys_for(host, options.key_file)
+        trusted = authorities(options.ca_file)
+        PhotoUser.ssl_context_factory = staticmethod(lambda: trusted)
         if options.headless and not isinstance(environment.runner, WorkerRunner):
-            asked = options.model_name, options.model_version
+            asked = options.model_name, options.model_version, options.ca_file
             if why_not := why_not_ready(host, keys.token(), *asked):
                 give_up(why_not)
         photos = photos_to_send(Path(options.photos) if options.photos else None)
@@ -95,7 +100,9 @@ def prepare(environment: Any, **_: Any) -> None:
 
 
 def keys_for(host: str, key_file: str | None) -> KeyFile:
-    """Read the tokens that were named; those of the default home only if its server is at `host`."""
+    """Read the tokens that were named, FLYOBJ_TOKEN, or those of the default home's server at `host`."""
+    if key_file is None and (token := os.environ.get(TOKEN)):
+        return KeyFile(None, fixed=token)
     if key_file is None:
         return KeyFile(DEFAULT_HOME / "key_file.json", host)
     return KeyFile(Path(key_file) if key_file else None)
@@ -170,6 +177,7 @@ class PhotoUser(FastHttpUser):
 
     host = DEFAULT_HOST
     max_redirects = 0  # else the token would go wherever a server says
+    insecure = False  # or anybody could pass for the server, and get the token
     wait_time = constant(0)
     photos: Photos
     keys: KeyFile

@@ -21,15 +21,17 @@ _POLL_S = 0.02
 
 
 class KeyFile:
-    """TorchServe's `key_file.json`; without one, the empty token of a server that needs none."""
+    """TorchServe's `key_file.json`; without one a token that stays, empty where none is needed."""
 
-    def __init__(self, path: Path | None, host: str | None = None) -> None:
-        """Read the token; with `host`, only while the server of this file is the one there.
+    def __init__(self, path: Path | None, host: str | None = None, fixed: str = "") -> None:
+        """Read the token, or take the `fixed` one, such as a gate's key.
+
+        With `host`, it is read only while the server of this file is the one there.
 
         Raises:
             ValueError: there is none, or it isn't that of `host`; the message says what to do.
         """
-        self._path, self._host = path, host
+        self._path, self._host, self._fixed = path, host, fixed
         self._token, self._read_at = self._read(), time.monotonic()
 
     def token(self) -> str:
@@ -60,7 +62,7 @@ class KeyFile:
 
     def _read(self) -> str:
         if self._path is None:
-            return ""
+            return self._fixed
         try:
             token = json.loads(self._path.read_text("utf-8-sig"))["inference"]["key"]
             if not isinstance(token, str):
@@ -90,8 +92,8 @@ def _is_at(server: Any, host: str) -> bool:
 
 
 def is_refused(status: int, body: str | None) -> bool:
-    """Whether an answer says that the token isn't good (any more)."""
-    return status == 400 and error_type(body) == "InvalidKeyException"
+    """Whether an answer, a gate's too, says that the token isn't good (any more)."""
+    return status in (400, 401) and error_type(body) == "InvalidKeyException"
 
 
 def authorization(token: str) -> dict[str, str]:

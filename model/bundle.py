@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # importing PyTorch takes long, and an engine may do without 
     from model.network import Network
 
 FORMAT = 1
-ARCHITECTURE = "mobilenet_v2"
+ARCHITECTURES = {"mlp": "mobilenet_v2", "linear": "mobilenet_v2-linear"}  # by head of `Network`
 _REMEDY = "train or package it again"
 
 
@@ -38,18 +38,23 @@ class ModelSpec:
     data_fingerprint: str
     code_version: str
     created: str
-    architecture: str = ARCHITECTURE
+    architecture: str = ARCHITECTURES["mlp"]
     format: int = FORMAT
     calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def head(self) -> str:
+        """Name the network's head."""
+        return next(head for head, name in ARCHITECTURES.items() if name == self.architecture)
 
     @classmethod
     def from_json(cls, document: Any, where: str) -> "ModelSpec":
         """Check `document` key by key; `where` names it in errors."""
         values = exact_keys(document, [f.name for f in fields(cls)], where, optional=("calibration",))
-        if values["format"] != FORMAT or values["architecture"] != ARCHITECTURE:
+        if values["format"] != FORMAT or values["architecture"] not in ARCHITECTURES.values():
             raise InputError(
                 f"{where}: format {values['format']!r} of {values['architecture']!r} is not the one "
-                f"this version reads ({FORMAT} of {ARCHITECTURE!r}); train or package it again"
+                f"this version reads ({FORMAT} of {' or '.join(ARCHITECTURES.values())}); {_REMEDY}"
             )
         classes = values["classes"]
         check_fields(cls, values, where, _REMEDY)
@@ -116,7 +121,7 @@ def _read_network(folder: Path, spec: ModelSpec) -> "Network":
 
     from model.network import Network
 
-    network = Network(len(spec.classes))
+    network = Network(len(spec.classes), spec.head)
     try:
         network.load_state_dict(load_file(folder / "weights.safetensors"))
     except Exception as error:  # a missing, damaged or other model's file

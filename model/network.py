@@ -1,7 +1,8 @@
 """The network: torchvision's MobileNetV2 with a head of our own that answers log-probabilities.
 
 MobileNetV2: Sandler et al., "Inverted Residuals and Linear Bottlenecks", CVPR 2018. Its 19 feature
-blocks are kept; its one-layer classifier is replaced.
+blocks are kept; its classifier of 1,000 classes is replaced by a head: one linear layer as there, or two
+with 256 hidden units between them.
 """
 
 import urllib.error
@@ -26,17 +27,16 @@ _REACH_TIMEOUT_S = 5
 class Network(nn.Module):
     """(N, 3, S, S) normalised photos -> (N, classes) log-probabilities."""
 
-    def __init__(self, n_classes: int, dropout: float = 0.2) -> None:
-        """Build the network with random weights."""
+    def __init__(self, n_classes: int, head: str = "mlp", dropout: float = 0.2) -> None:
+        """Build the network with random weights; `head` is one of `model.bundle.ARCHITECTURES`."""
         super().__init__()
         self.features: nn.Sequential = mobilenet_v2(weights=None).features
         _start_as_identity(self.features)
+        hidden = [nn.Dropout(dropout), nn.Linear(FEATURES, _HIDDEN), nn.ReLU(inplace=True)]
         self.head = nn.Sequential(
+            *(hidden if head == "mlp" else []),
             nn.Dropout(dropout),
-            nn.Linear(FEATURES, _HIDDEN),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(_HIDDEN, n_classes),
+            nn.Linear(_HIDDEN if head == "mlp" else FEATURES, n_classes),
             nn.LogSoftmax(dim=1),
         )
 

@@ -29,6 +29,8 @@ def _why_no_bundle(path: Path) -> str:
         return f"doesn't exist; give a run folder of `flyobj train`{close}"
     if not path.is_dir():
         return "is a file; give a run folder of `flyobj train`"
+    if (path / BUNDLE).is_dir():
+        return f"has a bundle without {_MODEL}; put it back, or train again"
     if (path / SETTINGS).is_file():
         how = f"`flyobj train --resume {shell_quote(path)}`"
         if (path / FAILED).is_file():

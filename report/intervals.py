@@ -32,8 +32,7 @@ CHANGE: Added = ((0.5, 1), (0.5, -1), (1, 0))
 def sum_groups(values: Any, groups: Ints) -> tuple[Floats, Floats]:
     """Each group's photos and the sum of their (photos,) values: two of (groups,)."""
     _, numbers = np.unique(groups, return_inverse=True)
-    sums = np.bincount(numbers, np.asarray(values, float)).astype(float)
-    return np.bincount(numbers).astype(float), sums
+    return np.bincount(numbers).astype(float), np.bincount(numbers, values).astype(float)
 
 
 def mean_interval(

@@ -13,4 +13,6 @@ DEFAULT_PROXY_PORT = 8090  # nginx's, in front of a server; metrics of a contain
 DEFAULT_PAGE_PORT = 7860
 DEFAULT_HOME, DEFAULT_STORE = Path("runs/server"), Path("model-store")
 DEFAULT_GATE = Path("runs/gate")
+# Environment variables for servers elsewhere: whose certificates to trust, and the token or gate's key.
+CA_FILE, TOKEN = "FLYOBJ_CA_FILE", "FLYOBJ_TOKEN"
 DEPLOYMENT = "deployment.json"  # in a model store: what should be served

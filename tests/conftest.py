@@ -252,12 +252,15 @@ def openvino_archive(run: Path, once: Once) -> Path:
 def repack(archive_path: Path) -> Callable[..., Path]:
     """Copy the archive with entries changed: `repack(target, {name: change})`.
 
-    `change` gets the entry's text and returns another, or is None to leave the entry out.
+    `change` gets the entry's text and returns another, or is None to leave the entry out. Another
+    archive may be given as `source`.
     """
 
-    def make(target: Path, changes: Mapping[str, Callable[[str], str] | None]) -> Path:
+    def make(
+        target: Path, changes: Mapping[str, Callable[[str], str] | None], source: Path = archive_path
+    ) -> Path:
         left = set(changes)
-        with zipfile.ZipFile(archive_path) as old, zipfile.ZipFile(target, "w") as new:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
             for name in old.namelist():
                 content = old.read(name)
                 if name in changes:

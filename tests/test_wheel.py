@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -92,16 +91,6 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert {"handler/model-config.yaml", "deploy/nginx/nginx.conf", "serving/page/page.css"} <= wanted
     wanted |= {f"serving/stock_files/{name}" for name in ("config.properties", "locust.conf")}
     assert contents(wheel) == wanted
-
-
-def test_the_image_is_made_from_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    ignored = (ROOT / "deploy" / "docker" / "Dockerfile.dockerignore").read_text()
-    for name in re.findall(r"^!(.+)$", ignored, re.M):
-        (tmp_path / "context" / name).parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / "context" / name)
-    shutil.copy(ROOT / ".gitignore", tmp_path / "context")
-    assert contents(build(tmp_path / "context", tmp_path / "wheel")) == contents(wheel)
 
 
 def test_the_checkout_is_out_of_sight(installed: Execute) -> None:

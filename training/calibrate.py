@@ -1,29 +1,36 @@
 """What a network's confidence is worth: the temperature and the threshold of "unknown".
 
-Both are fitted on validation photos, which the weights weren't, and written into the bundle; the golden
+Both come from validation photos, which the weights didn't, and are written into the bundle; the golden
 answers are then given again, so that they are those of the calibrated model.
+
+The temperature with the least loss on the validation photos (Guo et al., ICML 2017) is that of the few
+groups that the network was most wrong about, and goes too far for others. So it is taken to the power of
+groups / (groups + `HALFWAY`), and only if it lowers the loss of groups that it was fitted without,
+beyond chance; otherwise it is 1. docs/experiments.md has the rules compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from model.answers import UNKNOWN, as_probabilities
 from model.bundle import Bundle, read_bundle, write_bundle
 from model.calibration import Calibration, Rows
 from model.errors import InputError, PhotoError
-from model.files import read_json, reading
+from model.files import read_json, reading, write_json
 from model.golden import Golden
 from model.image import RGB
 from model.layout import TRAIN
 from model.predictor import Predictor
 from model.run_folder import find_bundle
-from report.intervals import Ints
+from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups
 from report.progress import track
+from training.data.photo_groups import number_groups
 from training.data.photos import Photo, photos_named
 from training.evaluation.answers import BATCH
 from training.evaluation.measure import reliability
@@ -31,19 +38,45 @@ from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
+HALFWAY = 40  # groups of which the fit is gone half the way to
+FOLDS = 20  # at most, of groups that a temperature is fitted without
+CHANCE = 0.1  # the gain's interval leaves out half of it below, so it's wrongly kept in 1 of 20 cases
 
 
 @dataclass(frozen=True)
-class CalibrationFit:
-    """What was fitted. The errors are expected calibration errors on `photos` photos."""
+class Temperature:
+    """What came of fitting a temperature on validation photos.
+
+    Attributes:
+        temperature: that is kept; 1 changes nothing.
+        tried: the one that was kept or wasn't; 1 if none was.
+        groups: that the photos are of.
+        ece_before: expected calibration error at temperature 1.
+        ece: the same of each group at the temperature tried without that group.
+        nll_before: mean negative log-likelihood at temperature 1.
+        nll: the same of each group at the temperature tried without that group.
+        gain_90: 90 % interval of `nll_before` less `nll`, over groups; None where none was tried.
+        note: whether and why it was kept.
+    """
 
     temperature: float
+    tried: float
+    groups: int
+    ece_before: float
+    ece: float
+    nll_before: float
+    nll: float
+    gain_90: Interval | None
+    note: str
+
+
+@dataclass(frozen=True)
+class CalibrationFit(Temperature):
+    """Temperature and threshold that were fitted, on `photos` photos."""
+
     reject_below: float | None
     photos: int
     rejected: int  # of these photos, answered "unknown" from now on
-    ece_before: float  # at temperature 1
-    ece: float
-    note: str  # why the temperature wasn't fitted; ""
 
     @property
     def calibration(self) -> Calibration:
@@ -51,28 +84,15 @@ class CalibrationFit:
         return Calibration(self.temperature, self.reject_below)
 
 
-def calibrate(bundle: Path, photos: Sequence[Photo], reject_rate: float | None = None) -> CalibrationFit:
-    """Calibrate the bundle in the folder `bundle` as `fit_calibration` says.
-
-    It is replaced by one with another calibration and its own golden answers; figures of an evaluation
-    are dropped, as they were of another model.
-    """
-    before = read_bundle(bundle)
-    fit = fit_calibration(before, photos, reject_rate)
-    made = replace(before.spec, calibration=fit.calibration)
-    if made != before.spec:
-        write_bundle(answer_golden(replace(before, spec=made)), bundle, replace=True)
-    return fit
-
-
 def fit_calibration(
-    bundle: Bundle, photos: Sequence[Photo], reject_rate: float | None = None
+    bundle: Bundle, photos: Sequence[Photo], groups: Ints, reject_rate: float | None = None
 ) -> CalibrationFit:
     """Fit temperature and threshold of a bundle, which stays as it is.
 
     Args:
         bundle: its own calibration doesn't matter.
         photos: of validation, labelled as the bundle's classes are.
+        groups: (photos,) number of each one's group.
         reject_rate: share of them that may be answered "unknown"; None for no threshold.
 
     Raises:
@@ -87,20 +107,11 @@ def fit_calibration(
         )
     raw = replace(bundle, spec=replace(bundle.spec, calibration=Calibration()))
     scores = _scores(Predictor(raw), photos)  # (N, classes)
-    labels = np.array([photo.label for photo in photos], np.int64)
-    temperature, note = fit_temperature(scores, labels)
-    probabilities = Calibration(temperature).probabilities(scores).astype(np.float64)
-    best = probabilities.max(axis=1)
+    found = fit_temperature(scores, np.array([photo.label for photo in photos], np.int64), groups)
+    best = Calibration(found.temperature).probabilities(scores).max(axis=1).astype(np.float64)
     below = None if reject_rate is None else threshold(best, reject_rate)
-    return CalibrationFit(
-        temperature,
-        below,
-        len(photos),
-        0 if below is None else int((best < below).sum()),
-        reliability(np.exp(scores.astype(np.float64)), labels).ece,
-        reliability(probabilities, labels).ece,
-        note,
-    )
+    rejected = 0 if below is None else int((best < below).sum())
+    return CalibrationFit(**vars(found), reject_below=below, photos=len(photos), rejected=rejected)
 
 
 def answer_golden(bundle: Bundle) -> Bundle:
@@ -115,36 +126,59 @@ def answer_golden(bundle: Bundle) -> Bundle:
 
 
 def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> CalibrationFit:
-    """Calibrate a run's bundle on the validation photos that `run.json` lists.
+    """Calibrate a run's bundle on the validation photos that `run.json` lists, and write so there.
+
+    The bundle is replaced by one with another calibration and its own golden answers; figures of an
+    evaluation are dropped, as they were of another model.
 
     Args:
         run: folder of the run.
         data: folder it was trained on; None to take the one it names.
-        reject_rate: as in `calibrate`.
+        reject_rate: as in `fit_calibration`.
 
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
     """
     bundle = find_bundle(run)
-    classes = read_bundle(bundle).spec.classes
+    before = read_bundle(bundle)
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):
         document = read_json(path, remedy=remedy)
-        if not (names := document.get("validation_files")):
-            raise InputError(f"{str(path)!r} doesn't list its validation files; {remedy}")
-        _, folder = document.get("folders", (TRAIN, TRAIN))
-        photos = photos_named((data or find_data(document, run)) / folder, classes, names)
-    missing = [photo.path for photo in photos if not photo.path.is_file()]
-    if missing:
+        photos, groups = _held_out(document, run, before.spec.classes, data, remedy)
+    fit = fit_calibration(before, photos, groups, reject_rate)
+    made = replace(before.spec, calibration=fit.calibration)
+    if made != before.spec:
+        write_bundle(answer_golden(replace(before, spec=made)), bundle, replace=True)
+    write_json({**document, "calibration": asdict(fit)}, path)
+    return fit
+
+
+def _held_out(
+    document: dict[str, Any], run: Path, classes: Sequence[str], data: Path | None, remedy: str
+) -> tuple[tuple[Photo, ...], Ints]:
+    """A run's validation photos, and the number of each one's group."""
+    if not (names := document.get("validation_files")):
+        raise InputError(f"{str(run / 'run.json')!r} doesn't list its validation files; {remedy}")
+    if document.get("refit"):
+        raise InputError(
+            f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
+            "tell what its confidence is worth; train without --refit to calibrate"
+        )
+    train, validation = document.get("folders", (TRAIN, TRAIN))
+    place = data or find_data(document, run)
+    photos = photos_named(place / validation, classes, names)
+    if missing := [photo.path for photo in photos if not photo.path.is_file()]:
         raise InputError(
             f"{len(missing)} of the run's {len(photos)} validation photos aren't there, such as "
             f"{str(missing[0])!r}; give the folder it was trained on with --data"
         )
-    return calibrate(bundle, photos, reject_rate)
+    rest = photos_named(place / train, classes, document.get("train_files", ()))
+    regex = (document.get("settings") or {}).get("group_regex")
+    return photos, number_groups((*photos, *rest), place, regex)[0][: len(photos)]
 
 
-def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
-    """Find the temperature from 1 on with the least negative log-likelihood (Guo et al., ICML 2017).
+def fit_temperature(scores: Rows, labels: Ints, groups: Ints) -> Temperature:
+    """Find a temperature from 1 on, and whether it is better than 1 beyond chance.
 
     One below 1 would raise confidences, on the word of photos that are at best as hard as those to come;
     where frames of one clip are in training and validation it made them worse (docs/experiments.md).
@@ -152,26 +186,61 @@ def fit_temperature(scores: Rows, labels: Ints) -> tuple[float, str]:
     Args:
         scores: (N, classes) log-probabilities.
         labels: (N,).
-
-    Returns:
-        The temperature, 1 where the photos can't tell, and in that case why.
+        groups: (N,) number of each photo's group; photos of a group are right or wrong together.
     """
+    _, groups = np.unique(groups, return_inverse=True)
+    count = int(groups.max()) + 1
+    before = reliability(np.exp(scores.astype(np.float64)), labels)
+
+    def stay(why: str) -> Temperature:
+        figures = before.ece, before.ece, before.nll, before.nll
+        return Temperature(1.0, 1.0, count, *figures, None, why)
+
     if len(labels) < MIN_PHOTOS:
-        return 1.0, f"not fitted: {len(labels)} validation photos are fewer than {MIN_PHOTOS}"
+        return stay(f"not fitted: {len(labels)} validation photos are fewer than {MIN_PHOTOS}")
+    if count < 2:
+        return stay("not fitted: all validation photos are of one group")
     if bool((scores.argmax(axis=1) == labels).all()):
-        return 1.0, "not fitted: every validation photo is right, so no confidence would be too high"
-    exact, targets = torch.from_numpy(scores).double(), torch.from_numpy(labels)
+        return stay("not fitted: every validation photo is right, so no confidence would be too high")
+    part = count / (count + HALFWAY)
+    tried = _best_temperature(scores, labels) ** part
+    if tried == 1:
+        return stay("not below 1: validation photos, easier than later ones, would raise confidences")
+    without = np.ones(len(labels))
+    for fold in range(min(FOLDS, count)):
+        own = groups % min(FOLDS, count) == fold
+        without[own] = _best_temperature(scores[~own], labels[~own]) ** part
+    after = reliability(np.exp(log_softmax(scores / without[:, None], axis=1)), labels)
+    gain = _losses(scores, labels, np.ones(1)) - _losses(scores, labels, without)
+    interval = mean_interval(*sum_groups(gain, groups), alpha=CHANCE)
+    kept = interval[0] > 0
+    note = (
+        f"{'kept' if kept else 'not kept'}: the negative log-likelihood of groups that {tried:.3f} was "
+        f"fitted without goes from {before.nll:.3f} to {after.nll:.3f} (90 % of the gain: "
+        f"{interval[0]:.3f} to {interval[1]:.3f}, over {count} groups)"
+    )
+    figures = before.ece, after.ece, before.nll, after.nll
+    return Temperature(tried if kept else 1.0, tried, count, *figures, interval, note)
+
+
+def _best_temperature(scores: Rows, labels: Ints) -> float:
+    """The temperature from 1 on with the least negative log-likelihood."""
 
     def loss(log_temperature: float) -> float:
-        cooled = torch.log_softmax(exact / np.exp(log_temperature), dim=1)
-        return float(torch.nn.functional.nll_loss(cooled, targets))
+        return float(_losses(scores, labels, np.exp([log_temperature])).mean())
 
     # Convex in 1 / temperature, so the one minimum is found, and at 1 it shows on which side that is.
     if loss(0.0) < loss(1e-3):
-        return 1.0, "not below 1: validation photos, easier than later ones, would raise confidences"
+        return 1.0
     bounds = (0.0, float(np.log(HOTTEST)))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x)), ""
+    return float(np.exp(found.x))
+
+
+def _losses(scores: Rows, labels: Ints, temperatures: Floats) -> Floats:
+    """(N,) negative log-likelihoods at (N,) temperatures, or at (1,) for all."""
+    cooled = log_softmax(scores.astype(np.float64) / temperatures[:, None], axis=1)
+    return -np.asarray(cooled[np.arange(len(labels)), labels])
 
 
 def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float) -> float:

@@ -4,6 +4,7 @@ settings.json  what was asked for, and which photos are in which split; written 
 logs/          range tests, TensorBoard and CSV
 checkpoints/   last.ckpt while training, for --resume
 failed.json    what stopped it, if anything but the user has
+refit/         logs and checkpoints of a last fit on all photos, with --refit
 run.json       stages and what came of them, why it ended, files left out
 bundle/        what is packaged (see `model.bundle`); written last
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from model.bundle import Bundle, ModelSpec, write_bundle
+from model.bundle import ARCHITECTURES, Bundle, ModelSpec, write_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import write_json
 from model.golden import Golden
@@ -30,10 +31,12 @@ from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
+from training.data.photo_groups import number_groups
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
 from training.fit.plan import Plan, make_plan, read_plan, write_plan
+from training.fit.refit import FOLDER, Refit
 from training.fit.schedule import StageResult, best_stage_index, end_reason, stages_of
 from training.fit.settings import TrainSettings
 from training.fit.trainer import Trainer
@@ -96,7 +99,7 @@ def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float]
         for number, stage in enumerate(stages_of(plan.settings)):
             trainer = Trainer(fabric, plan, out)
             loop = trainer.stage_loop(stage, number)
-            found[stage.name] = trainer.find_lr(loop, stage)
+            found[stage.name] = trainer.find_lr(loop, stage).suggestion
     return found if fabric.is_global_zero else None
 
 
@@ -123,20 +126,24 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
             if plan.skipped:
                 say(f"files left out: {len(plan.skipped)}, listed in {str(run / SETTINGS)!r}")
             (run / FAILED).unlink(missing_ok=True)
-        trainer = Trainer(fabric, plan, run, fabric.broadcast(progress))
+        trainer, refit = Trainer(fabric, plan, run, fabric.broadcast(progress)), None
         try:
             results = trainer.finish()
+            if plan.settings.refit:
+                refit = Refit(fabric, plan, run, results)
+                refit.finish()
         except FlyobjError as error:
             if fabric.is_global_zero:
-                write_json({"error": str(error), **trainer.where()}, run / FAILED)
+                write_json({"error": str(error), **(refit or trainer).where()}, run / FAILED)
             raise
         name = results[best_stage_index(results)].stage.name
         report = Report(run, results, name, end_reason(results, plan.settings))
         trainer.tracker.say(f"ended: {report.stopped_because}")
         trainer.tracker.close()
-        unreadable = gather(fabric, trainer.unreadable.found)
+        found = trainer.unreadable.found | (refit.unreadable.found if refit else {})
+        unreadable = gather(fabric, found)
         if fabric.is_global_zero:
-            _write_run(report, plan, trainer.network, unreadable)
+            _write_run(report, plan, trainer.network, refit, unreadable)
     return report if fabric.is_global_zero else None
 
 
@@ -162,7 +169,9 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Path, str]) -> None:
+def _write_run(
+    report: Report, plan: Plan, network: Network, refit: Refit | None, unreadable: dict[Path, str]
+) -> None:
     """Write run.json and then the bundle: where that is, the run is finished."""
     document = {
         **plan.to_json(report.run),
@@ -172,6 +181,7 @@ def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Pa
         "stages": [asdict(result) for result in report.stages],
         "kept": report.kept,
         "stopped_because": report.stopped_because,
+        "refit": refit and refit.to_json(),
     }
     held = [photo for photo in plan.validation if photo.path not in unreadable]
     spec = ModelSpec(
@@ -180,14 +190,19 @@ def _write_run(report: Report, plan: Plan, network: Network, unreadable: dict[Pa
         plan.fingerprint,
         _code_version(),
         datetime.now(UTC).isoformat(timespec="seconds"),
+        ARCHITECTURES[plan.settings.head],
     )
     bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
-    fit = fit_calibration(bundle, held)
+    # With those trained on, as a regular expression may find its groups there alone.
+    groups, _ = number_groups((*held, *plan.train), plan.data, plan.settings.group_regex)
+    fit = fit_calibration(bundle, held, groups[: len(held)])
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
-    bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
+    kept = refit.network.cpu().eval() if refit else bundle.network
+    bundle = Bundle(replace(spec, calibration=fit.calibration), kept, bundle.golden)
     write_bundle(answer_golden(bundle), report.run / "bundle")
-    (report.run / checkpoint.LAST).unlink(missing_ok=True)
+    for folder in (report.run, report.run / FOLDER):
+        (folder / checkpoint.LAST).unlink(missing_ok=True)
 
 
 def _choose_golden(classes: Sequence[str], held: Sequence[Photo]) -> tuple[Golden, ...]:

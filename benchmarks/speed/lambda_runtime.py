@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,7 +69,10 @@ class Function:
 
 @contextmanager
 def start_function(
-    folder: Path, environment: Mapping[str, str], python: str = sys.executable
+    folder: Path,
+    environment: Mapping[str, str],
+    python: str = sys.executable,
+    command: Callable[[str], Sequence[str]] | None = None,
 ) -> Iterator[Function]:
     """Start a function as its image would, and end it when the block does.
 
@@ -77,6 +80,7 @@ def start_function(
         folder: the image's working folder.
         environment: the process's, in full but for what Lambda adds.
         python: interpreter that has what the function needs.
+        command: makes what starts it otherwise, as in a container, from the address of the runtime API.
 
     Raises:
         FunctionFailed: it didn't start.
@@ -89,12 +93,14 @@ def start_function(
         stack.callback(api.shutdown)
         stack.callback(api.events.put, None)  # for the thread that waits for an event
         log = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
-        address = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"}
+        address = f"127.0.0.1:{api.server_port}"
+        words = command(address) if command else [python, "-m", "awslambdaric", HANDLER]
+        own = {"AWS_LAMBDA_RUNTIME_API": address, "LAMBDA_TASK_ROOT": str(folder)}
         process = stack.enter_context(
             subprocess.Popen(
-                [python, "-m", "awslambdaric", HANDLER],
+                words,
                 cwd=folder,
-                env={**environment, **address, "LAMBDA_TASK_ROOT": str(folder)},
+                env={**environment, **own},
                 stdout=log,
                 stderr=log,
                 text=True,

@@ -160,7 +160,7 @@ def _schedule(trainer: Trainer, plan: Plan, accuracy: float) -> float:
     best = 0.0
     for number, stage in enumerate(stages_of(plan.settings)):
         loop = trainer.stage_loop(stage, number)
-        progress = StageProgress("", trainer.find_lr(loop, stage), "range test")
+        progress = StageProgress("", trainer.find_lr(loop, stage).suggestion, "range test")
         while len(progress.epochs) < stage.epochs:
             progress = loop.epoch(progress)
             best = max(best, progress.epochs[-1]["val_accuracy"])

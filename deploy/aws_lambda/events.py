@@ -41,8 +41,7 @@ def read_event(event: Event) -> Upload:
     Raises:
         RequestError: there is none or more than one, or the body isn't what the event says it is.
     """
-    body, headers = _body(event), event.get("headers") or {}
-    kind = next((str(v) for k, v in headers.items() if k.lower() == "content-type"), "")
+    body, kind = _body(event), header(event, "content-type")
     if kind.lower().startswith("application/x-www-form-urlencoded"):
         raise UnsupportedBody(
             "the body was sent as application/x-www-form-urlencoded, curl's default for -d and "
@@ -53,12 +52,31 @@ def read_event(event: Event) -> Upload:
     return Upload(None, body)
 
 
-def respond(status: int, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out a response as both payload formats take it."""
+def header(event: Event, name: str) -> str:
+    """Return a header of the request, whose name is in lower case here; "" if it has none."""
+    headers = event.get("headers") or {}
+    return next((str(value) for key, value in headers.items() if key.lower() == name), "")
+
+
+def is_preflight(event: Event) -> bool:
+    """Whether a browser asks if a page may ask: https://fetch.spec.whatwg.org/#cors-preflight-fetch."""
+    http = (event.get("requestContext") or {}).get("http") or {}
+    method = event.get("httpMethod") or http.get("method")
+    return method == "OPTIONS" and header(event, "access-control-request-method") != ""
+
+
+def respond(status: int, answer: Mapping[str, Any] | None, origin: str | None = None) -> dict[str, Any]:
+    """Lay out a response as both payload formats take it; pages of `origin` may read it."""
+    headers = {"Content-Type": "application/json"}
+    if origin:
+        headers |= {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+    if answer is None:  # to a preflight
+        headers |= {"Access-Control-Allow-Methods": "POST, PUT", "Access-Control-Max-Age": "3600"}
+        headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
     return {
         "statusCode": status,
-        "headers": {"Content-Type": "application/json"},
-        "body": json.dumps(answer),
+        "headers": headers,
+        "body": "" if answer is None else json.dumps(answer),
         "isBase64Encoded": False,
     }
 

@@ -13,13 +13,14 @@ import time
 from typing import Any
 
 from deploy.aws_lambda.archive import VARIABLE, open_archive
-from deploy.aws_lambda.events import Event, read_event, respond
+from deploy.aws_lambda.events import Event, header, is_preflight, read_event, respond
 from model.answers import as_answer, as_error
 from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import PhotoError
 from model.files import read_json
 from model.predictor import Predictor
+from model.web import check_origins
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)  # the runtime client has given the root logger its handler
@@ -54,14 +55,22 @@ class Model:
 
 
 def handler(event: Event, _context: object) -> dict[str, Any]:
-    """Answer one request of API Gateway; an error of ours is in the log with its traceback."""
+    """Answer one request of API Gateway; an error of ours is in the log with its traceback.
+
+    Pages of the origins in `FLYOBJ_ALLOW_ORIGINS` may read the answers.
+    """
+    allowed = header(event, "origin") in _origins
+    origin = header(event, "origin") if allowed else None
     try:
-        return respond(200, _model.answer(event))
+        if allowed and is_preflight(event):
+            return respond(204, None, origin)
+        return respond(200, _model.answer(event), origin)
     except PhotoError as error:
-        return respond(error.status, as_error(error))
+        return respond(error.status, as_error(error), origin)
     except Exception as error:
         logger.exception("a request failed")
-        return respond(500, as_error(error))
+        return respond(500, as_error(error), origin)
 
 
+_origins = check_origins(os.environ.get("FLYOBJ_ALLOW_ORIGINS", "").split())
 _model = Model(os.environ.get(VARIABLE, ""))

@@ -34,6 +34,7 @@ from serving.rollout.default_workers import usable_cores
 from serving.rollout.deployment import read_deployment
 from serving.rollout.store import how_to_deploy
 from serving.server.client import Client
+from serving.server.inference import RemoteModel
 
 CLIENTS = 8  # requests at a time, so that batches form
 # Photos for which it pays to convert a run's bundle for OpenVINO first, which takes some 4 s.
@@ -95,6 +96,10 @@ class ServedModel:
         Raises:
             InputError: there is no such version, or none at all.
         """
+        self._client = client
+        if not client.server.management:
+            self._look_from_outside(version)
+            return
         version = version or client.default_version()
         if version not in client.versions():
             if version:
@@ -106,8 +111,17 @@ class ServedModel:
         self.classes = tuple(described["classes"])
         # One registered by other means than ours has nothing but its name.
         self.fingerprint = deployed[version].sha256[:16] if version in deployed else f"version {version}"
-        self._client, self._version = client, version
+        self._version = version
         self._max_bytes = described.get("limits", {}).get("max_bytes", DEFAULT_LIMITS.max_bytes)
+
+    def _look_from_outside(self, version: str | None) -> None:
+        """Learn from an answer what an address without management doesn't say."""
+        model = RemoteModel(self._client, version)
+        self._version, self.classes = model.version, model.classes
+        self.description = self.fingerprint = (
+            f"version {model.version} at {self._client.server.inference}"
+        )
+        self._max_bytes = DEFAULT_LIMITS.max_bytes
 
     def classify(self, photos: Sequence[PhotoSource]) -> Iterator[Result]:
         """Answer each photo, in order, `CLIENTS` at a time."""

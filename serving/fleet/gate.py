@@ -21,6 +21,7 @@ _ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})")
 _CONTAINER_METRICS = """
     server {  # for Prometheus; who may reach the port isn't decided here
         listen 8091;
+        access_log off;
         location = /metrics { proxy_pass http://127.0.0.1:METRICS/metrics; }
         location / { return 404; }
     }

@@ -90,7 +90,7 @@ def _member(entry: Mapping[str, str], store: Path, drained: bool) -> FleetServer
                 f"the server of {entry['home']!r} serves {running.model_store!r}, not {str(store)!r}; "
                 "give the --model-store that all of them serve, or change this one with --home alone"
             )
-        return FleetServer(entry["home"], running, running.inference.removeprefix("http://"))
+        return FleetServer(entry["home"], running, running.upstream)
     url = _check_address(entry["url"])
     management = _check_address(entry.get("management") or port_after(url))
     key_file = Path(entry["key_file"]) if "key_file" in entry else None

@@ -22,6 +22,7 @@ from serving.server.homes import command
 from serving.server.lifecycle import find
 from serving.server.versions import Version, list_versions
 
+_DEFAULT = "default"  # whichever version answers at an address
 _TIMEOUT_S = 30.0  # a server whose workers load the network for a first explanation may need seconds
 
 
@@ -63,11 +64,15 @@ class Failure:
 
 
 class Backend:
-    """The server of one home, asked by any number of visitors at a time."""
+    """The server of one home, or of an address, asked by any number of visitors at a time."""
 
-    def __init__(self, home: Path) -> None:
-        """Look for a server with this home; there may be none yet."""
-        self._home = home
+    def __init__(self, home: Path, remote: Client | None = None, version: str | None = None) -> None:
+        """Look for a server with this home; there may be none yet.
+
+        With `remote`, ask that one instead, for its default or one `version`: an address doesn't say
+        which there are.
+        """
+        self._home, self._remote, self._named = home, remote, version
         self._lock = threading.Lock()
         self._open = ExitStack()
         self._client: Client | None = None
@@ -80,6 +85,9 @@ class Backend:
     def state(self) -> State:
         """Say what can be asked now."""
         try:
+            if self._remote:
+                self._remote.require_model(self._named)
+                return State((self._named or _DEFAULT,))
             client = self._connect()
             versions = list_versions(client)
         except FlyobjError as error:
@@ -91,7 +99,7 @@ class Backend:
     def ask(self, photo: bytes, version: str | None) -> Answer | Failure:
         """Let a version, or the default, answer a photo."""
         try:
-            timed = self._connect().ask(photo, version)
+            timed = self._connect().ask(photo, None if version == _DEFAULT else version)
         except PhotoError as error:
             too_large = str(error).startswith("HTTP 413")  # refused on its way, without a word
             return Failure(version, _TOO_LARGE if too_large else str(error), of_photo=True)
@@ -111,6 +119,8 @@ class Backend:
 
     def examples(self, version: str | None) -> tuple[Golden, ...]:
         """Read the golden photos of a version's archive; none if it isn't there, or none of ours."""
+        if self._remote:
+            return ()
         try:
             client = self._connect()
             found = next((v for v in list_versions(client) if v.version == version), None)
@@ -128,6 +138,8 @@ class Backend:
 
     def _connect(self) -> Client:
         """Return a connection to the server that runs now; raises `FlyobjError` if none does."""
+        if self._remote:
+            return self._remote
         server = find(self._home)
         if server is None:
             raise FlyobjError(

@@ -18,7 +18,10 @@ _THUMBNAIL = 96
 
 Reply = Answer | Failure
 
-HINT = '<p class="hint">The answer appears here: give a photo, or try an example.</p>'
+HINT = (
+    '<p class="hint">The answer appears here: give a photo, or try an example. Programs ask the server '
+    "itself, with the key that <code>flyobj token</code> prints.</p>"
+)
 
 
 @dataclass(frozen=True)

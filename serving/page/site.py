@@ -14,6 +14,7 @@ from pathlib import Path
 
 from model.errors import InputError, missing_library
 from serving.page.backend import Backend
+from serving.server.client import Client
 from serving.server.ports import require_free
 
 HOST = "127.0.0.1"
@@ -21,12 +22,15 @@ _OFF = ("share", "run_history", "enable_monitoring", "ssr_mode", "pwa", "mcp_ser
 
 
 @contextmanager
-def open_page(home: Path, port: int) -> Iterator[str]:
+def open_page(
+    home: Path, port: int, remote: Client | None = None, version: str | None = None
+) -> Iterator[str]:
     """Serve the page until the block ends; yields its address.
 
     Args:
         home: of the server that answers, which may start, stop and change while the page runs.
         port: of the page.
+        remote: a server to ask in place of that of `home`; its default, or this `version`.
 
     Raises:
         InputError: Gradio isn't installed, or the port is taken.
@@ -48,7 +52,7 @@ def open_page(home: Path, port: int) -> Iterator[str]:
             from serving.page.layout import Page
         except ImportError as error:
             raise missing_library("the page", "gradio", error) from error
-        with closing(Backend(home)) as backend:
+        with closing(Backend(home, remote, version)) as backend:
             page = Page(backend, Path(folder) / "examples").build()
             style = files("serving.page").joinpath("page.css").read_text(encoding="utf-8")
             script = files("serving.page").joinpath("page.js").read_text(encoding="utf-8")

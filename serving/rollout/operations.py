@@ -12,14 +12,16 @@ One operation at a time changes a store (`lock_deployment`), and each leaves a l
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from model.errors import FlyobjError, InputError
 from model.files import atomic_file, remove_partials
+from model.text import shell_quote
 from serving.archive.build import Archive, read_archive, sha256
+from serving.rollout.classes import compare_classes, require_all_named
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
     DeployedVersion,
@@ -32,7 +34,9 @@ from serving.rollout.history import record
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.rollout.readiness import bring_up, set_workers, wait_ready
 from serving.server.client import Client
-from serving.server.versions import Version, find_version
+from serving.server.homes import command
+from serving.server.ports import free_port
+from serving.server.versions import Version, find_version, list_versions
 
 DRAIN_S = 30
 _SETTLE_S = 0.05  # until a request that was let in before the last worker went is in the queue
@@ -59,8 +63,8 @@ def deploy(
         if deployment.versions and archive.model != deployment.model:
             raise InputError(
                 f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
-                f"{archive.model!r}; give it a store and a home of its own: flyobj serve --model-store "
-                "DIR --home DIR --port PORT"
+                f"{archive.model!r}; give it a store and a home of its own: "
+                f"`{_serve_beside(archive.model)}`"
             )
         client.model = archive.model
         known = deployment.versions.get(archive.version)
@@ -71,8 +75,8 @@ def deploy(
             )
         if known:
             record = replace(known, workers=workers or known.workers)
-        elif find_version(client, archive.version):
-            client.unregister(archive.version)  # left by a deploy that was interrupted
+        else:
+            _remove_leftovers(client, deployment, archive.version)
         after = replace(deployment.with_version(archive.version, record), model=archive.model)
         target = store / record.archive
         there, version = target.exists(), None
@@ -91,16 +95,35 @@ def deploy(
     return version
 
 
+def _remove_leftovers(client: Client, deployment: Deployment, version: str) -> None:
+    """Remove what deploys that were interrupted have left: this version, or all before the first one.
+
+    Of several the server's default comes last: TorchServe keeps it as long as there are others.
+    """
+    for left in sorted(list_versions(client), key=lambda v: v.default):
+        if left.version == version or not deployment.versions:
+            client.unregister(left.version)
+
+
 def remove_unused(archive: Path) -> None:
     """Remove an archive from its store unless it is deployed."""
     if archive.name not in {d.archive for d in read_deployment(archive.parent).versions.values()}:
         archive.unlink(missing_ok=True)
 
 
-def promote(client: Client, version: str, wait_s: float = LOCK_WAIT_S) -> None:
-    """Make a version that is ready the default, and remember the one before."""
+def promote(
+    client: Client, version: str, wait_s: float = LOCK_WAIT_S, drop_classes: Collection[str] = ()
+) -> None:
+    """Make a version that is ready the default, and remember the one before.
+
+    Raises:
+        InputError: it lacks a class of the default that `drop_classes` doesn't name.
+    """
     with _operation(client, "promote", version, wait_s) as deployment:
         _require_ready(client, deployment, version)
+        if deployment.default != version:  # it is, where an earlier run was interrupted
+            change = compare_classes(client, deployment, version, deployment.default)
+            require_all_named(change, drop_classes)
         _make_default(client, deployment.with_default(version))
 
 
@@ -242,6 +265,12 @@ def _make_default(client: Client, deployment: Deployment) -> None:
     write_deployment(deployment, client.store)
     if deployment.default and client.default_version() != deployment.default:
         client.set_default(deployment.default)
+
+
+def _serve_beside(model: str) -> str:
+    """Write the command that starts a second server, of another model."""
+    typed = command("serve --detach", home=Path("runs", model))
+    return f"{typed} --model-store {shell_quote(f'model-store-{model}')} --port {free_port()}"
 
 
 def _other_defaults(client: Client, deployment: Deployment) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from model.errors import FlyobjError, InputError
 from serving.archive.build import Archive, read_archive
 from serving.names import DEPLOYMENT
+from serving.rollout.classes import compare_classes
 from serving.rollout.default_workers import workers_for
 from serving.rollout.deployment import (
     LOCK_WAIT_S,
@@ -137,8 +138,13 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
             yield Change("scale", name, f"{found.workers} workers", wanted)
     default = next((v.version for v in there.values() if v.default), None)
     if deployment.default and default != deployment.default:
-        yield Change("set default", deployment.default, default or "none", deployment.default)
-    for name, found in there.items():
+        lost = compare_classes(client, deployment, deployment.default, default).lost
+        without = f", which doesn't know {', '.join(map(repr, lost))}" if lost else ""
+        yield Change(
+            "set default", deployment.default, default or "none", f"{deployment.default}{without}"
+        )
+    # Its default last: TorchServe keeps that as long as there are others.
+    for name, found in sorted(there.items(), key=lambda item: item[1].default):
         if name not in deployment.versions:
             yield Change("remove", name, f"{found.workers} workers", "absent")
 

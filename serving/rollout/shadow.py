@@ -27,6 +27,8 @@ from report.comparison import (
 from report.html import write_html
 from report.pictures import thumbnail
 from report.progress import track
+from serving.rollout.classes import compare_classes
+from serving.rollout.deployment import read_deployment
 from serving.server.client import Client
 from serving.server.latency import percentile
 from serving.server.versions import find_version
@@ -61,6 +63,7 @@ class ShadowResult:
     times_against: Times
     p99_ratio: float
     comparison: Comparison | None = None
+    classes: str = ""  # which come and go
 
 
 def compare(
@@ -102,7 +105,8 @@ def compare(
     ratio = times.p99_ms / times_against.p99_ms
     agreement = 1 - len(flips) / len(photos)
     return ShadowResult(
-        *(version, against, len(photos), agreement, flips, times, times_against, ratio, comparison)
+        *(version, against, len(photos), agreement, flips, times, times_against, ratio, comparison),
+        classes=str(compare_classes(client, read_deployment(client.store), version, against)),
     )
 
 

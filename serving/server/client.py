@@ -24,6 +24,8 @@ from serving.server.remote_server import RemoteServer
 from serving.server.tokens import Kind, Tokens, is_refused
 
 TIMEOUT_S = 60.0
+_NOT_OF_THE_PHOTO = (401, 403, 405, 408, 421, 429)  # statuses below 500
+_PATIENCE_S = 30.0  # with a gate that lets a key ask only so often
 
 
 class ServerError(FlyobjError):
@@ -57,10 +59,19 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
         token: str = "",
+        ca_file: Path | None = None,
     ) -> None:
-        """Talk to `server`, with another `transport`, or a `token` in place of the server's own."""
+        """Talk to `server`.
+
+        Args:
+            server: of a home, or of an address.
+            transport: stands in for httpx's own.
+            timeout_s: for an answer.
+            token: in place of the server's own.
+            ca_file: whose certificates to trust, of an address with https.
+        """
         self.server = server
-        self._connection = Connection(timeout_s, transport)
+        self._connection = Connection(timeout_s, transport, ca_file)
         keys = server.key_file, server.management
         self.tokens = Tokens(*keys, self._connection, token, server.require_running)
         self._model: str | None = None
@@ -119,7 +130,7 @@ class Client:
             if error.status == 404:
                 see = self.command("models list")
                 raise InputError(f"{error}; `{see}` shows what is deployed") from error
-            if 400 <= error.status < 500 and error.status not in (401, 403, 405):
+            if 400 <= error.status < 500 and error.status not in _NOT_OF_THE_PHOTO:
                 raise PhotoError(str(error)) from error
             raise
         took_ms = 1000 * (time.perf_counter() - started)
@@ -128,13 +139,21 @@ class Client:
 
     def post(self, photo: bytes, version: str | None = None, explain: bool = False) -> httpx.Response:
         """Send one photo and return the answer whatever its status; raises `NoAnswer`."""
-        path = self.path(version, explain)
-        return self._send("POST", self.server.inference, path, "inference", content=photo)
+        path, until = self.path(version, explain), time.monotonic() + _PATIENCE_S
+        while True:
+            response = self._send("POST", self.server.inference, path, "inference", content=photo)
+            if response.status_code != 429 or time.monotonic() > until:
+                return response
+            time.sleep(float(response.headers.get("Retry-After") or 1))
 
     def path(self, version: str | None = None, explain: bool = False) -> str:
         """Return the path that photos go to, of the default or the named version."""
         kind = "explanations" if explain else "predictions"
         return path_of(kind, self.model, *([version] if version is not None else []))
+
+    def require_model(self, version: str | None = None) -> None:
+        """Raise `FlyobjError` unless the server knows the model; no worker is asked for that."""
+        self._call("OPTIONS", self.server.inference, self.path(version), "inference")
 
     def headers(self, kind: Kind = "inference") -> dict[str, str]:
         """Return the header that lets somebody else's request in."""

@@ -50,6 +50,7 @@ class RemoteModel:
                 "the version, and give the --home of the server, or its token as FLYOBJ_TOKEN"
             )
         self.classes = tuple(answer["probabilities"])
+        self.version = str(answer["model_version"])  # that answered
 
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[dict[str, Any]]:
         """Answer photos, several at a time; one that is refused has a code and a message."""

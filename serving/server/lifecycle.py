@@ -49,11 +49,17 @@ class Server:
     home: str
     tokens: bool = True  # whether calls need one
     scratch: str = ""  # its temporary folder; empty in an older server.json
+    gate: str = ""  # folder of the nginx in front of it, if it is told when to ask this server
 
     @property
     def inference(self) -> str:
         """Address that photos go to."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def upstream(self) -> str:
+        """HOST:PORT that photos go to, as nginx has it in `servers.conf`."""
+        return f"127.0.0.1:{self.port}"
 
     @property
     def management(self) -> str:
@@ -125,7 +131,7 @@ def list_running() -> list[Server]:
     """List this user's servers on this machine, but for those whose start couldn't be noted."""
     found = []
     for home in homes.remembered():
-        with suppress(InputError):  # its server.json is damaged: `stop --home` ends it all the same
+        with suppress(InputError, OSError):  # a damaged server.json: `stop --home` ends it all the same
             if server := find(home):
                 found.append(server)
             else:
@@ -133,7 +139,14 @@ def list_running() -> list[Server]:
     return found
 
 
-def start(home: Path, port: int, store: Path, config: Path | None = None, tokens: bool = True) -> Server:
+def start(
+    home: Path,
+    port: int,
+    store: Path,
+    config: Path | None = None,
+    tokens: bool = True,
+    gate: Path | None = None,
+) -> Server:
     """Start TorchServe in the background and wait until its ports answer.
 
     Args:
@@ -143,6 +156,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         config: settings; our `config.properties` by default. Addresses and ports in it don't
             count.
         tokens: whether calls need one; without, whoever reaches the ports may do anything.
+        gate: the folder of the nginx that asks it, which is kept in `server.json`.
 
     Raises:
         InputError: one runs with this home already, a port is taken, or the home can't be used.
@@ -178,7 +192,7 @@ def start(home: Path, port: int, store: Path, config: Path | None = None, tokens
         ) from error
     try:
         process = launch(home, port, store, settings, tokens, scratch)
-        place = port, str(store), str(home), tokens, str(scratch)
+        place = port, str(store), str(home), tokens, str(scratch), str(gate.resolve() if gate else "")
         server = Server(process.pid, process.create_time(), *place)
         write_json(asdict(server), home / "server.json")
         homes.remember(home)

@@ -8,9 +8,9 @@ from model.errors import FlyobjError, InputError
 from serving.names import DEFAULT_PORT
 
 
-def free_port() -> int:
-    """Find five free ports in a row, from the default one on; the first of them is returned."""
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000, 10):
+def free_port(first: int = DEFAULT_PORT) -> int:
+    """Find five free ports in a row, from `first` on; the first of them is returned."""
+    for port in range(first, first + 1000, 10):
         sockets = [socket.socket() for _ in range(5)]
         try:
             for offset, probe in enumerate(sockets):
@@ -21,7 +21,7 @@ def free_port() -> int:
         finally:
             for probe in sockets:
                 probe.close()
-    raise FlyobjError(f"no five free ports in a row from {DEFAULT_PORT} on")
+    raise FlyobjError(f"no five free ports in a row from {first} on")
 
 
 def require_free(port: int, use: str) -> None:

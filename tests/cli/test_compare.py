@@ -88,7 +88,7 @@ def test_too_few_groups_to_tell(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("RUN", "nowhere"), "'nowhere' can't be evaluated"),
+        (("RUN", "nowhere"), "'nowhere' doesn't exist"),
         (("RUN", "RUN", "--split", "none"), "no such folder"),
         (("RUN", "RUN", "--margin", "1.5"), "margin 1.5 must be from 0"),
         (("RUN", "2.0"), "start one with `flyobj serve --detach"),

@@ -61,7 +61,7 @@ def test_shards(inside: FlyObj, complaint: Complaint, dataset: Path, tmp_path: P
         (("--near", 20), "near is 20; give a whole number from 0 to 15"),
         (("--group-regex", "("), "isn't a regular expression"),
         (("--test-share", 2), "test_share is 2.0"),
-        (("--prune-share", 0.5), "prune_share is 0.5"),
+        (("--prune-share", 0.6), "prune_share is 0.6"),
         (("--shard", "3/2"), "shard '3/2' isn't I/N"),
     ],
 )

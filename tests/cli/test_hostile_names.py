@@ -42,7 +42,7 @@ def test_names_are_names_everywhere(inside: FlyObj, pile: Path, tmp_path: Path, 
         "data", "prepare", pile, "--out", data, "--no-prune", "--keep-near", "--workers", 1
     )
     trained = inside("train", data, "--out", run, *options)
-    evaluated = inside("evaluate", run, "--data", data)
+    evaluated = inside("evaluate", run)
     predicted = inside("predict", f"{data}/test", "--run", run)
     as_json = inside("evaluate", run, "--data", data, "--json")
     inside("predict", f"{data}/test", "--run", run, "--csv", "p.csv")
@@ -52,7 +52,8 @@ def test_names_are_names_everywhere(inside: FlyObj, pile: Path, tmp_path: Path, 
     for said in (prepared, evaluated):
         assert all(name in said.stdout for name in SHOWN)
     assert "files that can't be opened: 1 broken link" in prepared.stdout
-    assert r"next: flyobj evaluate $'run [b]\x1b[31m;$(touch pwned)' --data DATA" in trained.stdout
+    assert r"next: flyobj evaluate $'run [b]\x1b[31m;$(touch pwned)'" in trained.stdout
+    assert r"next: flyobj train $'da[ta]\x0a'" in prepared.stdout
     for path in (tmp_path / data / "manifest.csv", tmp_path / "p.csv"):
         with path.open(newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]

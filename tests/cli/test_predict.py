@@ -260,7 +260,7 @@ def test_one_wrong_name_does_not_keep_the_others_from_being_answered(
     [
         (("--run", "RUN", "--archive", "a.mar"), "exclude one another"),
         (("--run", "RUN", "--version", "1.0"), "exclude one another"),
-        (("--run", "."), "has no bundle; give a run folder"),
+        (("--run", "."), "holds no model; give a run folder"),
         (("--archive", __file__), "isn't a valid archive"),
         (("--run", "RUN", "--copy"), "--copy needs --sort-into"),
         (("--run", "RUN", "--csv", "a", "--jsonl", "a"), "name two files"),

@@ -1,6 +1,7 @@
 """A server's commands as their users meet them: results, and one clear line for what is wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -146,11 +147,39 @@ def test_deploy_what_is_no_archive(
     assert "a.mar' isn't a valid archive" in complaint(result)
 
 
-def test_deploy_what_is_deployed(inside: FlyObj, server: "Home", archive_path: Path) -> None:
-    result = inside("models", "deploy", archive_path, "--home", server.path)
+def test_deploy_what_is_deployed(
+    inside: FlyObj, server: "Home", archive_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name in the store; then each command that is said to come next, as it is pasted."""
+    result = inside("models", "deploy", archive_path.name, "--home", server.path)
     with server.client() as client:
         workers = workers_for(client.server)  # nobody has said a number
     assert f"version 1.0 is ready with {workers} workers" in result.stdout
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    typed = [line[6:] for line in result.stdout.splitlines() if line[:6] in ("next: ", "  or: ")]
+    predict, page, curl = typed
+    assert page == f"flyobj page --home {server.path}"
+    said = [
+        subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+        for line in (f"{predict} --json", curl)
+    ]
+    assert json.loads(said[0])[0]["probabilities"] == pytest.approx(
+        json.loads(said[1])["probabilities"], abs=1e-3
+    )
+
+
+def test_deploy_says_what_is_in_the_store(
+    inside: FlyObj, complaint: Complaint, server: "Home", as_version: Callable[[Path, str], Path]
+) -> None:
+    new = as_version(server.store, "77.0")
+    listed = inside("models", "deploy", "--home", server.path, code=2)
+    assert "flying_objects-1.0.mar" in listed.stdout
+    assert complaint(listed) == (
+        f"say which archive to deploy, such as `flyobj models deploy {new} --home {server.path}`"
+    )
+    new.unlink()
+    wrong = inside("models", "deploy", "flying_object-1.0.mar", "--home", server.path, code=2)
+    assert "did you mean 'flying_objects-1.0.mar'?" in complaint(wrong)
 
 
 def test_looking_at_versions(inside: FlyObj, complaint: Complaint, server: "Home") -> None:
@@ -181,7 +210,9 @@ def test_serve_on_a_port_in_use(
 ) -> None:
     places = ("--home", tmp_path / "home", "--model-store", tmp_path / "store")
     result = inside("serve", "--detach", "--port", server.port, *places, code=2)
-    assert f"port {server.port} (for inference) is in use by 'java'" in complaint(result)
+    said = complaint(result)
+    assert f"has ports {server.port} to {server.port + 4}" in said
+    assert f"`flyobj stop --home {server.path}`" in said
     assert list(tmp_path.iterdir()) == []
 
 

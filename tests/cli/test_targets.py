@@ -81,8 +81,8 @@ def test_an_archive_refuses_one_photo_alone(archive_path: Path, photos: list[byt
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "can't be evaluated; give a run folder"),
-        (".", "can't be evaluated"),
+        ("nowhere", "doesn't exist; give a run folder"),
+        (".", "holds no model"),
         ("ftp://127.0.0.1", "isn't an inference address; give http://HOST:PORT"),
         ("http://127.0.0.1:port", "isn't an inference address"),
         ("http://127.0.0.1/models/x", "isn't an inference address"),

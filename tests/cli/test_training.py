@@ -100,7 +100,7 @@ def test_evaluate_elsewhere(
         (("--group-regex", "("), "isn't a regular expression"),
         (("--group-regex", "clip"), "matches none of"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),
-        (("--against", "nowhere"), "can't be evaluated"),
+        (("--against", "nowhere"), "'nowhere' doesn't exist"),
         (("--out", __file__), "is a file; name a folder"),
     ],
 )

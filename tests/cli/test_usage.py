@@ -9,6 +9,8 @@ import pytest
 import typer
 
 import cli
+from cli import help_page
+from model.preprocessing import MAX_SIZE, MIN_SIZE
 
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,14 +32,46 @@ def test_help(inside: FlyObj, command: tuple[str, ...]) -> None:
     assert " ".join(command) in usage
     said = [line for line in result.stdout.splitlines() if line.startswith(" ") and line.strip()]
     assert len(said) > 1  # the usage and what it does
+    assert "<bool>" not in result.stdout  # a flag takes no value
 
 
 def test_the_command_itself(flyobj: FlyObj) -> None:
     assert "Usage: flyobj [OPTIONS] COMMAND" in flyobj("--help").stdout
 
 
+def test_the_version_is_said(inside: FlyObj) -> None:
+    assert inside("--version").stdout.startswith("flying-objects 0.1.0, torchserve 0.12")
+
+
+def test_a_shell_completes_commands(flyobj: FlyObj, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"FLYOBJ_COMPLETE": "complete_bash", "COMP_WORDS": "flyobj models sh"}.items():
+        monkeypatch.setenv(name if name[0] == "C" else f"_{name}", value)
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert flyobj().stdout.split() == ["show", "shadow"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "better"),
+    [
+        (("--users", "4"), "flyobj loadtest -- --users 4"),
+        (("--home", "a b", "-u", "4"), "flyobj loadtest --home 'a b' -- -u 4"),
+        (("photos", "--json", "--", "-t", "5s"), "flyobj loadtest --json -- photos -t 5s"),
+    ],
+)
+def test_what_is_for_locust_leads_to_the_dashes(
+    inside: FlyObj, typed: tuple[str, ...], better: str
+) -> None:
+    assert f"what is for Locust follows --: `{better}`" in inside("loadtest", *typed, code=2).stderr
+
+
 def test_all_the_commands_are_there() -> None:
     assert {("train",), ("serve",), ("data", "synthesize"), ("models", "deploy")} <= set(COMMANDS)
+
+
+def test_help_says_which_sizes_are_allowed() -> None:
+    sizes = [line for line in help_page.render().splitlines() if line.startswith("- `--size ")]
+    assert len(sizes) == 3
+    assert all(line.endswith(f"{MIN_SIZE} to {MAX_SIZE} pixels.") for line in sizes)
 
 
 def test_help_does_not_wait_for_pytorch() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[object], tuple[int, Any]]
+StartFunction = Callable[..., Function]
 
 
 def test_the_answers_are_the_archives(ask: Ask, openvino_archive: Path, photos: list[bytes]) -> None:
@@ -174,6 +175,34 @@ def test_it_comes_from_s3(
     bucket.put("models/changed.mar", openvino_archive.read_bytes(), "0" * 64)
     with pytest.raises(FunctionFailed, match=r"init/error.*has sha256 \w{64}, its metadata say 0000"):
         start(bucket.url("models/changed.mar"), **settings)
+
+
+def test_pages_of_named_origins_may_ask(
+    start: StartFunction, unpacked: Path, photos: list[bytes], ask: Ask
+) -> None:
+    own = "https://app.example.org"
+    function = start(unpacked, FLYOBJ_ALLOW_ORIGINS=f"{own} http://localhost:3000")
+    for version in ("1.0", "2.0"):
+        event = http_event(photos[0], "image/jpeg", version)
+        asks = {"Access-Control-Request-Method": "POST"}
+        preflight = json.loads(json.dumps(event).replace('"POST"', '"OPTIONS"')) | {"body": None}
+        preflight["headers"] = {"origin": own, **asks}
+        allowed = function.invoke(preflight)
+        assert (allowed["statusCode"], allowed["body"]) == (204, "")
+        assert allowed["headers"]["Access-Control-Allow-Origin"] == own
+        assert allowed["headers"]["Access-Control-Allow-Methods"] == "POST, PUT"
+        for body, status in ((event["body"], 200), (b64(b"words"), 415)):  # a page may read why, too
+            sent = {**event["headers"], "Origin": own}
+            answer = function.invoke(event | {"body": body, "headers": sent})
+            assert (answer["statusCode"], answer["headers"]["Vary"]) == (status, "Origin")
+            assert answer["headers"]["Access-Control-Allow-Origin"] == own
+        for origin in (f"{own}.evil", "null", ""):
+            preflight["headers"]["origin"] = origin
+            refused = function.invoke(preflight)
+            assert (refused["statusCode"], len(refused["headers"])) == (400, 1)
+    assert ask(event | {"headers": {**event["headers"], "Origin": own}})[0] == 200  # and no headers
+    with pytest.raises(FunctionFailed, match=r"init/error.*give 'https://app\.example\.org'"):
+        start(unpacked, FLYOBJ_ALLOW_ORIGINS=f"{own}/photos")
 
 
 @pytest.mark.parametrize("place", ["", "nowhere"])

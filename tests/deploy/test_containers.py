@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from serving.archive.build import sha256
+from serving.fleet import gate
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.server import lifecycle
 from serving.stock import ROOT
@@ -71,13 +73,77 @@ def test_an_unknown_field_of_the_compose_file_is_refused(tmp_path: Path) -> None
         tool(BIN / "check-jsonschema", *schema, tmp_path / "compose.yaml")
 
 
-def test_what_the_image_copies_and_mounts_is_there() -> None:
-    kept = (DOCKER / "Dockerfile.dockerignore").read_text()
-    for path in re.findall(r"^!(.+)$", kept, re.M):
-        assert (ROOT / path).exists(), path
+def build_context(dockerfile: Path, target: Path) -> Path:
+    """Copy what COPY gets: what the .dockerignore beside a Dockerfile lets through."""
+    patterns = dockerfile.with_name("Dockerfile.dockerignore").read_text().partition("\n*\n")[2]
+    assert patterns
+    for pattern in patterns.splitlines():
+        if not pattern.startswith("!"):
+            assert pattern == "**/__pycache__"
+            continue
+        found = list(ROOT.glob(pattern[1:]))
+        assert found or pattern == "!model-store/*.mar", f"{pattern} is nothing that there is"
+        for path in found:
+            place = target / path.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(path, place)
+    return target
+
+
+@pytest.mark.parametrize("name", ["docker", "aws_lambda"])
+def test_the_context_has_what_is_copied(name: str, tmp_path: Path) -> None:
+    dockerfile = ROOT / "deploy" / name / "Dockerfile"
+    context = build_context(dockerfile, tmp_path / "context")
+    text = dockerfile.read_text().replace("\\\n", " ")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M)
+    for source in " ".join(copied).replace("${ARCHIVE}", "").split():
+        assert source == "." or list(context.glob(source.rstrip("/"))), f"{source} isn't in the context"
+
+
+def test_what_compose_mounts_is_there() -> None:
     compose = (DOCKER / "compose.yaml").read_text()
-    for path in re.findall(r"- (\.\./(?:kubernetes|monitoring)/[^:]+):", compose):
+    for path in re.findall(r"- (\.\./monitoring/[^:]+):", compose):
         assert (DOCKER / path).exists(), path
+
+
+SERVER = {"cli", "deploy", "handler", "model", "report", "serving"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install --no-deps .` installs from the build context and nothing else."""
+    folder = tmp_path_factory.mktemp("image")
+    context = build_context(DOCKER / "Dockerfile", folder / "context")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    tool(*pip, "--target", folder / "site", context)
+    return folder / "site"
+
+
+def in_the_image(site: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run `flyobj` from there; the checkout is out of sight."""
+    start = f"import sys; sys.path[:] = [{str(site)!r}] + [p for p in sys.path if p != {str(ROOT)!r}]; "
+    command = [sys.executable, "-P", "-c", f"{start} import cli; cli.main()", *map(str, arguments)]
+    return subprocess.run(command, cwd=site, capture_output=True, text=True, check=False)
+
+
+def test_the_context_is_enough_to_install(installed: Path) -> None:
+    there = {path.name for path in installed.iterdir() if ".dist-info" not in path.name}
+    assert there - {"bin", "__pycache__"} == SERVER
+    assert {path.name for path in (installed / "deploy").iterdir()} == {"nginx"}
+    helped = in_the_image(installed, "serve", "--help")
+    assert (helped.returncode, "--private-ports" in helped.stdout) == (0, True), helped.stderr
+    made = in_the_image(installed, "gate", "init", "gate", "--plain")
+    assert made.returncode == 0, made.stderr
+
+
+def test_what_is_left_out_is_said_in_a_line(installed: Path, tmp_path: Path) -> None:
+    ended = in_the_image(installed, "data", "synthesize", tmp_path / "photos")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: this needs 'training', which isn't installed here")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def closure(names: list[str]) -> set[str]:
@@ -245,48 +311,43 @@ def test_the_entry_point(
 
 
 @needs_nginx
-def test_the_gate_lets_in_who_has_a_key(
+def test_the_gate_as_a_container_runs_it(
     tmp_path: Path, server: "Home", photos: list[bytes], free_port: int
 ) -> None:
-    """gate.conf as it stands, but for its ports and folders, before the real server."""
-    (tmp_path / "keys.conf").write_text('"Bearer ours" 1;\n')
-    text = (DOCKER / ".." / "kubernetes" / "base" / "gate.conf").read_text()
-    for old, new in {
-        "/tmp/": f"{tmp_path}/",  # first, as it may be in the other paths' new names
-        "/etc/gate/keys/": f"{tmp_path}/",
-        "127.0.0.1:8080": f"127.0.0.1:{server.port}",
-        "127.0.0.1:8082": f"127.0.0.1:{server.port + 2}",
-        "listen 8090": f"listen 127.0.0.1:{free_port}",
-        "listen 8091": f"listen 127.0.0.1:{free_port + 1}",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / "nginx.conf").write_text(text)
-    command = [str(NGINX), "-p", str(tmp_path), "-c", "nginx.conf", "-g", "daemon off;"]
+    """With the command of compose, its state elsewhere than its files, before the real server."""
+    address, listen = f"127.0.0.1:{server.port}", f"127.0.0.1:{free_port}"
+    settings = gate.GateSettings(listen=listen, servers=[address], container=True)
+    key = gate.create(tmp_path / "gate", settings)
+    path = tmp_path / "gate" / "nginx.conf"
+    path.write_text(path.read_text().replace("listen 8091", f"listen 127.0.0.1:{free_port + 1}"))
+    let_others_enter(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["gate"]
+    assert compose["volumes"] == ["../../runs/gate:/etc/gate:ro"]
+    places = {"/tmp": str(tmp_path / "tmp"), "/etc/gate/nginx.conf": str(path)}
+    command = [places.get(word, word) for word in compose["command"]]
     url = f"http://127.0.0.1:{free_port}"
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen([str(NGINX), *command[1:]], stdout=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + 30
-            while not (tmp_path / "nginx.pid").exists() or not _answers(url):
+            while not _answers(url):
                 assert time.monotonic() < until
                 time.sleep(0.05)
-            photo = photos[0]
             path = "/predictions/flying_objects"
-            refused = httpx.post(url + path, content=photo)
+            refused = httpx.post(url + path, content=photos[0])
             assert (refused.status_code, refused.json()["code"]) == (401, 401)
-            key = {"Authorization": "Bearer ours"}
-            assert httpx.get(f"{url}/models", headers=key).status_code == 404
             # This server has tokens of its own: its refusal of ours shows that the gate let it through.
-            assert (
-                httpx.post(url + path, content=photo, headers=key).json()["type"]
-                == "InvalidKeyException"
-            )
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = httpx.post(url + path, content=photos[0], headers=headers)
+            assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
             metrics = httpx.get(f"http://127.0.0.1:{free_port + 1}/metrics", timeout=30)
             assert metrics.status_code == 200
             assert "flyobj_batches" in metrics.text or "Requests" in metrics.text
             assert httpx.get(f"http://127.0.0.1:{free_port + 1}/models").status_code == 404
         finally:
             process.terminate()
+            said, _ = process.communicate(timeout=30)
+    assert [json.loads(line)["status"] for line in said.splitlines()][-2:] == [401, 400]
 
 
 def _answers(url: str) -> bool:

@@ -5,6 +5,7 @@ Kubernetes' own schemas come with `kubernetes-validate`. Overlays are merged her
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ KUSTOMIZATION = {  # kustomize.config.k8s.io/v1beta1, as far as it is used
     "labels",
     "resources",
     "patches",
-    "configMapGenerator",
     "images",
 }
 
@@ -120,10 +120,7 @@ def test_manifest(name: str, release: str) -> None:
 def test_every_file_is_part_of_something() -> None:
     for folder in KUBERNETES.iterdir():
         document = kustomization(folder.name)
-        generated = [
-            f.split("=")[-1] for g in document.get("configMapGenerator", []) for f in g["files"]
-        ]
-        named = [p["path"] for p in document.get("patches", [])] + generated
+        named = [p["path"] for p in document.get("patches", [])]
         named += [r for r in document["resources"] if not r.startswith("..")]
         files = {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
         assert files == set(named)
@@ -197,7 +194,7 @@ def test_what_is_mounted_exists_and_nobody_is_root(name: str) -> None:
     assert {mount["name"] for c in containers for mount in c["volumeMounts"]} == volumes
 
 
-def test_names_and_ports_meet() -> None:
+def test_names_and_ports_meet(flyobj: Callable[..., object], tmp_path: Path) -> None:
     found = base()
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for selector in (
@@ -215,11 +212,18 @@ def test_names_and_ports_meet() -> None:
     gate = pod(found["Deployment"])["initContainers"][0]
     ports = {port["name"]: port["containerPort"] for port in gate["ports"]}
     assert {port["targetPort"] for port in found["Service"]["spec"]["ports"]} == set(ports)
-    conf = (KUBERNETES / "base" / "gate.conf").read_text()
-    assert all(f"listen {port};" in conf for port in ports.values())
-    (generated,) = kustomization("base")["configMapGenerator"]
-    volumes = {volume["name"]: volume for volume in pod(found["Deployment"])["volumes"]}
-    assert generated["name"] == volumes["gate"]["configMap"]["name"]
+    runtime = kserve()["ServingRuntime"]["spec"]
+    assert gate["command"] == next(c for c in runtime["containers"] if c["name"] == "gate")["command"]
+    flyobj("gate", "init", tmp_path / "gate", "--container", "--plain")
+    conf = (tmp_path / "gate" / "nginx.conf").read_text()
+    assert all(re.search(rf"listen (0\.0\.0\.0:)?{port};", conf) for port in ports.values())
+    (mount,) = (m for m in gate["volumeMounts"] if m["name"] == "gate")
+    assert f"{mount['mountPath']}/nginx.conf" in gate["command"]
+    for volumes in (pod(found["Deployment"])["volumes"], runtime["volumes"]):
+        (secret,) = (volume["secret"]["secretName"] for volume in volumes if volume["name"] == "gate")
+        for example in ("base", "kserve"):
+            text = (KUBERNETES / example / "kustomization.yaml").read_text()
+            assert f"create secret generic {secret} --from-file=runs/gate" in text
 
 
 def test_a_pod_has_time_to_drain() -> None:

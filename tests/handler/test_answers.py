@@ -27,7 +27,7 @@ RIGHT = {
     "probabilities": {"a": 0.125, "b": 0.75, "c": 0.125},
     "model_version": "1.2",
 }
-TIMING = server_timing(0.00125, 0.007)
+HEADERS = {"Server-Timing": server_timing(0.00125, 0.007), "X-Model-Version": "1.0"}
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_photo_that_is_not_named_keeps_its_probabilities() -> None:
     ],
 )
 def test_a_bad_photo(context: Context, error: type[PhotoError], status: int, phrase: str) -> None:
-    body = respond(context, 1, Request([failed(error("größer"))]), TIMING)
+    body = respond(context, 1, Request([failed(error("größer"))]), HEADERS)
     assert body == {"code": status, "type": error.__name__, "message": "größer"}
     assert context.get_response_status(1) == (status, phrase)
     assert context.get_response_status(0)[0] == 200
@@ -106,27 +106,28 @@ def test_what_is_our_fault_is_not_told_to_clients() -> None:
     [("object", RIGHT), ("list", [RIGHT]), ("predictions", {"predictions": [RIGHT]})],
 )
 def test_shapes(context: Context, shape: Shape, body: object) -> None:
-    assert respond(context, 0, Request([answered()], shape), TIMING) == body
+    assert respond(context, 0, Request([answered()], shape), HEADERS) == body
     assert context.get_response_status(0) == (200, "OK")
     assert context.get_response_content_type(0) == "application/json"
 
 
 def test_one_good_photo_of_several_is_enough_for_200(context: Context) -> None:
     bad, good = failed(UnreadableImage("half"), "x"), answered("y")
-    assert respond(context, 0, Request([bad, good], "list"), TIMING) == [bad.answer, good.answer]
+    assert respond(context, 0, Request([bad, good], "list"), HEADERS) == [bad.answer, good.answer]
     assert context.get_response_status(0) == (200, "OK")
 
 
 def test_several_without_a_right_answer_have_the_first_ones_status(context: Context) -> None:
     items = [failed(UnsupportedFormat("text"), "x"), failed(UnreadableImage("h"), "y")]
-    respond(context, 0, Request(items, "list"), TIMING)
+    respond(context, 0, Request(items, "list"), HEADERS)
     assert context.get_response_status(0)[0] == 415
 
 
 def test_how_long_it_took_is_in_a_header_as_the_standard_has_it(context: Context) -> None:
-    respond(context, 1, Request([answered()]), TIMING)
+    respond(context, 1, Request([answered()]), HEADERS)
     headers = context.get_response_headers(1)
     assert headers["Server-Timing"] == "decode;dur=1.25, inference;dur=7.00"
+    assert headers["X-Model-Version"] == "1.0"
 
 
 def test_an_explanation_is_json_with_a_picture_of_the_photos_size() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from handler.request_parsing import read_request
+from handler.request_parsing import id_of_the_gate, read_request
 from model.image import PhotoLimits
 
 if TYPE_CHECKING:
@@ -32,13 +32,23 @@ def test_a_surprise_hurts_only_its_request(
         return prepare(photo, limits)
 
     monkeypatch.setattr(worker.handler._predictor, "prepare", surprise)
+    batch = [requests.raw(photo) for photo in photos[:3]]
+    batch[1]["headers"] = [{"name": b"X-Request-Id", "value": b"c0ffee00" * 4}]  # as the gate gives it
     with caplog.at_level(logging.ERROR):
-        first, (status, answer), third = worker.ask([requests.raw(photo) for photo in photos[:3]])
+        first, (status, answer), third = worker.ask(batch)
     assert (status, answer["code"], answer["type"]) == (500, 500, "InternalError")
     assert "secret" not in answer["message"]
     assert "out of luck" in caplog.text
+    assert f"request {'c0ffee00' * 4} failed" in caplog.text
+    assert worker.headers[1]["X-Model-Version"] == "1.0"
     assert_right(first[1], 0)
     assert_right(third[1], 2)
+
+
+@pytest.mark.parametrize("sent", ["c0ffee", "x" * 32, f"{'0' * 32}\nERROR all is lost"])
+def test_only_the_gates_ids_are_in_the_log(sent: str) -> None:
+    assert id_of_the_gate({"X-Request-Id": sent}) is None
+    assert id_of_the_gate({"x-request-id": "0" * 32}) == "0" * 32
 
 
 def test_a_network_that_fails_on_one_photo_answers_the_others(

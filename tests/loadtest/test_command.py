@@ -1,5 +1,10 @@
 """`flyobj loadtest` as a user runs it, against the shared server."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,25 @@ def test_locust_gets_server_tokens_and_arguments(
     wrong.mkdir(parents=True)
     (wrong / "1.jpg").write_bytes(photos[0])
     flyobj(*load, wrong.parent, *more, code=1)
+
+
+def test_ctrl_c_ends_it_with_its_summary(server: Any, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("flyobj")), "loadtest", "--home", str(server.path)]
+    more = ["--", "--users", "1", "--run-time", "60s"]
+    with (tmp_path / "said").open("w+") as said:
+        process = subprocess.Popen(
+            [*command, *more], stdout=said, stderr=said, cwd=tmp_path, start_new_session=True
+        )
+        with process:
+            until = time.monotonic() + 50
+            while "/predictions" not in (tmp_path / "said").read_text() and time.monotonic() < until:
+                time.sleep(0.2)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.wait(30) == 130
+    text = (tmp_path / "said").read_text()
+    assert "Aggregated" in text
+    assert text.endswith("interrupted\n")
+    assert "KeyboardInterrupt" not in text
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_round_trip(bundle: Bundle, written: Path) -> None:
         assert torch.equal(read.network.state_dict()[name], value), name
 
 
+def test_the_head_is_read_back(bundle: Bundle, tmp_path: Path) -> None:
+    spec = replace(SPEC, architecture="mobilenet_v2-linear")
+    linear = replace(bundle, spec=spec, source=Network(2, "linear"))
+    write_bundle(linear, tmp_path / "bundle")
+    read = read_bundle(tmp_path / "bundle")
+    assert (read.spec.head, SPEC.head) == ("linear", "mlp")
+    assert read.network.state_dict().keys() == linear.network.state_dict().keys()
+    with pytest.raises(InputError, match="doesn't hold this model's weights"):  # it is not the other's
+        _ = replace(read, spec=SPEC).network
+
+
 def test_nothing_but_the_bundle_is_written(written: Path) -> None:
     files = {p.relative_to(written).as_posix() for p in written.rglob("*") if p.is_file()}
     assert files == {"weights.safetensors", "model.json", "golden/golden.json", "golden/00.jpg"}

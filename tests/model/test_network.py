@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2, resnet18
 
+from model.bundle import ARCHITECTURES
 from model.errors import InputError
 from model.network import Network, load_pretrained
 
@@ -17,12 +18,27 @@ def network() -> Network:
     return Network(3)
 
 
+@pytest.mark.parametrize("head", ARCHITECTURES)
 @pytest.mark.parametrize("n_classes", [2, 7])
-def test_answers_are_log_probabilities(n_classes: int) -> None:
+def test_answers_are_log_probabilities(n_classes: int, head: str) -> None:
+    network = Network(n_classes, head).eval()
+    photos = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
-        answers = Network(n_classes).eval()(torch.randn(4, 3, 64, 64))
-    assert answers.shape == (4, n_classes)
+        answers, scores = network(photos), network.scores(network.features(photos))
+    assert answers.shape == (4, n_classes) == (4, network.n_classes)
     torch.testing.assert_close(answers.exp().sum(1), torch.ones(4))
+    torch.testing.assert_close(scores.log_softmax(1), answers)
+
+
+def test_the_linear_head_is_torchvisions() -> None:
+    """One layer on the pooled features, so that a network of theirs can be loaded."""
+    torch.manual_seed(0)
+    network, theirs = Network(3, "linear").eval(), mobilenet_v2(num_classes=3).eval()
+    network.features.load_state_dict(theirs.features.state_dict())
+    network.head.load_state_dict(theirs.classifier.state_dict())
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(photos), theirs(photos).log_softmax(1))
 
 
 def test_features_are_torchvisions(weights_file: Path) -> None:

@@ -7,45 +7,114 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 
 from model.bundle import Bundle, read_bundle
-from model.calibration import Calibration
+from model.calibration import Calibration, Rows
 from model.errors import InputError
 from model.predictor import Predictor
+from report.intervals import Ints
 from serving.archive.build import build_archive
 from training import calibrate as module
-from training.calibrate import fit_temperature, recalibrate, threshold
+from training.calibrate import (
+    Temperature,
+    _best_temperature,
+    _losses,
+    fit_temperature,
+    recalibrate,
+    threshold,
+)
+
+Draw = tuple[Rows, Ints, Ints]
 
 
-@pytest.mark.parametrize("temperature", [1.2, 2.5])
-def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.log_softmax(2 * torch.randn(20_000, 4, generator=generator), dim=1).numpy()
-    probabilities = torch.from_numpy(Calibration(temperature).probabilities(scores))
-    drawn = torch.multinomial(probabilities, 1, generator=generator)
-    found, note = fit_temperature(scores, drawn[:, 0].numpy())
-    assert (found, note) == (pytest.approx(temperature, rel=0.05), "")
+def draw(temperature: float, groups: int, size: int = 8, seed: int = 0) -> Draw:
+    """Scores of a network that is too sure by a temperature; groups are easy or hard as a whole."""
+    rng = np.random.default_rng(seed)
+    of_group = np.repeat(2 * rng.standard_normal((groups, 4)), size, axis=0)
+    right = log_softmax(of_group + rng.standard_normal((groups * size, 4)), axis=1)
+    labels = (np.exp(right).cumsum(1) > rng.random((len(right), 1))).argmax(1)
+    scores = log_softmax(temperature * right, axis=1).astype(np.float32)
+    return scores, labels, np.repeat(np.arange(groups), size)
+
+
+@pytest.mark.parametrize("temperature", [1.5, 2.5])
+def test_with_many_groups_the_temperature_that_the_labels_were_drawn_with_is_found(
+    temperature: float,
+) -> None:
+    found = fit_temperature(*draw(temperature, 4000, 4))
+    assert found.temperature == found.tried == pytest.approx(temperature, rel=0.03)
+    assert found.note.startswith("kept: the negative log-likelihood of groups that")
+    assert found.groups == 4000
+    assert found.gain_90
+    assert 0 < found.gain_90[0] < found.nll_before - found.nll < found.gain_90[1]
+    assert found.ece < found.ece_before
+
+
+def test_few_groups_take_it_part_of_the_way() -> None:
+    found = fit_temperature(*draw(3.0, 40, 20))
+    assert found.temperature == pytest.approx(np.sqrt(_best_temperature(*draw(3.0, 40, 20)[:2])))
+    assert 1.5 < found.temperature < 2
+
+
+def test_a_temperature_of_one_hard_group_is_not_kept() -> None:
+    """One clip is confidently wrong, all others are right with the confidence that they deserve."""
+    scores, labels, groups = draw(1.0, 40, 8)
+    hard = groups == 0
+    labels[hard] = scores[hard].argmin(axis=1)
+    found = fit_temperature(scores, labels, groups)
+    assert found.tried > 1.05
+    assert found.temperature == 1
+    assert found.note.startswith("not kept: the negative log-likelihood of groups")
+
+
+def test_a_network_that_is_right_about_itself_is_left_alone() -> None:
+    kept = [fit_temperature(*draw(1.0, 40, 8, seed)).temperature for seed in range(40)]
+    assert np.mean(np.array(kept) != 1) <= 0.05
+
+
+def test_what_is_kept_is_better_for_other_groups() -> None:
+    """Of a network that is too sure: never worse than none, where the whole fit sometimes is."""
+    scores, labels, groups = draw(1.6, 1200, 8, 1)
+    one = np.ones(1)
+    changes = []
+    for start in range(0, 1200, 40):  # validation sets of 40 groups; all others are to come
+        own = (groups >= start) & (groups < start + 40)
+        found = fit_temperature(scores[own], labels[own], groups[own]).temperature
+        other = scores[~own], labels[~own]
+        changes.append(_losses(*other, found * one).mean() - _losses(*other, one).mean())
+    assert max(changes) <= 0
+    assert np.mean(changes) < -0.01
 
 
 def test_confidences_are_not_raised() -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.log_softmax(torch.randn(2000, 4, generator=generator), dim=1).numpy()
-    probabilities = torch.from_numpy(Calibration(0.5).probabilities(scores))
-    drawn = torch.multinomial(probabilities, 1, generator=generator)
-    found, note = fit_temperature(scores, drawn[:, 0].numpy())
-    assert found == 1
-    assert note.startswith("not below 1")
+    found = fit_temperature(*draw(0.5, 400))
+    assert (found.temperature, found.tried, found.gain_90) == (1, 1, None)
+    assert found.note.startswith("not below 1")
 
 
 @pytest.mark.parametrize(
-    ("photos", "note"),
-    [(99, "99 validation photos are fewer than 100"), (200, "every validation photo")],
+    ("photos", "groups", "note"),
+    [
+        (99, 99, "99 validation photos are fewer than 100"),
+        (200, 1, "all validation photos are of one group"),
+        (200, 200, "every validation photo"),
+    ],
 )
-def test_photos_that_cannot_tell_leave_it_at_one(photos: int, note: str) -> None:
+def test_photos_that_cannot_tell_leave_it_at_one(photos: int, groups: int, note: str) -> None:
     scores = np.log(np.array([[0.9, 0.1]] * photos, np.float32))
-    found, why = fit_temperature(scores, np.zeros(photos, np.int64))
-    assert found == 1
-    assert note in why
+    found = fit_temperature(scores, np.zeros(photos, np.int64), np.arange(photos) % groups)
+    assert found.temperature == 1
+    assert note in found.note
+
+
+@pytest.mark.parametrize("groups", [2, 3, 7])
+def test_fewer_groups_than_folds(groups: int) -> None:
+    """A class in one group only, too: its photos are left out as a whole."""
+    scores, labels, numbers = draw(3.0, groups, 60)
+    labels[numbers == 0] = 3
+    labels[(numbers != 0) & (labels == 3)] = 2
+    assert 1 <= fit_temperature(scores, labels, numbers).temperature <= 8
 
 
 @pytest.mark.parametrize(("rate", "rejected"), [(0.0, 0), (0.02, 2), (0.029, 2), (0.5, 50), (0.99, 99)])
@@ -72,14 +141,16 @@ def answers(bundle: Bundle) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]
 @pytest.mark.slow
 def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Golden answers follow, weights don't change, and the packaging check takes the result."""
-    monkeypatch.setattr(module, "fit_temperature", lambda *_: (2.0, ""))  # four photos are too few
+    fitted = Temperature(2.0, 2.0, 4, 0.5, 0.4, 1.0, 0.9, (0.05, 0.15), "kept")
+    monkeypatch.setattr(module, "fit_temperature", lambda *_: fitted)  # four photos are too few
     before = read_bundle(run_copy / "bundle")
     (run_copy / "bundle" / "metrics.json").write_text("{}")
     fit = recalibrate(run_copy, None, reject_rate=0.25)
     after = read_bundle(run_copy / "bundle")
     assert after.spec.calibration == Calibration(fit.temperature, fit.reject_below)
-    assert (fit.photos, fit.rejected, fit.note) == (4, 1, "")
+    assert (fit.photos, fit.rejected, fit.note) == (4, 1, "kept")
     assert fit.temperature == 2
+    assert json.loads((run_copy / "run.json").read_text())["calibration"]["tried"] == 2
     Predictor(after).check(after.golden)
     np.testing.assert_array_equal(answers(after).argmax(1), answers(before).argmax(1))
     for name, value in before.network.state_dict().items():

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,9 +20,11 @@ from safetensors.torch import load_file
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import read_json, write_json
+from model.predictor import Predictor
 from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit import checkpoint
+from training.fit.lr_finder import DEFAULT
 from training.fit.plan import Plan, read_plan
 from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
@@ -103,14 +107,28 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert all((dataset / "train" / name).is_file() for name in report["validation_files"])
     assert (report["skipped"], report["turned_unreadable"], report["class_weights"]) == ([], [], None)
     names = [s["stage"]["name"] for s in report["stages"]]
-    assert names in (["head"], ["head", "whole"])  # the first may meet the target
+    assert names in (["head"], ["head", "whole"])  # the first may leave nothing to gain
     assert report["kept"] in names
-    assert "target" in report["stopped_because"]
+    assert "validation accuracy" in report["stopped_because"]
     assert [(s["lr"], s["lr_from"]) for s in report["stages"]] == [(0.003, "given")] * len(names)
     logs = run / "logs"
     assert "train_loss" in (logs / "csv" / "head" / "metrics.csv").read_text()
     assert list((logs / "tensorboard" / "head").glob("events*"))
     assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
+
+
+def test_validation_sees_photos_as_they_are_served(run: Path, dataset: Path) -> None:
+    """The loss that chose the weights is the one that the bundle has on these photos, without more."""
+    report = json.loads((run / "run.json").read_text())
+    (best,) = [s for s in report["stages"] if s["stage"]["name"] == report["kept"]]
+    bundle = read_bundle(run / "bundle")
+    predictor = Predictor(bundle)
+    losses = []
+    for name in report["validation_files"]:
+        pixels = predictor.prepare((dataset / "train" / name).read_bytes())
+        (scores,) = predictor.scores([pixels])
+        losses.append(-scores[bundle.spec.classes.index(name.split("/")[0])])
+    assert best["val_loss"] == pytest.approx(float(np.mean(losses)), abs=1e-4)
 
 
 def test_skipped_files_are_said_and_in_the_report(
@@ -214,6 +232,43 @@ def test_a_stopped_run_goes_on_to_the_same_end(
         resume(stopped, {})
 
 
+def test_a_refit_learns_from_all_photos_and_resumes(
+    whole_run: tuple[Path, Path], tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    """The figures and the calibration are those of the network before it."""
+    data, plain = whole_run
+    settings = replace(TINY, refit=True)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(data, whole, settings)
+    report, before = read_json(whole / "run.json"), read_json(plain / "run.json")
+    assert figures(whole) == figures(plain)
+    assert report["calibration"] == before["calibration"]
+    assert before["refit"] is None
+    assert report["refit"]["photos"] == sum(report["photos"].values()) == 32
+    assert [s["epochs"] for s in report["refit"]["stages"]] == [3, 1]
+    assert not same(whole, plain)
+    with pytest.raises(InputError, match="has learned from its validation photos too"):
+        recalibrate(whole, None, reject_rate=0.1)
+    stop_after(6, KeyboardInterrupt())  # 4 epochs, then 4 of the refit
+    with pytest.raises(Interrupted):
+        train(data, stopped, settings)
+    assert (stopped / "refit" / checkpoint.LAST).is_file()
+    stop_after(99, KeyboardInterrupt())
+    resume(stopped, {})
+    assert same(whole, stopped)
+    assert not list(stopped.rglob("last.ckpt"))
+
+
+def test_a_refit_needs_photos_for_validation_to_give_back(
+    whole_run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    asked = read_json(whole_run[1] / "settings.json")
+    asked["settings"]["refit"] = True
+    write_json(asked | {"validation_files": []}, tmp_path / "settings.json")
+    with pytest.raises(InputError, match=r"refit gives the validation photos back .* the run has none"):
+        resume(tmp_path, {})
+
+
 OLD_NAMES = {
     **{"lr": "rate", "lr_from": "rate_from", "trainable_blocks": "open_blocks"},
     **{"lr_scale": "share", "current": "running"},
@@ -239,9 +294,10 @@ def test_pretrained_runs_go_on_with_what_their_range_tests_found(
     old: bool,
 ) -> None:
     """With the weights' average, mixing and uneven classes, all of which have state or are random."""
-    data = photo_folder(train={"a": 8, "b": 3})
+    data = photo_folder(train={"a": 20, "b": 7})
     recipe = {"ema": 0.9, "mix": "cutmix", "layer_decay": 0.8, "label_smoothing": 0.1, "target": 1.0}
-    settings = TrainSettings(str(weights_file), 32, 3, 4, 0, logger="csv", **recipe)  # type: ignore[arg-type]
+    recipe |= {"augment": "mission", "head": "linear"} if not old else {}
+    settings = TrainSettings(str(weights_file), 32, 4, 2, 0, logger="csv", **recipe)  # type: ignore[arg-type]
     train(data, tmp_path / "whole", settings)
     stop_after(3 if old else 2, KeyboardInterrupt())
     with pytest.raises(Interrupted):
@@ -252,11 +308,18 @@ def test_pretrained_runs_go_on_with_what_their_range_tests_found(
         document = with_old_names(torch.load(last, weights_only=True))
         assert document["running"]["optimizer"]["param_groups"][1]["share"] == 0.8
         torch.save(document, last)
-        write_json(with_old_names(read_json(plan)), plan)
+        asked = with_old_names(read_json(plan))
+        for name in ("augment", "head", "refit"):
+            del asked["settings"][name]
+        write_json(asked, plan)
     resume(tmp_path / "stopped", {})
     assert same(tmp_path / "whole", tmp_path / "stopped")
     assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
-    assert {s["lr_from"] for s in figures(tmp_path / "stopped")} == {"range test"}
+    head, whole = figures(tmp_path / "stopped")
+    assert (head["lr"], head["lr_from"]) == (DEFAULT, "default (few steps)")
+    assert (tmp_path / "stopped" / "logs" / "range_test-whole.csv").is_file()
+    assert "range test" in whole["lr_from"]
+    assert read_bundle(tmp_path / "stopped" / "bundle").spec.head == ("mlp" if old else "linear")
 
 
 def test_the_seed_decides_the_run_and_the_workers_do_not(

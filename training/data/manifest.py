@@ -15,9 +15,9 @@ from report.tables import read_csv, write_csv
 NAME = "manifest.csv"
 HEADER = (
     *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),
-    *("cluster", "kept", "reason", "other", "detail", "file"),
+    *("cluster", "kept", "reason", "other", "detail", "file", "colour", "taken"),
 )
-_OLD_HEADER = HEADER[:-1]
+_OLDEST = 15  # columns of the first version; each later one has added some
 
 
 class Reason(StrEnum):
@@ -54,7 +54,7 @@ class Row:
     path: str
     class_name: str = ""
     split: str = ""
-    group: str = ""  # what --group-regex found in the name
+    group: str = ""  # what --group-regex found in the name, or `grouping.find_groups`
     sha256: str = ""
     phash: str = ""  # 256 bits in hexadecimal; "" for a photo without any structure
     bytes: int = 0
@@ -67,6 +67,8 @@ class Row:
     other: str = ""  # the photo that a duplicate duplicates
     detail: str = ""
     file: str = ""  # path below its class folder; "" for a file in none
+    colour: str = ""  # see `grouping.Look`; so is `taken`
+    taken: str = ""
 
     def drop(self, reason: Reason, detail: str = "", other: str = "") -> None:
         """Leave the file out of the data set."""
@@ -91,7 +93,8 @@ def read_manifest(path: Path) -> list[Row]:
     """
     try:
         lines = read_csv(path)
-        if tuple(next(lines, ())) not in (HEADER, _OLD_HEADER):
+        header = tuple(next(lines, ()))
+        if len(header) < _OLDEST or header != HEADER[: len(header)]:
             raise ValueError("another header")
         return [_row(values) for values in lines]
     except FileNotFoundError as error:
@@ -112,7 +115,7 @@ def _cells(r: Row) -> tuple[object, ...]:
     facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
     photo = (r.width or "", r.height or "", r.format)
     verdict = (r.cluster, "yes" if r.kept else "no", str(r.reason or ""), r.other, r.detail)
-    return (*facts, *photo, *verdict, r.file)
+    return (*facts, *photo, *verdict, r.file, r.colour, r.taken)
 
 
 def _row(values: list[str]) -> Row:
@@ -122,5 +125,5 @@ def _row(values: list[str]) -> Row:
         *(path, class_name, split, group, sha256, phash),
         *(int(size), int(width or 0), int(height or 0), kind, cluster, kept == "yes"),
         *(Reason(reason) if reason else None, other, detail),
-        file=values[15] if len(values) > 15 else "",
+        *values[_OLDEST:],
     )

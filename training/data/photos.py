@@ -31,10 +31,10 @@ from model.layout import (
 from model.photo_files import HIDDEN, find_files, folders_in, tally
 from model.text import did_you_mean, shell_quote, shorten
 from report.progress import say, track
+from training.data.grouping import UNSEEN, Look, look
 from training.data.manifest import NAME, Reason, read_manifest, reason_for
 from training.data.prepare.folder import target
-from training.data.prepare.settings import PrepareSettings
-from training.data.split import Indices, choose, number
+from training.data.split import choose, number
 
 GONE = f"listed in {NAME}, but not there"
 
@@ -45,6 +45,7 @@ class Photo:
 
     path: Path
     label: int
+    look: Look = UNSEEN
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ def read_split(data: Path, split: str) -> Split:
     left_out = {p: str(Reason.OUTSIDE) for p in found.files if "/" not in p} | found.skipped
     results = check_photos([file for file, _ in files], f"checking {split}")
     photos, skipped, digest = [], [], hashlib.sha256()
-    for (file, label), (content, reason) in zip(files, results, strict=True):
-        if reason:
-            skipped.append(SkippedPhoto(file, reason))
+    for (file, label), found_in in zip(files, results, strict=True):
+        if found_in.reason:
+            skipped.append(SkippedPhoto(file, found_in.reason))
             continue
-        photos.append(Photo(file, label))
+        photos.append(Photo(file, label, found_in.look))
         name = os.fsencode(file.relative_to(folder))  # it may be no UTF-8
-        digest.update(name + f"\0{content}\n".encode())
+        digest.update(name + f"\0{found_in.sha256}\n".encode())
     unreadable = {s.reason for s in skipped}
     skipped += [SkippedPhoto(folder / path, reason) for path, reason in left_out.items()]
     skipped += _lost_photos(data, folder, classes, photos, skipped)
@@ -116,57 +117,28 @@ def photos_named(folder: Path, classes: Sequence[str], names: Sequence[str]) -> 
         raise ValueError(f"{error.args[0]!r} is no class") from error
 
 
-def check_photos(files: Sequence[Path], what: str) -> list[tuple[str, str]]:
-    """Decode each file: its content's SHA-256 and "", or "" and the reason to leave it out.
+@dataclass(frozen=True)
+class CheckResult:
+    """What decoding a file has shown, or the reason to leave it out."""
+
+    sha256: str = ""
+    look: Look = UNSEEN
+    reason: str = ""
+
+
+def check_photos(files: Sequence[Path], what: str) -> list[CheckResult]:
+    """Decode each file, and look at it.
 
     How many are left out, and why, is said.
     """
     with ThreadPoolExecutor() as pool:  # decoding and hashing leave the interpreter's lock
         results = list(track(pool.map(_check, files), what, total=len(files)))
-    left_out = [(file, reason) for file, (_, reason) in zip(files, results, strict=True) if reason]
+    left_out = [(file, r.reason) for file, r in zip(files, results, strict=True) if r.reason]
     if left_out:
         counts = tally(reason.partition(":")[0] for _, reason in left_out)
         file, reason = left_out[0]
         say(f"{what}: {len(left_out)} of {len(files)} left out: {counts}; {str(file)!r} is {reason}")
     return results
-
-
-def groups_of(data: Path, photos: Sequence[Photo], group_regex: str | None) -> tuple[str, ...]:
-    """Name each photo's group: by what `group_regex` finds, or as `flyobj data prepare` has noted it.
-
-    Photos of one group (a clip, a place, a day, near duplicates) stay on one side of a split. Without
-    either, every photo is a group of its own.
-
-    Raises:
-        InputError: the expression finds nothing in any file name.
-    """
-    paths = [photo.path.relative_to(data).as_posix() for photo in photos]
-    if group_regex is not None:
-        settings = PrepareSettings(group_regex=group_regex)
-        found = settings.groups_of([photo.path.name for photo in photos])
-    elif (data / NAME).is_file():
-        rows = [row for row in read_manifest(data / NAME) if row.kept]
-        placed = {row.path: target(row) for row in rows}
-        # A near duplicate that was kept goes with the photo that it is near to.
-        noted = {target(row): row.group or placed.get(row.other, "") for row in rows}
-        found = [noted.get(path, "") for path in paths]
-    else:
-        return tuple(paths)
-    return tuple(group or path for group, path in zip(found, paths, strict=True))
-
-
-def number_groups(photos: Sequence[Photo], data: Path, regex: str | None) -> tuple[Indices, str]:
-    """Number each photo's group, (photos,), and say for people what these groups are.
-
-    Intervals over photos as if each were a new case are too narrow where photos come in groups.
-    """
-    numbers = number(groups_of(data, photos, regex))
-    count, how = int(numbers.max()) + 1, f"groups of {NAME}"
-    if regex is not None:
-        how = f"groups by {regex}"
-    elif count == len(photos):
-        how = "photos, as no groups are known"
-    return numbers, f"{count} {how}"
 
 
 def hold_out(
@@ -188,7 +160,7 @@ def hold_out(
             raise InputError(
                 f"class folder {str(folder)!r} has {own.sum()} readable photo(s) in {n_groups} "
                 "group(s), at least 2 groups are needed (one to train on, one to validate on); add "
-                "photos"
+                "photos, or give --group-regex '' if they don't belong together"
             )
     return tuple(compress(photos, ~held)), tuple(compress(photos, held))
 
@@ -226,13 +198,13 @@ def _why_no_split(data: Path, folder: Path) -> str:
     )
 
 
-def _check(file: Path) -> tuple[str, str]:
+def _check(file: Path) -> CheckResult:
     try:
         content = file.read_bytes()
-        decode_photo(content)
+        seen = look(content, decode_photo(content))
     except (PhotoError, OSError) as error:
-        return "", f"{reason_for(error)}: {error}"
-    return hashlib.sha256(content).hexdigest(), ""
+        return CheckResult(reason=f"{reason_for(error)}: {error}")
+    return CheckResult(hashlib.sha256(content).hexdigest(), seen)
 
 
 def _lost_photos(

@@ -2,13 +2,13 @@
 
 Photos that come as validation photos stay that, and are looked at for leaks.
 
-Photos that belong together (near duplicates, and what --group-regex puts into one group) form a unit. In
+Photos that belong together (near duplicates, and those of one group: see `grouping`) form a unit. In
 seeded order each unit goes to the test split if that brings the classes' counts nearer to their targets.
 scikit-learn's StratifiedGroupKFold has shares of 1/k only.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -20,6 +20,8 @@ from scipy.sparse.csgraph import connected_components
 from model.layout import SPLITS, TEST, TRAIN, VALIDATION
 from training.data.manifest import Reason, Row
 from training.data.prepare.settings import PrepareSettings
+
+ENOUGH = 20  # training photos of a class from which a model can be expected
 
 Indices = npt.NDArray[np.int64]
 
@@ -86,6 +88,18 @@ def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, in
     graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (len(rows), len(rows)))
     _, labels = connected_components(graph, directed=False)
     return dict(zip(index, labels.tolist(), strict=True))
+
+
+def few_photos(counts: Mapping[str, int]) -> str:
+    """Warn of classes with fewer than `ENOUGH` training photos; "" if there is none."""
+    few = {name: n for name, n in counts.items() if n < ENOUGH}
+    if not few:
+        return ""
+    own = ", ".join(f"{name!r} {n}" for name, n in list(few.items())[:5])
+    return (
+        f"{len(few)} of {len(counts)} classes have fewer than {ENOUGH} training photos ({own}): what is "
+        "learned from them, and what is measured on them, is little more than chance; add photos"
+    )
 
 
 def number(names: Sequence[str]) -> Indices:

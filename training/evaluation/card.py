@@ -61,7 +61,7 @@ def _start(weights: str | None) -> str:
 
 def _frequent_confusions(result: Evaluation) -> list[tuple[str, str, int]]:
     """The pairs of classes that are mixed up most: truth, answer, photos."""
-    names = list(result.per_class)
+    names = result.classes
     counts = np.array(result.confusion)
     pairs = [
         (names[i], names[j], int(n))

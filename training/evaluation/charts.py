@@ -72,7 +72,7 @@ def confusion(result: Evaluation) -> Figure:
     axes.imshow(np.concatenate([colour, opacity], axis=2), interpolation="nearest")
     axes.hlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=kit.LINE, lw=1)
     axes.vlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color=kit.LINE, lw=1)
-    names = [kit.short(name) for name in result.per_class]
+    names = [kit.short(name) for name in result.classes]
     turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(n), names, **(turned if n > 4 or max(map(len, names)) > 9 else {}))
     axes.set_yticks(range(n), names)
@@ -116,13 +116,14 @@ def reliability(result: Evaluation) -> Figure:
 
 
 def curves(history: History) -> Figure:
-    """Loss and validation accuracy over the epochs of all stages; the epoch kept is marked."""
+    """Loss and accuracy over the epochs of all stages; the epoch kept is marked."""
     figure, (losses, accuracies) = kit.panels((9, 3.3), 1, 2)
     start = 0
     for number, stage in enumerate(history.stages):
         x = list(range(start + 1, start + 1 + len(stage.epochs)))
         losses.plot(x, stage.curve("train_loss"), "o-", color=kit.BLUE, ms=3)
         losses.plot(x, stage.curve("val_loss"), "o-", color=kit.RED, ms=3)
+        accuracies.plot(x, stage.curve("train_accuracy"), "o-", color=kit.BLUE, ms=3)
         accuracies.plot(x, stage.curve("val_accuracy"), "o-", color=kit.RED, ms=3)
         best = stage.facts.get("best_epoch")
         if isinstance(best, int) and 0 <= best < len(x):
@@ -135,7 +136,8 @@ def curves(history: History) -> Figure:
         kit.mark(accuracies, "y", target, "target")
     losses.set(title="Loss", xlabel="epoch", ylim=(0, None))
     losses.legend(losses.lines[:2], ("train", "validation"))
-    accuracies.set(title="Validation accuracy", xlabel="epoch")
+    known = any("train_accuracy" in epoch for stage in history.stages for epoch in stage.epochs)
+    accuracies.set(title="Accuracy" if known else "Validation accuracy", xlabel="epoch")
     kit.percent_ticks(accuracies.yaxis)
     for axes in (losses, accuracies):
         axes.set_xlim(0.5, start + 0.5)

@@ -23,7 +23,8 @@ from report.comparison import (
 from report.html import write_html
 from report.paired import Change
 from report.pictures import thumbnail
-from training.data.photos import number_groups, read_split
+from training.data.photo_groups import number_groups
+from training.data.photos import read_split
 from training.evaluation.answers import Answers, ask, largest_difference
 from training.evaluation.target import Target
 

@@ -18,7 +18,8 @@ from model.layout import class_name
 from model.photo_files import find_files, warn_of_lost
 from model.text import did_you_mean
 from report.intervals import Floats, Ints
-from training.data.photos import Split, check_photos, number_groups, read_split
+from training.data.photo_groups import number_groups
+from training.data.photos import Split, check_photos, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
 from training.evaluation.measure import Reliability, Scores, reliability, score
 from training.evaluation.target import Target
@@ -168,7 +169,7 @@ def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
     warn_of_lost(folder, found)
     files = [folder / name for name in found.files]
     checks = check_photos(files, "checking photos of no known class")
-    photos = [file for file, (digest, _) in zip(files, checks, strict=True) if digest]
+    photos = [file for file, check in zip(files, checks, strict=True) if not check.reason]
     if not photos:
         raise InputError(
             f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "

@@ -15,7 +15,9 @@ from training.evaluation.answers import BATCH
 from training.evaluation.evaluate import Mistake
 from training.evaluation.target import Target
 
-SHOWN = 24
+SHOWN = 24  # the most confident of all
+OF_EACH = 10  # of each class beside them
+CLASSES = 12  # of more, only the most confident of all are shown
 DRAWN = 12  # of these, in the PNG
 _SIDE, _GAP = 224, 6  # pixels: of the longer side, between photo and heat map
 
@@ -33,9 +35,29 @@ class Picture:
         return [jpeg_url(pixels) for pixels in (self.photo, self.heat) if pixels is not None]
 
 
-def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) -> list[Picture]:
-    """Ask `target` where it looked in the first `SHOWN` mistakes, files of the folder `data`."""
-    shown = mistakes[:SHOWN]
+@dataclass(frozen=True)
+class Gallery:
+    """The most confident of all mistakes, and those of each class where these aren't all."""
+
+    most_confident: tuple[Picture, ...]
+    by_class: dict[str, tuple[Picture, ...]]
+
+
+def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) -> Gallery:
+    """Ask `target` where it looked in mistakes, the most confident first, of photos in `data`."""
+    names = sorted({mistake.truth for mistake in mistakes})
+    by_class = {name: [m for m in mistakes if m.truth == name][:OF_EACH] for name in names}
+    if len(mistakes) <= SHOWN or len(names) > CLASSES:
+        by_class = {}
+    shown = dict.fromkeys((*mistakes[:SHOWN], *(m for own in by_class.values() for m in own)))
+    pictures = dict(zip(shown, _pictures(target, list(shown), data), strict=True))
+    return Gallery(
+        tuple(pictures[mistake] for mistake in mistakes[:SHOWN]),
+        {name: tuple(pictures[mistake] for mistake in own) for name, own in by_class.items()},
+    )
+
+
+def _pictures(target: Target, shown: Sequence[Mistake], data: Path) -> list[Picture]:
     found = []
     for start in range(0, len(shown), BATCH):
         batch = shown[start : start + BATCH]
@@ -52,9 +74,9 @@ def picture_mistakes(target: Target, mistakes: Sequence[Mistake], data: Path) ->
     return found
 
 
-def draw_mistakes(pictures: Sequence[Picture]) -> Figure:
-    """Draw the first `DRAWN` as one picture."""
-    shown = pictures[:DRAWN]
+def draw_mistakes(gallery: Gallery) -> Figure:
+    """Draw the `DRAWN` most confident as one picture."""
+    shown = gallery.most_confident[:DRAWN]
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
     figure, grid = panels((3.6 * columns, 2.25 * lines), lines, columns, len(shown))

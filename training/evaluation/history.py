@@ -10,6 +10,7 @@ from typing import Any
 
 from model.files import read_json, read_text, reading
 from model.typed import check_fields
+from training.calibrate import CalibrationFit
 from training.fit.old_names import with_new_names
 from training.fit.plan import find_data
 from training.fit.schedule import StageResult
@@ -38,6 +39,7 @@ class History:
 
     stages: tuple[StageRow, ...] = ()
     run: dict[str, Any] = field(default_factory=dict)  # run.json
+    calibration: CalibrationFit | None = None  # on validation; None if an older version has fitted it
 
     @property
     def stopped_because(self) -> str:
@@ -57,6 +59,7 @@ class _Written:
     stages: list[StageResult]
     settings: dict[str, Any] | None
     photos: dict[str, int]
+    calibration: CalibrationFit
 
 
 def read_history(run: Path) -> History:
@@ -70,7 +73,9 @@ def read_history(run: Path) -> History:
             return History()
         check_fields(_Written, document, repr(str(path)), _REMEDY)
         check_fields(TrainSettings, document.get("settings") or {}, repr(str(path)), _REMEDY)
-        return History(tuple(_stage(entry, run / "logs") for entry in document["stages"]), document)
+        stages = tuple(_stage(entry, run / "logs") for entry in document["stages"])
+        fit = document.get("calibration", {})
+        return History(stages, document, CalibrationFit(**fit) if "tried" in fit else None)
 
 
 def data_of(run: Path) -> Path | None:

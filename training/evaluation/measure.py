@@ -32,14 +32,24 @@ class ClassScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What is known of each class and of all, with 95 % intervals."""
+    """What is known of each class and of all, with 95 % intervals.
+
+    `per_class` has the classes that have photos, and `macro_f1` is their mean: nothing can be said of
+    the others. `confusion` has a row for each of `classes`, and a column for each answer.
+    """
 
     accuracy: float
     accuracy_95: Interval
     macro_f1: float
     macro_f1_95: Interval
     per_class: dict[str, ClassScores]
-    confusion: list[list[int]]  # a row for each true class, a column for each answer
+    confusion: list[list[int]]
+    classes: tuple[str, ...]
+
+    @property
+    def absent(self) -> list[str]:
+        """Name the classes without photos."""
+        return [name for name in self.classes if name not in self.per_class]
 
 
 @dataclass(frozen=True)
@@ -75,16 +85,18 @@ def score(truth: Ints, predicted: Ints, groups: Ints, classes: Sequence[str]) ->
     parts = {"precision": (answered, right), "recall": (actual, right), "f1": (both, 2 * right)}
     parts["accuracy"] = (np.repeat(photos[:, None], len(classes), 1), photos[:, None] - both + 2 * right)
     rows = {}
-    for label, name in enumerate(classes):
+    present = np.flatnonzero(actual.sum(axis=0))
+    for label in present.tolist():
         shares: dict[str, Any] = {}
         for part, (of, own) in parts.items():
             shares |= _share(part, of[:, label], own[:, label])
-        rows[name] = ClassScores(photos=int((truth == label).sum()), **shares)
+        rows[classes[label]] = ClassScores(photos=int((truth == label).sum()), **shares)
     return Scores(
         **_share("accuracy", photos, right.sum(axis=1)),
-        **_share("macro_f1", photos, _macro_f1(photos, both, 2 * right)),
+        **_share("macro_f1", photos, _macro_f1(photos, both[:, present], 2 * right[:, present])),
         per_class=rows,
         confusion=confusion_matrix(truth, predicted, labels=range(len(classes))).tolist(),
+        classes=tuple(classes),
     )
 
 
@@ -126,8 +138,6 @@ def _macro_f1(photos: Floats, of: Floats, right: Floats) -> Floats:
     The mean of ratios is linearised, each group counts with what it moves (the delta method; Särndal,
     Swensson and Wretman, "Model Assisted Survey Sampling", 1992, section 5.5).
     """
-    known = of.sum(axis=0) > 0
-    of, right = of[:, known], right[:, known]
     f1 = right.sum(axis=0) / of.sum(axis=0)
     moved = ((right - f1 * of) / of.sum(axis=0)).mean(axis=1)
     return np.asarray(photos * f1.mean() + photos.sum() * moved)

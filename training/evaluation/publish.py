@@ -17,7 +17,7 @@ from report.progress import progress
 from training.evaluation.card import render_card
 from training.evaluation.charts import charts_of
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.gallery import Picture, draw_mistakes, picture_mistakes
+from training.evaluation.gallery import Gallery, draw_mistakes, picture_mistakes
 from training.evaluation.history import History
 from training.evaluation.target import Target
 
@@ -87,7 +87,7 @@ def publish(
             write_json(asdict(result), out / FIGURES)
             for chart in charts:
                 save_png(chart.figure, out / f"{chart.name}.png")
-            if gallery:
+            if gallery.most_confident:
                 save_png(draw_mistakes(gallery), out / "mistakes.png")
             write_html(out / PAGE, "training/evaluation/report.html.j2", charts, **page)
             if target.spec:
@@ -102,7 +102,7 @@ def publish(
 
 
 def _page(
-    result: Evaluation, history: History, spec: ModelSpec | None, gallery: Sequence[Picture]
+    result: Evaluation, history: History, spec: ModelSpec | None, gallery: Gallery
 ) -> dict[str, Any]:
     """What the page's template shows."""
     rows = [stage.facts for stage in history.stages]
@@ -111,7 +111,7 @@ def _page(
         "history": history,
         "columns": [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)],
         "gallery": gallery,
-        "explained": any(picture.heat is not None for picture in gallery),
+        "explained": any(picture.heat is not None for picture in gallery.most_confident),
         "origin": _origin(result, history, spec),
     }
 

@@ -21,15 +21,18 @@ from model.run_folder import SETTINGS
 from model.text import did_you_mean, shell_quote
 from model.typed import check_fields
 from report.progress import say
+from training.data.grouping import NOTICED, in_words
+from training.data.manifest import NAME
+from training.data.photo_groups import groups_in_test, groups_of
 from training.data.photos import (
     Photo,
     SkippedPhoto,
     Split,
-    groups_of,
     hold_out,
     photos_named,
     read_split,
 )
+from training.data.split import few_photos
 from training.fit.old_names import with_new_names
 from training.fit.settings import TrainSettings
 
@@ -120,17 +123,23 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
         settings = replace(settings, weights=str(Path(settings.weights).absolute()))
     split, layout = read_split(data, TRAIN), read_layout(data)
     _check_test_classes(layout.folder(TEST), split.classes)
-    load_pretrained(Network(len(split.classes)), settings.weights)
-    groups = groups_of(data, split.photos, settings.group_regex)
-    if VALIDATION in layout.splits:
-        given = _read_validation(data, split, set(groups), settings.group_regex)
-        rest, held, skipped = split.photos, given.photos, split.skipped + given.skipped
+    load_pretrained(Network(len(split.classes), settings.head), settings.weights)
+    given = _read_validation(data, split) if VALIDATION in layout.splits else split
+    photos, skipped = split.photos, split.skipped
+    if given is not split:
+        photos, skipped = photos + given.photos, skipped + given.skipped
+    groups = groups_of(data, photos, settings.group_regex)
+    _say_groups(data, groups, len(split.photos), settings.group_regex)
+    if given is split:
+        rest, held = hold_out(photos, groups, VAL_SHARE, settings.seed)
     else:
-        given, skipped = split, split.skipped
-        rest, held = hold_out(split.photos, groups, VAL_SHARE, settings.seed)
+        rest, held = split.photos, given.photos
+    if few := few_photos({n: sum(p.label == i for p in rest) for i, n in enumerate(split.classes)}):
+        say(f"warning: {few}")
+    n_groups = len(set(groups[: len(split.photos)]))
     train, validation = (part.folder.relative_to(data).as_posix() for part in (split, given))
     return Plan(
-        *(data, settings, split.classes, split.fingerprint, rest, held, skipped, len(set(groups))),
+        *(data, settings, split.classes, split.fingerprint, rest, held, skipped, n_groups),
         folders=(train, validation),
     )
 
@@ -191,6 +200,11 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
                 f"began; put their photos back, say where the data are now with `flyobj train DATA "
                 f"--resume {shell_quote(run)}`, or start a new run"
             )
+    if settings.refit and not photos[1]:
+        raise InputError(
+            f"{str(path)!r}: refit gives the validation photos back to training, and the run has none; "
+            "start a new run without --refit"
+        )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])
     return Plan(data, settings, classes, *rest, folders=(train, validation))
@@ -212,7 +226,19 @@ def check_precision(precision: str) -> None:
         )
 
 
-def _read_validation(data: Path, train: Split, groups: set[str], group_regex: str | None) -> Split:
+def _say_groups(data: Path, groups: Sequence[str], n_train: int, group_regex: str | None) -> None:
+    """Say which photos belong together, and how many groups are in training and test photos too."""
+    known = Counter(groups)
+    named = [name if known[name] > 1 else "" for name in groups]
+    how = {None: NOTICED, "": ""}.get(group_regex, f"by {group_regex}")
+    if group_regex is None and (data / NAME).is_file():
+        how = f"of {NAME}"
+    train, others = set(named[:n_train]), set(named[n_train:])
+    others |= groups_in_test(data, train, group_regex)
+    say(in_words(named, how, len(train & others - {""})))
+
+
+def _read_validation(data: Path, train: Split) -> Split:
     """Read the photos that come for validation, and say what they are."""
     given = read_split(data, VALIDATION)
     if given.classes != train.classes:
@@ -221,11 +247,9 @@ def _read_validation(data: Path, train: Split, groups: set[str], group_regex: st
             f"{list(train.classes)}; add what is missing, or move {given.folder.name!r} away: "
             "training photos are held out then"
         )
-    shared = len(groups & set(groups_of(data, given.photos, group_regex)))
-    both = f"; {shared} groups are in both, so it flatters the model" if shared else ""
     say(
         f"validation: {len(given.photos)} photos of {str(given.folder)!r}, nothing is held out of "
-        f"{len(train.photos)} training photos{both}"
+        f"{len(train.photos)} training photos"
     )
     return given
 

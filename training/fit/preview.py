@@ -10,6 +10,7 @@ from model.preprocessing import Preprocessing
 from report.charts import panels, save_png, short
 from report.progress import track
 from training.data.photos import Photo, Split, read_split
+from training.fit.settings import AUGMENTATIONS
 from training.fit.transforms import before_crop, test_transform, train_transform
 
 PER_CLASS, SAMPLES = 2, 7
@@ -17,15 +18,18 @@ MAX_ROWS = 24
 _CELL_INCHES = 1.1
 
 
-def preview(data: Path, out: Path, size: int, seed: int) -> int:
+def preview(data: Path, out: Path, size: int, seed: int, augment: str = "mild") -> int:
     """Draw photos of each class of `data/train`, each beside augmented samples, into `out`.
 
     The first column shows the photo as the network sees it when it is evaluated. Returns the number of
     photos drawn.
 
     Raises:
-        InputError: `out` exists, or isn't a picture's name, or there are no photos.
+        InputError: `out` exists, or isn't a picture's name, or there are no photos, or `augment` is
+            the name of no augmentation.
     """
+    if augment not in AUGMENTATIONS:
+        raise InputError(f"augment {augment!r} must be one of {', '.join(AUGMENTATIONS)}")
     if out.exists():
         raise InputError(f"{str(out)!r} exists already; give another name or remove it")
     if out.suffix.lower() != ".png" or not out.parent.is_dir():
@@ -33,12 +37,12 @@ def preview(data: Path, out: Path, size: int, seed: int) -> int:
     preprocessing = Preprocessing(size)
     split = read_split(data, "train")
     chosen = _choose(split, seed)
-    plain, augment = test_transform(preprocessing), train_transform(preprocessing)
+    plain, change = test_transform(preprocessing), train_transform(preprocessing, augment)
     rows = []
     for number, photo in enumerate(track(chosen, "augmenting")):
         rgb = decode_photo(photo.path.read_bytes(), at_least=before_crop(preprocessing))
         seeds = [seed * 100_003 + number * SAMPLES + i for i in range(SAMPLES)]
-        rows.append([plain(rgb, 0), *(augment(rgb, s) for s in seeds)])
+        rows.append([plain(rgb, 0), *(change(rgb, s) for s in seeds)])
     _draw(rows, [split.classes[photo.label] for photo in chosen], out)
     return len(chosen)
 

@@ -3,9 +3,12 @@
 A new head is trained first, on features that stay as they are. Then more of the network is opened,
 from the top, because what is learned low down (edges, textures) serves any photos, and what is learned
 high up is about ImageNet's classes (Yosinski et al., "How transferable are features in deep neural
-networks?", NIPS 2014). It ends when validation accuracy reaches the target, or everything is open.
+networks?", NIPS 2014). With a target it ends when validation accuracy reaches that, or everything is
+open. Without one more is opened as long as it pays: until at most one validation photo in 200 is wrong,
+or two stages in a row, each dearer than the one before, have gained nothing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +18,9 @@ from training.fit.settings import TrainSettings
 BLOCKS = 19  # feature blocks of MobileNetV2
 HALF_SIZE = "half-size"
 Epoch = dict[str, float]  # a row of metrics.csv
+ENOUGH = 0.995  # validation accuracy that leaves nothing to gain
+NO_GAIN = 2  # stages in a row that may bring nothing
+FALLEN = 0.05  # of validation accuracy, or two standard errors: far below the stage before
 SCRATCH_LR = 3e-3
 SCRATCH_WHOLE_LR = 1e-3  # at full size, of weights that are good already
 
@@ -84,12 +90,24 @@ def next_stage_reason(
         return "half the size first, at a quarter of the work" if small else "photos at their full size"
     if not results:
         return "a new head on pre-trained features"
-    best = max(r.val_accuracy for r in results)
-    if best >= settings.target:
+    if _why_no_more(results, settings):
         return None
+    best = max(r.val_accuracy for r in results)
     blocks = stage.trainable_blocks
     opened = "all blocks" if blocks == BLOCKS else f"{blocks} blocks from the top"
-    return f"validation accuracy {best:.3f} is below the target {settings.target:g}: unfreeze {opened}"
+    room = "leaves room" if settings.target is None else f"is below the target {settings.target:g}"
+    return f"validation accuracy {best:.3f} {room}: unfreeze {opened}"
+
+
+def _why_no_more(results: Sequence[StageResult], settings: TrainSettings) -> str:
+    """Say why no more blocks are unfrozen; "" if they are to be."""
+    accuracies = [result.val_accuracy for result in results]
+    if settings.target is not None:
+        return "target met" if max(accuracies) >= settings.target else ""
+    if max(accuracies) >= ENOUGH:
+        return "nothing left to gain"
+    earlier, last = accuracies[:-NO_GAIN], accuracies[-NO_GAIN:]
+    return f"{NO_GAIN} stages in a row brought nothing" if earlier and max(last) <= max(earlier) else ""
 
 
 def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
@@ -97,8 +115,11 @@ def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     best = results[best_stage_index(results)].val_accuracy
     if settings.weights == "none":
         return f"all stages are done: validation accuracy {best:.3f}"
-    met = "target met" if best >= settings.target else "all blocks are trained, target not met"
-    return f"{met}: validation accuracy {best:.3f}, target {settings.target:g}"
+    if settings.target is None:
+        why = _why_no_more(results, settings) or "all stages are done"
+        return f"{why}: validation accuracy {best:.3f}"
+    why = _why_no_more(results, settings) or "all blocks are trained, target not met"
+    return f"{why}: validation accuracy {best:.3f}, target {settings.target:g}"
 
 
 def best_stage_index(results: Sequence[StageResult]) -> int:
@@ -120,3 +141,31 @@ def has_stalled(epochs: list[Epoch], patience: int) -> bool:
     before, last = epochs[:-patience], epochs[-patience:]
     accuracy = max(e["val_accuracy"] for e in last) > max(e["val_accuracy"] for e in before)
     return not accuracy and min(e["val_loss"] for e in last) >= min(e["val_loss"] for e in before)
+
+
+def stage_end(
+    epochs: list[Epoch], stage: Stage, patience: int, before: float | None, photos: int
+) -> str | None:
+    """Say why a stage ends here; None if it goes on.
+
+    Args:
+        epochs: of the stage, that are done.
+        stage: in progress.
+        patience: see `has_stalled`.
+        before: validation accuracy of the best stage before it; None if there is none to compare with.
+        photos: how many there are for validation.
+
+    What is newly unfrozen unlearns at first, and half of a stage's epochs make up for it. One that is
+    still far below the stage before has a learning rate that doesn't suit it.
+    """
+    if len(epochs) >= stage.epochs:
+        return "all its epochs are done"
+    if has_stalled(epochs, patience):
+        return f"no better for {patience} epochs"
+    if before is None or len(epochs) < max(2, math.ceil(stage.epochs / 2)):
+        return None
+    best = max(epoch["val_accuracy"] for epoch in epochs)
+    error = math.sqrt(before * (1 - before) / photos)
+    if best >= before - max(FALLEN, 2 * error):
+        return None
+    return f"its first {len(epochs)} epochs reached {best:.3f}, far below the {before:.3f} before it"

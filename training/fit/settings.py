@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from model.bundle import ARCHITECTURES
 from model.errors import InputError
 from model.files import exact_keys
 from model.preprocessing import Preprocessing
@@ -14,6 +15,9 @@ PRECISIONS = ("32", "bf16")
 MIXES = ("none", "mixup", "cutmix")
 LOGGERS = ("tensorboard", "csv", "wandb")
 WEIGHTINGS = ("auto", "on", "off")
+AUGMENTATIONS = ("mission", "mild", "none")
+# Of settings that earlier versions didn't have: what they did.
+_BEFORE: dict[str, Any] = {"augment": "mild", "head": "mlp", "refit": False}
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,13 @@ class TrainSettings:
     workers: int = 2  # processes that load photos, for each process that trains
     seed: int = 0  # of every random choice
     lr: float | None = None  # highest learning rate of every stage; None for a range test before each
-    target: float = 0.93  # validation accuracy at which nothing more is opened
+    # Validation accuracy at which nothing more is opened; None to open more as long as it pays.
+    target: float | None = None
     patience: int = 4  # epochs without a better loss or accuracy after which a stage ends
     layer_decay: float = 1.0  # learning rate of a block over that of the block above it
+    augment: str = "mild"  # see `training.fit.transforms.AUGMENTATIONS`
+    head: str = "mlp"  # "linear", or "mlp" with a hidden layer
+    refit: bool = False  # train again on all photos, those for validation too, at the end
     precision: str = "32"  # "32" or "bf16"
     label_smoothing: float = 0.0  # share of each label that is spread over all classes
     mix: str = "none"  # "none", "mixup" or "cutmix"
@@ -52,7 +60,7 @@ class TrainSettings:
                 raise InputError(f"{name} {getattr(self, name)} must be at least {low}")
         if self.lr is not None and not 0 < self.lr < 1:
             raise InputError(f"lr {self.lr} must be between 0 and 1")
-        if not 0 < self.target <= 1:
+        if self.target is not None and not 0 < self.target <= 1:
             raise InputError(f"target {self.target} must be an accuracy above 0 and up to 1, say 0.93")
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
@@ -71,6 +79,7 @@ class TrainSettings:
 
     def _check_names(self) -> None:
         allowed = {"precision": PRECISIONS, "mix": MIXES, "logger": LOGGERS, "class_weights": WEIGHTINGS}
+        allowed |= {"augment": AUGMENTATIONS, "head": tuple(ARCHITECTURES)}
         for name, names in allowed.items():
             if getattr(self, name) not in names:
                 raise InputError(f"{name} {getattr(self, name)!r} must be one of {', '.join(names)}")
@@ -79,6 +88,7 @@ class TrainSettings:
     def from_json(cls, document: Any, where: str) -> "TrainSettings":
         """Take what `dataclasses.asdict` gave; `where` names it in errors."""
         where = f"{where}: settings"
-        values = exact_keys(document, [f.name for f in fields(cls)], where)
+        names = [f.name for f in fields(cls)]
+        values = _BEFORE | exact_keys(document, names, where, optional=tuple(_BEFORE))
         check_fields(cls, values, where, "train again")
         return cls(**values)

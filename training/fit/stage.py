@@ -24,14 +24,16 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
@@ -47,6 +49,8 @@ from training.fit.schedule import Epoch, Stage, best_epoch
 from training.fit.settings import TrainSettings
 from training.fit.tracking import Tracker
 from training.fit.transforms import Normalize
+
+Model = Callable[[Tensor], Tensor]
 
 WARM_UP_SHARE = 0.1  # of a stage's steps
 WEIGHT_DECAY = 1e-2
@@ -93,15 +97,22 @@ class StageLoop:
             self._mix = mixer(alpha=alpha, num_classes=network.n_classes)
         self._optimizer = self._new_optimizer()
 
+    @property
+    def steps(self) -> int:
+        """Count the steps of all its epochs."""
+        return len(self._train) * self._stage.epochs
+
     def find_lr(self) -> Curve:
         """Run a range test and put everything back as it was, random number generators too."""
         before = _copy(self._network.state_dict())
-        untouched = deepcopy(self._trained)
+        # A test's batches mustn't change the batch-norm statistics that are put back.
+        state = before | {name: value.clone() for name, value in self._network.named_buffers()}
+        start = {f"network.{name}": value for name, value in state.items()}  # of `PartiallyFrozen`
         with torch.random.fork_rng():
             self._seed(0, 0)
             curve = range_test(
                 lambda batch, lr: self._step(batch, lr)[0],
-                lambda batch: self._loss_of(untouched, batch),
+                lambda batch: self._loss_of(partial(functional_call, self._trained, start), batch),
                 self._train,
             )
         self._network.load_state_dict(before)
@@ -183,7 +194,7 @@ class StageLoop:
         figures = self._reduce(torch.stack([loss.detach(), right]), "mean").tolist()
         return figures[0], figures[1], len(batch.labels) * fabric.world_size
 
-    def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss and the share that is answered rightly, of this process."""
         device = self._context.fabric.device
         photos = self._normalize(batch.photos.to(device, non_blocking=True))
@@ -197,7 +208,7 @@ class StageLoop:
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     @torch.no_grad()
-    def _loss_of(self, model: nn.Module, batch: Batch) -> float:
+    def _loss_of(self, model: Model, batch: Batch) -> float:
         """Return the loss of a batch that nothing is learned from, over all processes."""
         if len(batch.labels) < 2:
             return 0.0
@@ -243,11 +254,10 @@ class StageLoop:
 
     def _lr_scale(self, step: int) -> float:
         """Rise in a line, fall along a cosine."""
-        steps = len(self._train) * self._stage.epochs
-        warm_up = max(1.0, WARM_UP_SHARE * steps)
+        warm_up = max(1.0, WARM_UP_SHARE * self.steps)
         if step < warm_up:
             return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up)))
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, self.steps - warm_up)))
 
     def _new_optimizer(self) -> Any:
         groups = self._trained.groups(self._context.settings.layer_decay)

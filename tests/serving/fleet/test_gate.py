@@ -1,6 +1,7 @@
 """The gate: a real nginx, made by `flyobj gate init`, before a server that says what it was sent."""
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from model.errors import InputError
 from serving.fleet import certificate, gate, nginx
 from serving.fleet.balancer import set_upstream
+from serving.stock import stock_file
 from tests.helpers.servers import free_ports
 from tests.helpers.tools import find_tool, let_others_enter
 
@@ -157,6 +159,9 @@ def test_what_the_server_sees_is_written_anew(front: Front) -> None:
     }
     assert wait_until(lambda: front.log()[-1]["id"] == request_id)  # written after the answer
     line = front.log()[-1]
+    by_curl = {"Content-Type": "application/x-www-form-urlencoded"}  # TorchServe would answer 500
+    seen = front.ask(content=b"photo", headers=by_curl).json()
+    assert seen["headers"]["Content-Type"] == "application/octet-stream"
     asked = {"key": "first", "method": "POST", "path": f"{PATH}/1.0", "version": "2.0", "status": 200}
     assert line.items() >= asked.items()
     assert line["seconds"] >= float(line["upstream_seconds"]) >= 0
@@ -255,6 +260,12 @@ def test_what_the_server_never_sees(front: Front) -> None:
     answer = front.raw(post + b"Content-Length: 2\r\n\r\nab" + post + b"Content-Length: 1\r\n\r\nc")
     assert b'"length": 2' in answer
     assert len(Upstream.seen) == before + 1
+
+
+def test_a_body_may_be_as_large_as_torchserves(front: Front) -> None:
+    size = re.search(r"^max_request_size=(\d+)$", stock_file("config.properties").read_text(), re.M)
+    assert size
+    assert f"client_max_body_size {size[1]};" in (front.folder / nginx.CONF).read_text()
 
 
 def test_protocols_and_ciphers(front: Front) -> None:

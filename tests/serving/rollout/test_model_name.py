@@ -88,7 +88,7 @@ def test_canary_load_and_probe_follow_the_name(cats: "Home", flyobj: FlyObj, tmp
 
 
 def test_a_second_name_in_the_store_is_refused(cats: "Home", archive_path: Path) -> None:
-    remedy = r"holds 'flying_objects'; give it a store and a home of its own: flyobj serve --model-store"
+    remedy = r"holds 'flying_objects'; give it a store and a home of its own: `flyobj serve --detach"
     with cats.client() as client, pytest.raises(InputError, match=f"serves model 'cats', .*{remedy}"):
         deploy(client, archive_path)
     assert not (cats.store / archive_path.name).exists()

@@ -314,3 +314,39 @@ def test_a_renewed_token_is_picked_up(client: Client, home: "Home", photos: list
     refused = httpx.post(home.url(), content=photos[0], headers=old)
     assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
     assert client.predict(photos[0])["model_version"] == "1.0"
+
+
+def test_a_class_that_vanishes_is_said_and_has_to_be_named(
+    client: Client,
+    home: "Home",
+    flyobj: Callable[..., Any],
+    repack: Callable[..., Path],
+    known_to_1: Path,
+    tmp_path: Path,
+) -> None:
+    def rename(text: str) -> str:
+        return text.replace("Flying Birds", "Kites")
+
+    entries = "bundle/model.json", "bundle/golden/golden.json", "index_to_name.json"
+    changes: dict[str, Callable[[str], str]] = dict.fromkeys(entries, rename)
+    changes["MAR-INF/MANIFEST.json"] = lambda text: text.replace('"1.0"', '"3.0"', 1)
+    archive = repack(tmp_path / "flying_objects-3.0.mar", changes)
+    where = "--home", home.path
+    change = "version 3.0 doesn't know 'Flying Birds' and adds 'Kites', unlike 1.0"
+    said = flyobj("models", "deploy", archive, "--workers", 1, *where).stdout
+    assert f"warning: {change}\n" in said
+    photos = "--photos", known_to_1, "--limit", 8
+    assert f"\n{change}\n" in flyobj("models", "shadow", "3.0", *photos, *where).stdout
+    refused = flyobj("models", "promote", "3.0", *where, code=2).stderr
+    assert "--drop-class 'Flying Birds'" in refused
+    assert client.default_version() == "1.0"
+    wrong = flyobj("models", "promote", "3.0", "--drop-class", "Kites", *where, code=2).stderr
+    assert "it loses ['Flying Birds']" in wrong
+    for _ in range(2):  # also when it is the default already, as after an interruption
+        flyobj("models", "promote", "3.0", "--drop-class", "Flying Birds", *where)
+    assert client.default_version() == "3.0"
+    write_deployment(replace(read_deployment(client.store), default="1.0"), client.store)
+    (change_back,) = diff(client)
+    assert (change_back.action, change_back.file) == ("set default", "1.0, which doesn't know 'Kites'")
+    apply(client)
+    retire(client, "3.0")

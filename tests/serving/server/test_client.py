@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import httpx
@@ -109,6 +110,37 @@ def test_a_token_that_runs_out_is_renewed(
     assert request.headers["Authorization"] == "Bearer api"
 
 
+def test_a_token_that_was_just_replaced_is_tried_again(connect: Connect, tmp_path: Path) -> None:
+    """A refused call is made once more, with the token that the file has a moment later."""
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        if sent[-1] == "Bearer inference":
+            Timer(0.1, write_keys, (tmp_path, 60, " renewed")).start()
+            return httpx.Response(400, text='{"code": 400, "type": "InvalidKeyException"}')
+        return httpx.Response(200, json={"predicted": "a"})
+
+    write_keys(tmp_path, minutes=30)
+    assert connect(answer).predict(b"photo") == {"predicted": "a"}
+    assert sent == ["Bearer inference", "Bearer inference renewed"]
+
+
+def test_a_token_that_is_refused_for_good_is_tried_twice_at_most(
+    connect: Connect, tmp_path: Path
+) -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        return httpx.Response(400, json={"type": "InvalidKeyException", "message": "no"})
+
+    write_keys(tmp_path, minutes=30)
+    with pytest.raises(FlyobjError, match=r"no \(HTTP 400\)"):
+        connect(answer).predict(b"photo")
+    assert sent == ["Bearer inference"] * 2
+
+
 def test_a_call_carries_the_token_and_the_photo(connect: Connect, tmp_path: Path) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert str(request.url) == "http://127.0.0.1:8080/predictions/flying_objects/1.0"
@@ -162,7 +194,7 @@ def test_another_refusal_is_the_servers(connect: Connect, tmp_path: Path, status
 def test_a_version_that_is_not_there_is_wrong_input(connect: Connect, tmp_path: Path) -> None:
     write_keys(tmp_path, minutes=30)
     client = connect(lambda _: httpx.Response(404, json={"message": "no version 9.9"}))
-    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list` shows"):
+    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list --home .*` shows"):
         client.predict(b"photo", "9.9")
 
 

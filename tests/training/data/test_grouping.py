@@ -6,7 +6,8 @@ import pytest
 
 from model.errors import InputError
 from training.data.manifest import Row, write_manifest
-from training.data.photos import Photo, number_groups
+from training.data.photo_groups import number_groups
+from training.data.photos import Photo
 
 
 def photos(data: Path, *names: str) -> list[Photo]:

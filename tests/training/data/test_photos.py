@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
-from training.data.photos import Photo, groups_of, hold_out, read_split
+from training.data.photo_groups import groups_of
+from training.data.photos import Photo, hold_out, read_split
 from training.data.prepare.pipeline import prepare
 from training.data.prepare.settings import PrepareSettings
 
@@ -39,10 +40,20 @@ def test_photos_labels_and_classes(photo_folder: MakeData) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere' can't be read \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"nowhere': no such folder; give"):
         read_split(tmp_path / "nowhere", "train")
-    with pytest.raises(InputError, match=r"train': no such folder; .*CLASS/photo\.jpg.*data prepare"):
+    with pytest.raises(InputError, match=r"train': no such folder; .*CLASS/photo\.jpg"):
         read_split(tmp_path, "train")
+    (tmp_path / "pile one" / "a").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"did you mean 'pile one'\?"):
+        read_split(tmp_path / "pile ome", "train")
+    (tmp_path / "pile one" / "b").mkdir()
+    with pytest.raises(InputError) as error:
+        read_split(tmp_path / "pile one", "train")
+    assert f"`flyobj data prepare '{tmp_path}/pile one' --out 'data/pile one'`" in str(error.value)
+    (tmp_path / "pile one" / "train" / "a").mkdir(parents=True)
+    with pytest.raises(InputError, match="has train photos, no test ones: add"):
+        read_split(tmp_path / "pile one", "test")
 
 
 def test_empty_folder(tmp_path: Path) -> None:

@@ -18,16 +18,17 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
     found = score(truth, predicted, np.arange(200), "abcde")
     labels = range(5)
     expected = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0.0)
-    rows = list(found.per_class.values())
-    assert [row.precision for row in rows] == pytest.approx(expected[0])
-    assert [row.recall for row in rows] == pytest.approx(expected[1])
-    assert [row.f1 for row in rows] == pytest.approx(expected[2])
-    assert [row.photos for row in rows] == expected[3].tolist()
+    rows, present = list(found.per_class.values()), [0, 1, 2, 4]
+    assert (list(found.per_class), found.absent) == ([*"abce"], ["d"])  # nothing is known of d
+    assert [row.precision for row in rows] == pytest.approx(expected[0][present])
+    assert [row.recall for row in rows] == pytest.approx(expected[1][present])
+    assert [row.f1 for row in rows] == pytest.approx(expected[2][present])
+    assert found.macro_f1 == pytest.approx(expected[2][present].mean())
+    assert [row.photos for row in rows] == expected[3][present].tolist()
     assert found.confusion == confusion_matrix(truth, predicted, labels=labels).tolist()
     assert found.accuracy == (truth == predicted).mean()
-    for label, row in enumerate(rows):
+    for label, row in zip(present, rows, strict=True):
         assert row.accuracy == ((truth == label) == (predicted == label)).mean()
-    assert rows[3].recall_95 == (0.0, 1.0)  # nothing is known of it
 
 
 def test_all_right_is_not_certain() -> None:

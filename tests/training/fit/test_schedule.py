@@ -14,6 +14,7 @@ from training.fit.schedule import (
     best_stage_index,
     end_reason,
     next_stage_reason,
+    stage_end,
     stages_of,
 )
 from training.fit.settings import TrainSettings
@@ -79,6 +80,51 @@ def test_it_ends_when_everything_is_open() -> None:
     assert end_reason(done, settings).startswith("all blocks are trained, target not met: ")
 
 
+def test_without_a_target_more_is_opened_as_long_as_it_pays() -> None:
+    settings = TrainSettings()
+    stages = stages_of(settings)
+
+    def reason(*accuracies: float) -> str | None:
+        done = [result(s, a) for s, a in zip(stages, accuracies, strict=False)]
+        return next_stage_reason(stages, done, settings)
+
+    assert reason(0.994) == "validation accuracy 0.994 leaves room: unfreeze 5 blocks from the top"
+    assert reason(0.995) is None  # nothing left to gain
+    assert reason(0.8, 0.7) is not None  # one stage may lose
+    assert reason(0.8, 0.79, 0.8) is None  # two in a row brought nothing
+    assert reason(0.7, 0.8, 0.79) is not None
+    assert reason(0.7, 0.8, 0.9, 0.8) is None  # all are done
+
+    def end(*accuracies: float) -> str:
+        return end_reason([result(s, a) for s, a in zip(stages, accuracies, strict=False)], settings)
+
+    assert end(1.0) == "nothing left to gain: validation accuracy 1.000"
+    assert end(0.8, 0.79, 0.8) == "2 stages in a row brought nothing: validation accuracy 0.800"
+    assert end(0.7, 0.8, 0.9, 0.8) == "all stages are done: validation accuracy 0.900"
+
+
+def test_a_stage_far_below_the_one_before_ends_when_half_its_epochs_are_done() -> None:
+    stage = Stage("whole", 8, 128)
+
+    def end(*accuracies: float, before: float | None = 0.9, photos: int = 1000) -> str | None:
+        epochs = [{"val_accuracy": a, "val_loss": 1 - a} for a in accuracies]
+        return stage_end(epochs, stage, 8, before, photos)
+
+    assert end(0.7, 0.7, 0.7) is None  # what is newly unfrozen unlearns at first
+    assert end(0.7, 0.8, 0.84, 0.83) == (
+        "its first 4 epochs reached 0.840, far below the 0.900 before it"
+    )
+    assert end(0.7, 0.8, 0.86, 0.83) is None
+    assert end(0.7, 0.8, 0.84, 0.83, photos=80) is None  # two standard errors are 0.067 there
+    assert end(0.7, 0.7, 0.7, 0.7, before=None) is None
+    assert end(*[0.7] * 8) == "all its epochs are done"
+
+
+def test_a_stage_ends_when_nothing_gets_better() -> None:
+    epochs = [{"val_accuracy": 0.9, "val_loss": 0.5}] * 4
+    assert stage_end(epochs, Stage("whole", 8, 128), 3, 0.5, 100) == "no better for 3 epochs"
+
+
 def test_from_scratch_all_stages_are_run_whatever_the_target() -> None:
     settings = TrainSettings("none", target=0.1)
     stages = stages_of(settings)
@@ -115,6 +161,8 @@ def test_a_stage_at_another_size_is_not_kept() -> None:
         ({"ema": 1.0}, r"ema 1\.0 must be from 0 to less than 1"),
         ({"label_smoothing": -0.1}, r"label_smoothing -0\.1 must be from 0"),
         ({"layer_decay": 0.1}, r"layer_decay 0\.1 must be from 0\.3 to 1"),
+        ({"augment": "wild"}, "augment 'wild' must be one of mission, mild, none"),
+        ({"head": "tail"}, "head 'tail' must be one of mlp, linear"),
         ({"precision": "16"}, "precision '16' must be one of 32, bf16"),
         ({"mix": "both"}, "mix 'both' must be one of none, mixup, cutmix"),
         ({"logger": "paper"}, "logger 'paper' must be one of tensorboard, csv, wandb"),
@@ -130,7 +178,10 @@ def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -
 
 
 def test_settings_come_back_from_json() -> None:
-    settings = replace(TrainSettings(), lr=0.01)
+    settings = replace(TrainSettings(), lr=0.01, augment="none", head="linear")
     assert TrainSettings.from_json(settings.__dict__, "here") == settings
+    before = {k: v for k, v in settings.__dict__.items() if k not in ("augment", "head", "refit")}
+    old = TrainSettings.from_json(before, "here")  # of a version that had no such choice
+    assert (old.augment, old.head, old.refit) == ("mild", "mlp", False)
     with pytest.raises(InputError, match="here: settings: missing keys"):
         TrainSettings.from_json({"size": 3}, "here")

@@ -6,18 +6,27 @@ import cv2
 import numpy as np
 import pytest
 
-from model.image import decode_photo
+from model.image import RGB, decode_photo
 from model.preprocessing import Preprocessing
+from training.fit.settings import AUGMENTATIONS
 from training.fit.transforms import test_transform as eval_transform
 from training.fit.transforms import train_transform
+
+
+def hole_share(rgb: RGB) -> float:
+    """Share of a photo of pure blue that is of the mean colour of ImageNet's."""
+    return float((np.abs(rgb[:, :, 2].astype(int) - 104) <= 2).mean())
+
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("size", [32, 64, 224])
-def test_both_give_pixels_of_the_same_kind(size: int) -> None:
-    for make in (train_transform, eval_transform):
-        pixels = make(Preprocessing(size))(PHOTO, 0)
+def test_both_give_pixels_of_the_same_kind(size: int, augment: str) -> None:
+    preprocessing = Preprocessing(size)
+    for transform in (train_transform(preprocessing, augment), eval_transform(preprocessing)):
+        pixels = transform(PHOTO, 0)
         assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
         assert 60 < pixels.mean() < 190
 
@@ -43,17 +52,41 @@ def test_training_sees_other_pixels_than_testing() -> None:
 
 
 def test_about_half_are_flipped_and_some_have_holes() -> None:
-    """On a photo that is dark on its left and bright on its right, with no black in it."""
-    ramp = np.repeat(np.linspace(60, 250, 128, dtype=np.uint8)[None, :, None], 3, axis=2)
-    photo = np.repeat(ramp, 128, axis=0)
-    transform = train_transform(Preprocessing(64))
-    seen = [transform(photo, seed)[:, :, 0] for seed in range(60)]
-    flipped = np.array([grey[:, :16].mean() > grey[:, -16:].mean() for grey in seen])
-    holes = np.array([(grey == 0).mean() >= 0.01 for grey in seen])
+    """On a photo that is dark on its left and bright on its right, and blue where holes are not."""
+    photo = np.full((128, 128, 3), 255, np.uint8)
+    photo[:, :, 0] = np.linspace(0, 100, 128, dtype=np.uint8)
+    transform = train_transform(Preprocessing(64), "mild")
+    seen = [transform(photo, seed) for seed in range(60)]
+    flipped = np.array([rgb[:, :16, 0].mean() > rgb[:, -16:, 0].mean() for rgb in seen])
+    holes = np.array([hole_share(rgb) >= 0.01 for rgb in seen])
     assert 15 < flipped.sum() < 45
     assert 15 < holes.sum() < 45
     assert 5 < (flipped & ~holes).sum() < 25  # each is decided for itself
     assert 5 < (holes & ~flipped).sum() < 25
+
+
+def test_the_missions_is_stronger_and_always_has_holes_of_the_mean_colour() -> None:
+    photo = np.full((128, 128, 3), 255, np.uint8)
+    transform = train_transform(Preprocessing(224), "mission")
+    shares = [hole_share(transform(photo, seed)) for seed in range(30)]
+    two = 2 * 64 / 224**2  # of 8 x 8; rotated, a hole may have left the photo or be mirrored
+    assert 0.7 * two < np.median(shares) < 1.3 * two
+    assert sum(share > 0.3 * two for share in shares) >= 25
+    # Of a photo whose red rises from left to right, much less is seen at a time.
+    photo[:, :, 0] = np.linspace(0, 255, 128, dtype=np.uint8)
+    spans = {
+        name: np.mean(
+            [np.ptp(train_transform(Preprocessing(64), name)(photo, s)[32, :, 0]) for s in range(60)]
+        )
+        for name in AUGMENTATIONS
+    }
+    assert spans["mission"] < 0.85 * spans["mild"] < 0.85 * spans["none"]
+
+
+def test_none_is_what_is_evaluated() -> None:
+    preprocessing = Preprocessing(64)
+    plain = eval_transform(preprocessing)(PHOTO, 0)
+    assert np.array_equal(train_transform(preprocessing, "none")(PHOTO, 5), plain)
 
 
 def test_a_small_photo_is_augmented_as_if_it_had_been_enlarged_first() -> None:

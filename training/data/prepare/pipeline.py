@@ -15,6 +15,7 @@ from model.files import atomic_file, write_json
 from model.layout import TEST
 from report.progress import progress
 from training.data import manifest
+from training.data.grouping import Look, find_groups
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare import folder as folders
 from training.data.prepare.clean import clean
@@ -120,8 +121,9 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     """Decide over the rows and fill the folder `room`."""
     settings, rows = seen.settings, seen.rows
     with progress("comparing, clustering and splitting"):
+        suspects = _notice_groups(rows) if settings.group_regex is None else []
         near = clean(rows, settings)
-        clusters = prune(rows, settings) if settings.prune else []
+        clusters, elbows = prune(rows, settings) if settings.prune else ([], [])
         _require_photos(seen.classes, rows)
         if TEST not in seen.splits:
             split(rows, near, settings)
@@ -129,10 +131,20 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     links = folders.place(rows, seen.source, room, copy)
     with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
-        summary = summarize(seen, clusters, found, links)
+        summary = summarize(seen, clusters, elbows, found, links, suspects)
         write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary
+
+
+def _notice_groups(rows: Sequence[Row]) -> list[str]:
+    """Give rows the groups that names and times tell, and return what may be some (see `Grouping`)."""
+    own = [row for row in rows if row.kept]
+    looks = [Look(row.colour, row.taken) for row in own]
+    noticed = find_groups([row.file for row in own], [row.class_name for row in own], looks)
+    for row, group in zip(own, noticed.groups, strict=True):
+        row.group = group
+    return noticed.suspects
 
 
 def _require_photos(classes: Sequence[str], rows: Sequence[Row]) -> None:

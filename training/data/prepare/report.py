@@ -35,7 +35,7 @@ MEANING = {
     Reason.CONFLICT: "The same photo, or nearly the same, in two class folders. Someone has to look.",
     Reason.DUPLICATE: "The same bytes as another photo.",
     Reason.NEAR: "The same picture as another photo, resized, recompressed or brightened.",
-    Reason.PRUNED: "Of a size that is rare in its class; see the clusters.",
+    Reason.PRUNED: "Rare and small in its class: a thumbnail, a banner, a placeholder.",
     Reason.EXTENSION: "Kept: the content counts, not the name.",
 }
 
@@ -53,7 +53,7 @@ def write_report(summary: Summary, rows: Sequence[Row], path: Path) -> None:
         names |= {name for name in (row.path if row.width else "", row.other) if name}
     with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter's lock: charts come meanwhile
         thumbnails = pool.map(lambda name: thumbnail(source / name, SIDE), names)
-        charts = charts_of(counts, rows)
+        charts = charts_of(counts, rows, summary["elbows"])
     write_html(
         path,
         "training/data/prepare/report.html.j2",

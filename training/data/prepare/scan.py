@@ -19,6 +19,7 @@ from model.formats import SUFFIXES, format_of
 from model.image import DEFAULT_LIMITS, RGB, decode_photo
 from model.parallel import in_parallel
 from report.progress import track
+from training.data.grouping import look
 from training.data.manifest import Reason, Row, reason_for
 
 HASH_SIZE = 16  # 16 x 16 coefficients: 64 bits take different specks on a plain sky for the same photo
@@ -33,8 +34,8 @@ def scan(source: Path, files: Sequence[Row], workers: int | None = None) -> list
     Raises:
         FlyobjError: a worker died.
     """
-    look = partial(scan_file, source)
-    return list(track(in_parallel(look, files, workers), "checking photos", total=len(files)))
+    scan_one = partial(scan_file, source)
+    return list(track(in_parallel(scan_one, files, workers), "checking photos", total=len(files)))
 
 
 def scan_file(source: Path, found: Row) -> Row:
@@ -73,6 +74,8 @@ def _look_into(content: bytes, row: Row) -> None:
     pixels = decode_photo(content)  # (H, W, 3)
     row.height, row.width = pixels.shape[:2]
     row.phash = perceptual_hash(pixels)
+    seen = look(content, pixels)
+    row.colour, row.taken = seen.colour, seen.taken
     extension = Path(row.path).suffix.lower()
     if extension not in SUFFIXES[row.format]:
         row.reason = Reason.EXTENSION

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from model.errors import InputError
 from training.data.prepare.near import MAX_DISTANCE
 
+MAX_CLUSTERS = 10
+
 
 @dataclass(frozen=True)
 class PrepareSettings:
@@ -20,9 +22,9 @@ class PrepareSettings:
     near: int = 12  # bits, of 256, in which the hashes of near duplicates may differ
     keep_near: bool = False
     prune: bool = True
-    clusters: int = 4  # of K-Means, for each class
-    prune_share: float = 0.02  # a cluster with less of its class than this is dropped
-    group_regex: str | None = None
+    clusters: int | None = None  # of K-Means, for each class; None for the elbow's
+    prune_share: float = 0.02  # small photos are dropped if less than this of their class is small
+    group_regex: str | None = None  # None for what `grouping.find_groups` notices, "" for no groups
     test_share: float = 0.2
     seed: int = 0
 
@@ -30,16 +32,17 @@ class PrepareSettings:
         """Refuse values that can't be worked with."""
         _require("min_side", self.min_side, 1, 20_000)
         _require("near", self.near, 0, MAX_DISTANCE)
-        _require("clusters", self.clusters, 2, 10)
+        if self.clusters is not None:
+            _require("clusters", self.clusters, 2, MAX_CLUSTERS)
         _require("seed", self.seed, 0, 2**32 - 1)
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share is {self.test_share!r}; give a share between 0 and 1, say 0.2")
-        if not 0 <= self.prune_share * self.clusters < 1:
+        if not 0 <= self.prune_share <= 0.5:
             raise InputError(
-                f"prune_share is {self.prune_share!r}; with {self.clusters} clusters give a share from "
-                f"0 to less than {1 / self.clusters:.2f}, or --no-prune"
+                f"prune_share is {self.prune_share!r}; give a share from 0 to 0.5 of a class, say 0.02, "
+                "or --no-prune"
             )
-        if self.group_regex is not None:
+        if self.group_regex:
             _compile(self.group_regex)
 
     def groups_of(self, names: Sequence[str]) -> list[str]:
@@ -48,7 +51,7 @@ class PrepareSettings:
         Raises:
             InputError: the expression finds nothing in any of them.
         """
-        if self.group_regex is None:
+        if not self.group_regex:
             return [""] * len(names)
         pattern = _compile(self.group_regex)
         matches = [pattern.search(name) for name in names]
@@ -56,7 +59,7 @@ class PrepareSettings:
         if names and not any(found):
             raise InputError(
                 f"group_regex {self.group_regex!r} matches none of {len(names)} file names, "
-                f"such as {names[0]!r}; give another, or none"
+                f"such as {names[0]!r}; give another, or '' for no groups"
             )
         return found
 

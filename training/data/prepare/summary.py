@@ -11,21 +11,28 @@ from model.files import read_json, reading
 from model.layout import SPLITS, TEST, TRAIN, VALIDATION
 from model.photo_files import HIDDEN, tally
 from model.typed import check_fields
+from training.data.grouping import NAME_BEFORE_NUMBER, NOTICED, in_words
 from training.data.manifest import Reason
-from training.data.prepare.prune import Cluster
+from training.data.prepare.prune import Cluster, Elbow
 from training.data.prepare.settings import PrepareSettings
 from training.data.prepare.shard import ScanResult
-from training.data.split import Leak
+from training.data.split import Leak, few_photos
 
 Summary = dict[str, Any]
 
-_NEWER = ("unentered",)  # keys that an older summary lacks
+_NEWER = ("unentered", "elbows", "grouping", "suspects")  # keys that an older summary lacks
 _REMEDY = "make it again with `flyobj data prepare`"
+CLOSE = 0.15  # so near to --prune-share the share of small photos is a close call
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
 
 
 def summarize(
-    seen: ScanResult, clusters: Sequence[Cluster], leaks: Sequence[Leak], symbolic_links: int = 0
+    seen: ScanResult,
+    clusters: Sequence[Cluster],
+    elbows: Sequence[Elbow],
+    leaks: Sequence[Leak],
+    symbolic_links: int = 0,
+    suspects: Sequence[str] = (),
 ) -> Summary:
     """Count everything. The same rows give the same summary: it holds no time of day."""
     rows = seen.rows
@@ -39,6 +46,7 @@ def summarize(
     }
     dropped = Counter(row.reason for row in rows if not row.kept)
     noted = Counter(row.reason for row in kept if row.reason)
+    across = len({leak.group for leak in leaks if leak.group})
     summary = {
         "made_by": "flyobj data prepare",
         "source": str(seen.source),
@@ -53,7 +61,10 @@ def summarize(
         "given": seen.splits,
         "symbolic_links": symbolic_links,
         "groups": len({row.group for row in kept if row.group}),
+        "grouping": in_words((row.group for row in kept), _how(seen.settings.group_regex), across),
+        "suspects": list(suspects),
         "clusters": [asdict(cluster) for cluster in clusters],
+        "elbows": [asdict(elbow) for elbow in elbows],
         "leaks": [asdict(leak) for leak in leaks],
         "unentered": seen.unentered,
         "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
@@ -76,9 +87,17 @@ class _Written:
     split: str
     groups: int
     clusters: list[Cluster]
+    elbows: list[Elbow]
     leaks: list[Leak]
     warnings: list[str]
     unentered: dict[str, str]
+    grouping: str
+    suspects: list[str]
+
+
+def _how(group_regex: str | None) -> str:
+    """Say how groups were found; "" if none were looked for."""
+    return NOTICED if group_regex is None else group_regex and f"by {group_regex}"
 
 
 def read_summary(path: Path) -> Summary:
@@ -88,9 +107,10 @@ def read_summary(path: Path) -> Summary:
         check_fields(_Written, document, repr(str(path)), _REMEDY)
         _ = [document[name] for name in _Written.__annotations__ if name not in _NEWER]
         _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
-        for kind, entries in ((Cluster, document["clusters"]), (Leak, document["leaks"])):
-            for entry in entries:
-                kind(**entry)
+        document.setdefault("elbows", [])
+        kinds = (Cluster, "clusters"), (Elbow, "elbows"), (Leak, "leaks")
+        for kind, name in kinds:
+            document[name] = [asdict(kind(**entry)) for entry in document[name]]
         for counts in document["classes"].values():
             _ = [counts[name] for name in (TRAIN, TEST, "dropped")]
         if not document["classes"]:
@@ -112,10 +132,30 @@ def _warnings(summary: Summary) -> list[str]:
     for name, counts in classes.items():
         empty = [split for split in SPLITS if counts.get(split) == 0]
         found += [f"class {name!r} has no photo in {split}" for split in empty]
+    limit = summary["settings"]["prune_share"]
+    for c in summary["clusters"]:
+        if c["small"] and abs(c["share"] - limit) < CLOSE * limit:
+            what = "files under a sixteenth" if c["kind"] == "bytes" else "sides under a quarter"
+            found.append(
+                f"class {c['class_name']!r}: {c['share']:.2%} have {what} of its median, and "
+                f"{limit:.2%} decides: {c['photos']} photos were {'kept' if c['kept'] else 'dropped'}; "
+                "look at them, and set --prune-share"
+            )
     if conflicts := summary["dropped"].get(Reason.CONFLICT):
         found.append(f"{conflicts} photos are under two classes and were dropped: someone has to look")
     if leaking := sum(leak["open"] for leak in summary["leaks"]):
-        found.append(f"{leaking} leaks between the splits remain, which flatter the model")
+        kinds = tally(leak["kind"] for leak in summary["leaks"] if leak["open"])
+        found.append(
+            f"{leaking} leaks between the splits remain ({kinds}), which flatter the model; prepare the "
+            "photos as class folders without splits, and none will"
+        )
+    if suspects := summary["suspects"]:
+        found.append(
+            f"names and colours suggest {len(suspects)} more groups, too large to be sure, such as "
+            f"{suspects[0]!r}; if they are clips, give --group-regex {NAME_BEFORE_NUMBER!r}"
+        )
+    if few := few_photos(train):
+        found.append(few)
     if unopened := summary["unopened"]:
         found.append(f"files that can't be opened: {unopened}")
     if blocked := [why for why in summary["unentered"].values() if why != HIDDEN]:

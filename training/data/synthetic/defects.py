@@ -1,12 +1,15 @@
 """Every kind of defect that `flyobj data prepare` looks for, mixed into drawn photos, and written down.
 
-`plant` adds files to a data set; `defects.csv` says which and of what kind. `score` compares a
-manifest with it. Names continue where the photos' end, so they tell nothing.
+`plant` adds files to a data set and makes a few of its photos very large, which is no defect;
+`defects.csv` says which files and of what kind. `score` compares a manifest with it. Names continue
+where the photos' end, so they tell nothing.
 """
 
 import io
+import itertools
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +25,10 @@ NAME = "defects.csv"
 SHARE = 0.02  # files of each kind, of the photos there are
 KINDS = (
     *(Reason.EMPTY, Reason.UNSUPPORTED, Reason.TOO_LARGE, Reason.UNREADABLE, Reason.TOO_SMALL),
-    *(Reason.CONFLICT, Reason.DUPLICATE, Reason.NEAR, Reason.EXTENSION),
+    *(Reason.CONFLICT, Reason.DUPLICATE, Reason.NEAR, Reason.EXTENSION, Reason.PRUNED),
 )
+RARE = 4  # thumbnails, banners and very large photos are so many times fewer than the others
+LARGE = 120  # photos of a class from which enough are left for pruning, whatever else is planted
 WORDS = b"<!doctype html><title>404 Not Found</title><p>The photo you are looking for is not here.</p>\n"
 
 
@@ -66,16 +71,21 @@ def plant(folder: Path, seed: int) -> list[Defect]:
         )
     donors = iter([photos[i] for i in rng.permutation(len(photos))])  # each gives to one defect only
     defects = []
+    smallest = min(Counter(path.parent.name for path in photos).values(), default=0)
+    rare = max(2, each // RARE) if smallest >= LARGE else 0
     for kind in KINDS:
-        for number in range(each):
+        for number in range(rare if kind is Reason.PRUNED else each):
             donor = next(donors)
             path = _place(folder, donor, kind, rng)
             path.write_bytes(_content(kind, number, donor, rng))
             other = donor if kind in (Reason.CONFLICT, Reason.DUPLICATE, Reason.NEAR) else None
             names = [p.relative_to(folder).as_posix() if p else "" for p in (path, other)]
-            if kind is Reason.EXTENSION:
+            if kind is Reason.EXTENSION or kind is Reason.PRUNED:
                 donor.unlink()  # the same picture, saved as something else
             defects.append(Defect(names[0], kind, names[1]))
+    for donor in itertools.islice(donors, rare):  # very large ones are rare too, and no defect
+        photo = Image.open(donor)
+        donor.write_bytes(_encode(photo.resize((6 * photo.width, 6 * photo.height)), quality=90))
     write_csv(folder / NAME, ("path", "kind", "other"), [(d.path, d.kind, d.other) for d in defects])
     return defects
 
@@ -103,7 +113,7 @@ def _place(folder: Path, donor: Path, kind: Reason, rng: np.random.Generator) ->
     classes = sorted({path.name for path in folder.glob("*/*") if path.is_dir()})
     if kind is Reason.CONFLICT:
         classes.remove(donor.parent.name)
-    elif kind in (Reason.DUPLICATE, Reason.NEAR, Reason.EXTENSION):
+    elif kind in (Reason.DUPLICATE, Reason.NEAR, Reason.EXTENSION, Reason.PRUNED):
         classes = [donor.parent.name]
     split = str(rng.choice(["train", "train", "train", "test"]))
     parent = folder / split / str(rng.choice(classes))
@@ -129,6 +139,8 @@ def _content(kind: Reason, number: int, donor: Path, rng: np.random.Generator) -
             return _near(Image.open(donor), number, rng)
         case Reason.NEAR:
             return _near(Image.open(donor), number, rng)
+        case Reason.PRUNED:
+            return _encode(Image.open(donor).resize((48, 36) if number % 2 else (400, 36)))
         case Reason.EXTENSION:
             return _encode(Image.open(donor), "PNG" if number % 2 else "WEBP")
         case _:  # the same bytes

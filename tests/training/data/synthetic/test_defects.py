@@ -16,11 +16,26 @@ from training.data.synthetic.draw import synthesize
 def test_each_kind_is_found(tmp_path: Path) -> None:
     counts = synthesize(tmp_path / "photos", 14, seed=2, workers=1, defects=True)
     planted = read_defects(tmp_path / "photos")
-    assert counts["defects"] == len(planted) == 2 * len(KINDS)
-    assert Counter(d.kind for d in planted) == dict.fromkeys(KINDS, 2)
+    few = [kind for kind in KINDS if kind is not Reason.PRUNED]  # classes of 14 aren't pruned
+    assert counts["defects"] == len(planted) == 2 * len(few)
+    assert Counter(d.kind for d in planted) == dict.fromkeys(few, 2)
     prepare(tmp_path / "photos", tmp_path / "out", PrepareSettings(), workers=1)
     scores = score(planted, read_manifest(tmp_path / "out" / "manifest.csv"))
     assert {kind: (s.recall, s.precision) for kind, s in scores.items()} == dict.fromkeys(KINDS, (1, 1))
+
+
+@pytest.mark.slow
+def test_thumbnails_and_banners_are_found_and_large_photos_kept(tmp_path: Path) -> None:
+    synthesize(tmp_path / "photos", 120, seed=1, defects=True)
+    planted = read_defects(tmp_path / "photos")
+    prepare(tmp_path / "photos", tmp_path / "out", PrepareSettings())
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    found = score(planted, rows)[Reason.PRUNED]
+    assert (found.planted, found.reported, found.right) == (2, 2, 2)
+    assert {(r.width, r.height) for r in rows if r.reason is Reason.PRUNED} == {(48, 36), (400, 36)}
+    large = [row for row in rows if max(row.width, row.height) > 1700]  # than any that is drawn
+    assert 1 <= len(large) <= 2
+    assert all(row.kept for row in large)
 
 
 def test_score_of_a_cleaning_that_is_wrong() -> None:
@@ -41,7 +56,7 @@ def test_score_of_a_cleaning_that_is_wrong() -> None:
 
 
 def test_too_few_photos(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="12 photos are too few for 2 defects of 9 kinds"):
+    with pytest.raises(InputError, match="12 photos are too few for 2 defects of 10 kinds"):
         synthesize(tmp_path / "photos", 3, seed=0, workers=1, defects=True)
     assert not (tmp_path / "photos").exists()
     with pytest.raises(InputError, match="0 photos are too few"):
