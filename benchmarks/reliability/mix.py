@@ -14,6 +14,8 @@ from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
+import httpx
+
 from benchmarks.reliability.corpus import Case
 from benchmarks.reliability.fuzz import FuzzTally, Judge
 from benchmarks.reliability.hostile import mutations
@@ -21,6 +23,8 @@ from model.image import RGB
 
 GOOD_SHARE = 0.9
 _RECONNECT_S = 60.0
+_BUSY = '"TooBusy"'  # beside costly bodies, for now
+_TRIES, _RETRY_S = 10, 1.0
 _NEW_TOKEN = "InvalidKeyException"  # the token was replaced; the next one is there
 
 
@@ -50,6 +54,7 @@ class Mix:
     def __init__(self, judge: Judge, cases: MixedCases, rate: float | None, clients: int) -> None:
         """Prepare; nothing is sent yet. Requests are due at random, whatever became of those before."""
         self.tally = FuzzTally()
+        self.asked_again = 0
         self.behind_s = 0.0  # how late the latest request was sent
         self._judge, self._cases, self._rate = judge, cases, rate
         self._rng, self._due = random.Random(1), time.monotonic()
@@ -75,10 +80,20 @@ class Mix:
                 until = time.monotonic() + _RECONNECT_S
                 while time.monotonic() < until and not self._over.is_set():
                     case = self._next()
-                    status, wrong = self._judge.ask(http, case)
+                    status, wrong = self._ask(http, case)
                     if _NEW_TOKEN in (wrong or ""):
                         break
                     self.tally.add(case, status, wrong)
+
+    def _ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
+        """Ask, and again where a good photo is refused for now, as its `Retry-After` says."""
+        for left in range(_TRIES - 1, -1, -1):
+            status, wrong = self._judge.ask(http, case)
+            if case.photo is None or _BUSY not in (wrong or "") or not left:
+                break
+            self.asked_again += 1
+            self._over.wait(_RETRY_S)
+        return status, wrong
 
     def _next(self) -> Case:
         """Take the next case and wait until it is due."""

@@ -13,7 +13,6 @@ The last line is the result as JSON.
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +168,14 @@ def soak(
         "requests": _count(mix) + versions.requests,
         "good_photos": tally.good + versions.requests,
         "statuses_of_the_others": {str(k): v for k, v in sorted(tally.statuses.items())},
+        "refused_for_now_and_asked_again": mix.asked_again,
         "dropped_connections": droppers.dropped,
         "sent_late_by_s": round(mix.behind_s, 1),
         "versions_deployed": rollouts.current - 1,
         "lost_or_wrong": lost,
         "examples": [*tally.wrong[:20], *map(str, versions.statuses.items())],
         "longest_answer_s": round(versions.longest_s, 2),
-        "trends": {name: {**asdict(t), "verdict": t.verdict} for name, t in trends.items()},
+        "trends": {name: t.to_json() for name, t in trends.items()},
         "passed": not lost and all(t.verdict != "grows" for t in trends.values()),
     }
 
@@ -201,7 +201,9 @@ def print_trends(document: Mapping[str, Any]) -> None:
     """Print each figure with its growth."""
     table = Table("figure", "first", "last", "growth in an hour (95 %)", "allowed", "verdict")
     for name, t in document["trends"].items():
-        growth = f"{t['per_hour']:+.2f} ({t['low']:+.2f} to {t['high']:+.2f})"
+        growth = f"{t['per_hour']:+.2f}"
+        if t["low"] is not None:
+            growth += f" ({t['low']:+.2f} to {t['high']:+.2f})"
         ends = f"{t['first']:.1f}", f"{t['last']:.1f}"
         table.add_row(name, *ends, growth, f"{t['limit']:.1f}", t["verdict"])
     console.print(table)
