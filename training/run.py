@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.fabric import Fabric
 
 from model.bundle import ARCHITECTURES, Bundle, ModelSpec, write_bundle
@@ -193,9 +194,9 @@ def _write_run(
         ARCHITECTURES[plan.settings.head],
     )
     bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
-    # With those trained on, as a regular expression may find its groups there alone.
-    groups, _ = number_groups((*held, *plan.train), plan.data, plan.settings.group_regex)
-    fit = fit_calibration(bundle, held, groups[: len(held)])
+    numbers = plan.validation_groups or range(len(plan.validation))
+    group_of = {photo.path: n for photo, n in zip(plan.validation, numbers, strict=True)}
+    fit = fit_calibration(bundle, held, np.array([group_of[photo.path] for photo in held]))
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
     kept = refit.network.cpu().eval() if refit else bundle.network
