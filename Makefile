@@ -49,7 +49,7 @@ test: install ## run the tests, against a real TorchServe too, in two processes
 	@$(BIN)/pytest -n 2 $(TEST)
 
 test-fast: install ## only the tests that start no server and take no more than seconds
-	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or slow)" $(TEST)
+	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or netns or slow)" $(TEST)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .
