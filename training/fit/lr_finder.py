@@ -97,6 +97,7 @@ def range_test(
     step: Callable[[Batch, float], float],
     start_loss: Callable[[Batch], float],
     batches: Iterable[Batch],
+    steps: Iterable[int] = range(STEPS),
 ) -> Curve:
     """Call `step` with a batch and a rising learning rate until the loss it returns diverges.
 
@@ -104,6 +105,7 @@ def range_test(
         step: trains on the batch and returns its loss before that.
         start_loss: returns the batch's loss for the weights from before the test.
         batches: repeated if they are too few.
+        steps: `range(STEPS)`, which may show how far it is.
 
     Raises:
         FlyobjError: the loss is no number even before the test.
@@ -111,7 +113,7 @@ def range_test(
     lrs: list[float] = []
     losses: list[float] = []
     starts: list[float] = []
-    for number, batch in zip(range(STEPS), chain.from_iterable(repeat(batches)), strict=False):
+    for number, batch in zip(steps, chain.from_iterable(repeat(batches)), strict=False):
         lr = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
         loss, start = step(batch, lr), start_loss(batch)
         if not math.isfinite(start):
