@@ -12,6 +12,7 @@ All train on the photos for validation too, as none of them chooses by it.
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,11 @@ def fastai(plan: Plan, held: tuple[Photo, ...], python: str) -> dict[str, Any]:
 
 
 Baseline = Callable[[Plan, tuple[Photo, ...]], dict[str, Any]]
-BASELINES: dict[str, Baseline] = {"probe": probe, "torchvision": torchvision}
+BASELINES: dict[str, Baseline] = {
+    "probe": probe,
+    "torchvision": torchvision,
+    "fastai": partial(fastai, python="python"),  # whose interpreter is told by --fastai
+}
 
 
 class _Normalize:
