@@ -15,6 +15,9 @@ TORCH_INDEX ?=
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 ENGINE_FLAGS ?=
 BUILD_FLAGS ?=
+# Podman's own format of images has no health checks.
+BUILD = $(ENGINE) $(ENGINE_FLAGS) build $(if $(findstring podman,$(ENGINE)),--format docker) $(BUILD_FLAGS)
+HOURS ?= 1
 
 BIN := .venv/bin
 PHOTOS := $(or $(DATA),data/synthetic)
@@ -22,7 +25,7 @@ IMAGE_TEST ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive image image-test lambda-image lambda-image-test clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak mutants image image-test lambda-image lambda-image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +49,7 @@ test: install ## run the tests, against a real TorchServe too, in two processes
 	@$(BIN)/pytest -n 2 $(TEST)
 
 test-fast: install ## only the tests that start no server and take no more than seconds
-	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or slow)" $(TEST)
+	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or netns or slow)" $(TEST)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -101,15 +104,21 @@ fuzz: install ## 20,000 hostile requests with good ones mixed in; FUZZ="--run RU
 survive: install ## every change of versions, kill -9 and overload under constant load; SURVIVE="--requests 2000"
 	@$(BIN)/python -m benchmarks.reliability.rollout $(SURVIVE)
 
+soak: install ## HOURS=1 at half of the capacity, a rollout every five minutes: does anything grow or get lost?
+	@$(BIN)/python -m benchmarks.reliability.soak --hours $(HOURS) $(SOAK)
+
+mutants: install ## change the code in 40 places, one by one: do the tests notice? MUTANTS="--all"
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
 image: ## build the server's image with docker or podman; ENGINE=podman TORCH_INDEX=URL
-	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+	@$(BUILD) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
 	  -f deploy/docker/Dockerfile -t flying-objects:0.1.0 .
 
 image-test: install ## try it: ready, rights, SIGTERM, kill -9, full file systems, memory; IMAGE_TEST="--run RUN"
 	@$(BIN)/python -m benchmarks.reliability.image --engine $(ENGINE) --flags="$(ENGINE_FLAGS)" $(IMAGE_TEST)
 
 lambda-image: ## build the Lambda function's image with STORE/flying_objects-VERSION.mar in it
-	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg ARCHIVE=$(STORE)/flying_objects-$(VERSION).mar \
+	@$(BUILD) --build-arg ARCHIVE=$(STORE)/flying_objects-$(VERSION).mar \
 	  -f deploy/aws_lambda/Dockerfile -t flying-objects-lambda:0.1.0 .
 
 lambda-image-test: install ## try it through Lambda's runtime API with one of the archive's golden photos

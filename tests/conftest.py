@@ -57,6 +57,7 @@ MARKERS = {
     "nginx": {"nginx"},
     "prometheus": {"prometheus_tools"},
     "s3": {"s3_server"},
+    "netns": {"netns"},
 }
 
 
@@ -120,6 +121,14 @@ def chromium() -> str:
 def prometheus_tools() -> str:
     """Prometheus, and promtool beside it."""
     return _tool("promtool", "prometheus") and _tool("prometheus", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def netns() -> None:
+    """Network namespaces, for hosts on this machine."""
+    if os.geteuid() or not Path("/dev/net/tun").exists():
+        pytest.skip("network namespaces need root and /dev/net/tun")
+    _tool("ip", "iproute2")
 
 
 @pytest.fixture(scope="session")
@@ -243,12 +252,15 @@ def openvino_archive(run: Path, once: Once) -> Path:
 def repack(archive_path: Path) -> Callable[..., Path]:
     """Copy the archive with entries changed: `repack(target, {name: change})`.
 
-    `change` gets the entry's text and returns another, or is None to leave the entry out.
+    `change` gets the entry's text and returns another, or is None to leave the entry out. Another
+    archive may be given as `source`.
     """
 
-    def make(target: Path, changes: Mapping[str, Callable[[str], str] | None]) -> Path:
+    def make(
+        target: Path, changes: Mapping[str, Callable[[str], str] | None], source: Path = archive_path
+    ) -> Path:
         left = set(changes)
-        with zipfile.ZipFile(archive_path) as old, zipfile.ZipFile(target, "w") as new:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
             for name in old.namelist():
                 content = old.read(name)
                 if name in changes:

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,9 @@ class FuzzTally:
 class Judge:
     """Sends requests and says what is wrong with their answers."""
 
-    def __init__(self, url: str, token: str, bundle: Path, photo: RGB, trained: bool) -> None:
+    def __init__(
+        self, url: str, token: Callable[[], str], bundle: Path, photo: RGB, trained: bool
+    ) -> None:
         """Answer every good case with the bundle itself, to compare with.
 
         Only of a model that is `trained` it is asked that a photo keeps its class in other formats.
@@ -86,7 +88,7 @@ class Judge:
 
     def clients(self) -> httpx.Client:
         """Open a connection of one client."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = {"Authorization": f"Bearer {self._token()}"}
         return httpx.Client(timeout=120, headers=headers, trust_env=False)
 
     def ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
@@ -168,7 +170,7 @@ def fuzz(client: Client, bundle: Path, photo: RGB, arguments: argparse.Namespace
     """Run both parts against a running server and report."""
     url = client.server.inference
     trained = arguments.run is not None
-    judge = Judge(url, client.tokens.get("inference"), bundle, photo, trained)
+    judge = Judge(url, lambda: client.tokens.get("inference"), bundle, photo, trained)
     corpus, random_ones = FuzzTally(), FuzzTally()
     cold = workers(client)
     cases = [*judge.good, *hostile_cases(photo), *truncations(photo)]

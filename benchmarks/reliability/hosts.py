@@ -114,10 +114,13 @@ class Hosts(Fleet):
         return any(self.network.address(name) in line and " down" in line for line in lines)
 
     def _start_gate(self, name: str) -> None:
+        """Let the balancer's requests in; it has checked their keys."""
         folder = self.folder / f"gate-{name}"
         address = f"{self.network.address(name)}:{_GATE_PORT}"
         nginx.install(folder, {f"listen 127.0.0.1:{_GATE_PORT};": f"listen {address};"})
-        self.run_on(name, find_program("nginx"), "-p", folder, "-c", "nginx.conf", "-g", "daemon off;")
+        nginx.write_new(folder / nginx.KEYS, f"default {nginx.PASS_ON};\n")
+        nginx.write_new(folder / SERVERS, f"server 127.0.0.1:{_PORT};\n")
+        self.run_on(name, find_program("nginx"), "-p", folder, "-c", nginx.CONF, "-g", "daemon off;")
 
     def _start_sshd(self, name: str) -> None:
         key = self.folder / "key"

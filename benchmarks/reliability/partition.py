@@ -7,14 +7,14 @@ than docs/fleet.md says. Requests under way to a host that is cut off can't be s
 Needs root, iproute2, nginx and sshd (Debian: iproute2 nginx-light openssh-server). The last line is the
 result as JSON.
 
-    sudo .venv/bin/python -m benchmarks.reliability.partition [--run RUN] [--users 6] [--no-s3]
+    sudo .venv/bin/python -m benchmarks.reliability.partition [--run RUN] [--users 6] [--parts cuts]
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from benchmarks.reliability.wire import Network
 from serving.archive.s3 import push
 
 S3, _S3_PORT = "s3", 9000
+PARTS = "rollouts", "cuts", "s3"
 GOOD = 0.0, 0.0  # delay of a packet, ms, and share of the packets that are lost
 BAD = 20.0, 0.01  # between continents, on a bad day
+_TIMEOUT_S = 60.0
 _AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -108,7 +110,7 @@ class Trials:
         os.environ.update(_AWS, AWS_ENDPOINT_URL=f"http://{network.address(S3)}:{_S3_PORT}")
         hosts.run_on(S3, Path(sys.executable).with_name("moto_server"), "-H", "0.0.0.0", "-p", _S3_PORT)
         wait_for(network.address(S3), _S3_PORT)
-        httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/models", trust_env=False).raise_for_status()
+        httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/models", timeout=_TIMEOUT_S, trust_env=False)
         url = push(hosts.store / f"flying_objects-{new}.mar", "s3://models/").url
         deploy = "models", "deploy", url, "--home", hosts.homes[0]
 
@@ -138,23 +140,25 @@ class Trials:
             row["as_wanted"] = [len(state) for state in hosts.states()] == [2, 2, 2]
 
 
-def survive(hosts: Hosts, users: int, s3: bool) -> dict[str, Any]:
-    """Run everything; all programs are stopped whatever happens."""
+def survive(hosts: Hosts, users: int, parts: Sequence[str]) -> dict[str, Any]:
+    """Run the parts; all programs are stopped whatever happens."""
     hosts.deployment("1.0")
     with (
         hosts.programs,
         hosts.running() as client,
         ContinuousLoad(client, hosts.photo, users, "1.0", think_s=0.02) as load,
     ):
-        trials = Trials(hosts, load)
+        trials, served = Trials(hosts, load), "1.0"
         time.sleep(2)
-        trials.roll_out("1.0", "2.0", "over a good network", GOOD)
-        trials.roll_out("2.0", "3.0", "20 ms and 1 % loss", BAD)
-        trials.cut_in_the_middle("3.0", "4.0", after_s=0.5)
-        trials.cut_in_the_middle("4.0", "5.0", after_s=3)
-        trials.cut_in_traffic("5.0", "6.0")
-        if s3:
-            trials.lose_s3("5.0", "7.0")
+        if "rollouts" in parts:
+            trials.roll_out(served, "2.0", "over a good network", GOOD)
+            trials.roll_out("2.0", served := "3.0", "20 ms and 1 % loss", BAD)
+        if "cuts" in parts:
+            trials.cut_in_the_middle(served, "4.0", after_s=0.5)
+            trials.cut_in_the_middle("4.0", served := "5.0", after_s=3)
+            trials.cut_in_traffic(served, "6.0")
+        if "s3" in parts:
+            trials.lose_s3(served, "7.0")
     planned, tally = planned_sums(hosts.rows), load.tally()
     held = all(row.get("as_wanted", True) for row in hosts.rows)
     passed = held and not planned["failed"] and not tally.wrong
@@ -178,7 +182,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     add_run(parser)
     parser.add_argument("--users", type=int, default=6)
-    parser.add_argument("--no-s3", action="store_true", help="leave out the part with S3")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
@@ -187,7 +191,7 @@ def main() -> None:
         with Network([OPERATOR, *LETTERS, S3]) as network, package(arguments.run) as subject:
             network.enter(OPERATOR)
             hosts = Hosts(network, subject.archive, subject.photo, subject.folder)
-            return survive(hosts, arguments.users, not arguments.no_s3)
+            return survive(hosts, arguments.users, arguments.parts)
 
     run(measure, lambda document: print_table(document["events"]))
 

@@ -143,7 +143,8 @@ def _plan(client: Client, deployment: Deployment) -> Iterator[Change]:
         yield Change(
             "set default", deployment.default, default or "none", f"{deployment.default}{without}"
         )
-    for name, found in there.items():
+    # Its default last: TorchServe keeps that as long as there are others.
+    for name, found in sorted(there.items(), key=lambda item: item[1].default):
         if name not in deployment.versions:
             yield Change("remove", name, f"{found.workers} workers", "absent")
 

@@ -30,7 +30,8 @@ def photo(photos: list[bytes]) -> RGB:
 def judge(server: "Home", run: Path, photo: RGB) -> Judge:
     with server.client() as client:
         url = f"http://127.0.0.1:{server.port}"
-        return Judge(url, client.tokens.get("inference"), run / "bundle", photo, trained=False)
+        token = client.tokens.get("inference")
+        return Judge(url, lambda: token, run / "bundle", photo, trained=False)
 
 
 def test_every_kind_gets_the_answer_it_should(server: "Home", judge: Judge, photo: RGB) -> None:

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from model.bundle import read_bundle
+from model.engines import TorchEngine
 from model.errors import FlyobjError
 from model.formats import FORMATS
 from model.image import DEFAULT_LIMITS
@@ -49,6 +51,24 @@ def test_description(worker: "Worker", requests: "Requests", run: Path, unpacked
     assert described["calibration"] == {"temperature": 1.0, "reject_below": None}
     metrics = unpacked / "bundle" / "metrics.json"
     assert described["metrics"] == (json.loads(metrics.read_text()) if metrics.exists() else None)
+
+
+def test_no_request_is_the_first_of_its_batch_size(
+    start_worker: StartWorker, unpacked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is ready once it has answered its golden photos and a batch of every size."""
+    sizes: list[int] = []
+    answer = TorchEngine.__call__
+
+    def noted(self: TorchEngine, photos: "np.ndarray[Any, Any]") -> Any:
+        sizes.append(len(photos))
+        return answer(self, photos)
+
+    monkeypatch.setattr(TorchEngine, "__call__", noted)
+    start_worker(unpacked)
+    golden = len(read_bundle(unpacked / "bundle").golden)
+    assert sizes[:golden] == [1] * golden
+    assert set(range(1, 9)) <= set(sizes[golden:])
 
 
 def test_limits_come_from_the_archives_settings(

@@ -1,12 +1,17 @@
 """Which runs are over which threshold."""
 
+import json
+import subprocess
+import sys
 from argparse import ArgumentParser
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from loadtest.thresholds import RunFigures, Thresholds, add_options, breaches, read_limits
 
+ROOT = Path(__file__).parents[2]
 RUN = RunFigures(requests=1000, failures=20, seconds=10.0, p50_ms=40, p95_ms=90, p99_ms=150)
 
 
@@ -38,6 +43,37 @@ def test_what_is_at_a_threshold_is_not_over_it() -> None:
 )
 def test_each_breach_is_named_with_value_and_limit(option: str, limit: str, named: str) -> None:
     assert breaches(RUN, parse(option, limit)) == [named]
+
+
+# In a process of its own, as Locust changes the standard library when it is imported.
+_FIGURES = """
+import json
+from dataclasses import asdict
+from locust.stats import RequestStats
+from loadtest.thresholds import read_figures
+
+stats = RequestStats()
+for count, ms in ((510, 10), (445, 100), (40, 1000), (5, 9000)):
+    for _ in range(count):
+        stats.log_request("POST", "photo", ms, 0)
+    stats.log_error("POST", "photo", "refused")
+print(json.dumps(asdict(read_figures(stats))))
+"""
+
+
+def test_each_threshold_is_held_against_its_own_percentile() -> None:
+    """Of Locust's own statistics, whose p50, p95, p99 and maximum differ by far."""
+    command = [sys.executable, "-c", _FIGURES]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    figures = RunFigures(**json.loads(said))
+    assert (figures.requests, figures.failures) == (1000, 4)
+    assert (figures.p50_ms, figures.p95_ms, figures.p99_ms) == (10, 100, 1000)
+    within = ("--max-p50-ms", "10", "--max-p95-ms", "100", "--max-p99-ms", "1000")
+    assert breaches(figures, parse(*within)) == []
+    for at in (1, 3, 5):
+        over = [*within[:at], str(int(within[at]) - 1), *within[at + 1 :]]
+        (breach,) = breaches(figures, parse(*over))
+        assert f"is over {over[at - 1]} {over[at]}" in breach
 
 
 def test_failed_requests_are_no_rate() -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import read_json, write_json
+from model.predictor import Predictor
 from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit import checkpoint
@@ -113,6 +115,20 @@ def test_what_a_run_writes(run: Path, dataset: Path, weights_file: Path) -> None
     assert "train_loss" in (logs / "csv" / "head" / "metrics.csv").read_text()
     assert list((logs / "tensorboard" / "head").glob("events*"))
     assert list((run / "checkpoints").iterdir()) == []  # a run that is done needs none
+
+
+def test_validation_sees_photos_as_they_are_served(run: Path, dataset: Path) -> None:
+    """The loss that chose the weights is the one that the bundle has on these photos, without more."""
+    report = json.loads((run / "run.json").read_text())
+    (best,) = [s for s in report["stages"] if s["stage"]["name"] == report["kept"]]
+    bundle = read_bundle(run / "bundle")
+    predictor = Predictor(bundle)
+    losses = []
+    for name in report["validation_files"]:
+        pixels = predictor.prepare((dataset / "train" / name).read_bytes())
+        (scores,) = predictor.scores([pixels])
+        losses.append(-scores[bundle.spec.classes.index(name.split("/")[0])])
+    assert best["val_loss"] == pytest.approx(float(np.mean(losses)), abs=1e-4)
 
 
 def test_skipped_files_are_said_and_in_the_report(
@@ -474,11 +490,12 @@ def test_two_processes_train_as_one_does(
 ) -> None:
     data, whole = whole_run
     options = ["--weights", "none", "--size", 32, "--epochs", 4, "--batch-size", 8, "--workers", 0]
-    options += ["--seed", 3, "--logger", "csv", "--devices", 2, "--json"]
+    options += ["--seed", 3, "--logger", "csv", "--devices", 2, "--refit", "--json"]
     said = flyobj("train", data, "--out", tmp_path / "run", *options)
     assert json.loads(said.stdout)["run"] == str(tmp_path / "run")  # only the first has spoken
     one, two = (read_json(run / "run.json") for run in (whole, tmp_path / "run"))
     assert one["validation_files"] == two["validation_files"]
+    assert two["refit"]["photos"] == 32
     for stage, other in zip(one["stages"], two["stages"], strict=True):
         assert other["epochs"] == stage["epochs"]
         assert other["val_accuracy"] * 4 in range(5)  # shares of all four photos, not of two

@@ -6,7 +6,7 @@ the next. So each batch's loss is compared with what the weights from before the
 batch (a control variate), which leaves what the learning rate did. Rule, on the mean over five steps:
 
 - the highest learning rate at which that loss was within a quarter of its lowest, or within its noise if
-  that is more; a fifth of it is taken, within 3e-4 and 2e-3;
+  that is more; a fifth of it is taken, at most 2e-3 and at least 3e-4 or it itself, if that is less;
 - where the loss never gets worse, up to a learning rate of 1, it says nothing, and 1e-3 is taken.
 
 docs/experiments.md has the rules that were compared. Lightning's `Tuner.lr_find` restores weights, but
@@ -68,8 +68,10 @@ class Curve:
     @property
     def suggestion(self) -> float:
         """The learning rate to take, to two digits."""
-        lr = DEFAULT if self.highest is None else self.highest / BELOW
-        return float(f"{min(MOST, max(LEAST, lr)):.1e}")
+        lr = DEFAULT
+        if self.highest is not None:
+            lr = min(MOST, max(self.highest / BELOW, min(LEAST, self.highest)))
+        return float(f"{lr:.1e}")
 
     @property
     def words(self) -> str:
@@ -79,6 +81,8 @@ class Curve:
         found = f"learning rate {self.suggestion:.1e}, the loss gets worse after {self.highest:.1e}"
         if LEAST <= self.highest / BELOW <= MOST:
             return found
+        if self.highest < LEAST:
+            return f"{found}, from the first steps on"
         return f"{found}; taken is what is nearest to a fifth of that from {LEAST:g} to {MOST:g}"
 
     @property

@@ -1,14 +1,19 @@
 """Archives: what is in one, and which ones are refused."""
 
+import copy
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from model.bundle import read_bundle
+from model.bundle import Bundle, read_bundle
+from model.engines import ENGINES
 from model.errors import FlyobjError, InputError
+from model.openvino_engine import write_graph
 from serving.archive import layout
 from serving.archive.build import build_archive, read_archive, sha256
 from serving.archive.isolated import check_archive
@@ -108,19 +113,41 @@ def test_a_bundle_that_was_changed_by_hand_is_refused(run_copy: Path, tmp_path: 
     assert list(store.iterdir()) == []
 
 
-def test_each_engine_is_held_against_training(run: Path, openvino_archive: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(openvino_archive) as files:
-        assert {"engines/openvino.xml", "engines/openvino.bin"} <= set(files.namelist())
-        files.extractall(tmp_path)
+def test_an_engine_with_another_network_is_not_packaged(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_another(bundle: Bundle, path: Path) -> None:
+        network = copy.deepcopy(bundle.network)
+        with torch.no_grad():
+            for parameter in network.head.parameters():
+                parameter.neg_()
+        write_graph(replace(bundle, source=network), path)
+
+    monkeypatch.setattr("model.openvino_engine.write_graph", write_another)
+    store = tmp_path / "store"
+    reason = r"doesn't run by itself: model\.errors\.FlyobjError: the model answers 4 of 4 golden photos"
+    with pytest.raises(FlyobjError, match=reason):
+        build_archive(run, "1.0", store, "openvino")
+    assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize(("engine", "description"), [("torch", "PyTorch"), ("openvino", "OpenVINO")])
+def test_answers_of_each_engine_are_held_against_training(
+    run: Path, openvino_archive: Path, repack: Repack, tmp_path: Path, engine: str, description: str
+) -> None:
+    """A handler that answers right while it is loaded, and swaps classes of one engine from then on."""
+
+    def swap(text: str) -> str:
+        return text.replace(
+            "rows = self._predictor.predict(pixels)",
+            f"step = -1 if {description!r} in self._predictor.engine.description else 1; "
+            "rows = self._predictor.predict(pixels)[:, ::step]",
+        )
+
+    path = repack(tmp_path / "a.mar", {"flyobj_handler.py": swap}, openvino_archive)
     golden = read_bundle(run / "bundle").golden
-    graph = tmp_path / "engines" / "openvino.bin"
-    graph.write_bytes(graph.read_bytes()[::-1])  # as if the graph were of other weights
-    spoiled = tmp_path / "spoiled.mar"
-    with zipfile.ZipFile(spoiled, "w") as files:
-        for path in (p for p in tmp_path.rglob("*") if p.is_file() and p != spoiled):
-            files.write(path, path.relative_to(tmp_path))
-    with pytest.raises(FlyobjError, match=r"with openvino the archive answers|doesn't run by itself"):
-        check_archive(spoiled, golden, ["openvino"])
+    with pytest.raises(FlyobjError, match=f"^with {engine} the archive answers 4 of 4 golden photos"):
+        check_archive(path, golden, ENGINES)
 
 
 def test_an_archive_that_resizes_otherwise_is_refused(run: Path, repack: Repack, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ and notes what was asked for.
 import base64
 import hashlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ import httpx
 import pytest
 
 from model.errors import FlyobjError, InputError
-from serving.archive import s3
+from serving.archive import s3, s3_client
 from serving.archive.s3 import fetch, push
 
 if TYPE_CHECKING:
@@ -321,6 +322,17 @@ def test_what_the_user_gave(
         assert type(caught.value) is error
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_store_that_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does whose network is cut; the seconds that it is waited for are shortened here."""
+    monkeypatch.setattr(s3_client, "_READ_S", 0.2)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(FlyobjError, match=r"can't read 's3://b/a\.mar': Read timeout"):
+            fetch("s3://b/a.mar", tmp_path)
 
 
 def test_without_boto3(archive_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

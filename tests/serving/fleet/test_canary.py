@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -161,10 +161,18 @@ def test_what_no_version_answered_is_not_judged(tmp_path: Path) -> None:
     assert (mine.answers, others.answers, mine.failed, why) == (50, 50, 0, None)
 
 
-def write_log(folder: Path, canary_s: float, others_s: float, n: int = 50) -> None:
+def write_log(
+    folder: Path, canary_s: float, others_s: float, n: int = 50, statuses: Sequence[int] = (200,)
+) -> None:
+    """The canary's answers have `statuses` in turn."""
     (folder / "logs").mkdir(exist_ok=True)
     lines = [
-        {"time": time.time() - age, "canary": side, "status": 200, "seconds": seconds}
+        {
+            "time": time.time() - age,
+            "canary": side,
+            "status": statuses[age % len(statuses)] if side else 200,
+            "seconds": seconds,
+        }
         for side, seconds in (("/2.0", canary_s), ("", others_s))
         for age in range(n)
     ]
@@ -184,6 +192,36 @@ def test_a_slow_canary(tmp_path: Path, canary_s: float, n: int, why: str | None)
     write_log(tmp_path, canary_s, 0.1, n)
     found = canary.judge(tmp_path, LIMITS)[2]
     assert found is None if why is None else re.search(why, str(found))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "failed"),
+    [((200, 500), 25), ((502, 200, 200, 200, 200), 10), ((503,), 50), ((400, 413, 429, 499), 0)],
+)
+def test_which_answers_of_a_canary_are_failures(
+    tmp_path: Path, statuses: tuple[int, ...], failed: int
+) -> None:
+    """What the server couldn't do, not what a sender got wrong."""
+    write_log(tmp_path, 0.1, 0.1, 50, statuses)
+    mine, others, why = canary.judge(tmp_path, LIMITS)
+    assert (mine.answers, mine.failed, others.failed) == (50, failed, 0)
+    said = f"{failed} of the canary's 50 answers failed, a share of 0.1 is allowed"
+    assert why == (said if failed else None)
+
+
+def test_a_canarys_p99_is_no_other_percentile(tmp_path: Path) -> None:
+    """Of 1,000 answers of both: nearly all take 0.1 s, 2 % of the canary's 5 s and its slowest 9 s."""
+    write_log(tmp_path, 0.1, 0.1, 1000)
+    path = tmp_path / "logs" / "canary.log"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    slow = [line for line in lines if line["canary"]][:20]
+    for line in slow:
+        line["seconds"] = 5.0
+    slow[0]["seconds"] = 9.0
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mine, others, why = canary.judge(tmp_path, LIMITS)
+    assert (mine.p99_s, others.p99_s) == (5.0, 0.1)
+    assert "the canary's p99 is 5.000 s" in str(why)
 
 
 def test_old_answers_are_not_judged(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Versions on a real server: answers over HTTP, deploy, promote, refuse, restart."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,13 @@ from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, PhotoError
 from model.predictor import Predictor
+from serving.archive.build import sha256
+from serving.fleet.apply import FleetApplyFailed, apply_to_fleet
+from serving.fleet.inventory import parse_servers
 from serving.rollout.deployment import DeployedVersion, read_deployment, write_deployment
+from serving.rollout.health import why_not_ready
 from serving.rollout.operations import deploy, promote
+from serving.rollout.readiness import wait_ready
 from serving.rollout.reconcile import reconcile
 from serving.server.client import Client
 from serving.server.versions import list_versions
@@ -181,6 +187,22 @@ def swap(text: str) -> str:
     return json.dumps(golden)
 
 
+def reverse(text: str) -> str:
+    """A handler that answers right while it is loaded, and swaps classes from then on."""
+    return text.replace(
+        "rows = self._predictor.predict(pixels)", "rows = self._predictor.predict(pixels)[:, ::-1]", 1
+    )
+
+
+def numbered(repack: Repack, path: Path, version: str, entry: str, change: Callable[[str], str]) -> Path:
+    """Another version of the archive, with one entry changed."""
+
+    def number(text: str) -> str:
+        return text.replace('"1.0"', f'"{version}"', 1)
+
+    return repack(path, {"MAR-INF/MANIFEST.json": number, entry: change})
+
+
 def crash(text: str) -> str:
     return text.replace("def initialize(self", "def initialize(self, _context, *more", 1)
 
@@ -190,8 +212,9 @@ def crash(text: str) -> str:
     [
         ("3.0", "bundle/golden/golden.json", swap, r"(crashed at start|dropped version).*workers\.log"),
         ("3.1", "flyobj_handler.py", crash, r"(crashed at start|dropped version).*workers\.log"),
+        ("3.2", "flyobj_handler.py", reverse, r"version 3\.2 answers wrongly: .*training answered"),
     ],
-    ids=["other answers, which its workers notice", "workers that don't start"],
+    ids=["other answers, which its workers notice", "workers that don't start", "swapped once loaded"],
 )
 def test_a_version_that_does_not_work_is_refused_whole(
     server: "Home",
@@ -204,11 +227,8 @@ def test_a_version_that_does_not_work_is_refused_whole(
     change: Callable[[str], str],
     message: str,
 ) -> None:
-    def number(text: str) -> str:
-        return text.replace('"1.0"', f'"{version}"', 1)
-
     before, files = read_deployment(server.store), store_of(server)
-    path = repack(tmp_path / f"bad-{version}.mar", {"MAR-INF/MANIFEST.json": number, entry: change})
+    path = numbered(repack, tmp_path / f"bad-{version}.mar", version, entry, change)
     with pytest.raises(FlyobjError, match=message):
         deploy(client, path)
     assert served(server) == ({"1.0"}, "1.0")
@@ -218,6 +238,31 @@ def test_a_version_that_does_not_work_is_refused_whole(
     if change is swap:
         reason = "this worker doesn't start: the model answers 4 of 4 golden photos differently"
         assert reason in (server.path / "logs" / "workers.log").read_text()
+
+
+def test_wrong_answers_of_what_is_served_are_noticed(
+    server: "Home", client: Client, repack: Repack
+) -> None:
+    """By a probe and by `apply` to a fleet; the version was given to the server past `deploy`."""
+    before = read_deployment(server.store)
+    assert why_not_ready(server.path) is None
+    path = numbered(repack, server.store / "past.mar", "3.3", "flyobj_handler.py", reverse)
+    try:
+        client.register(path.name)
+        wait_ready(client, "3.3")
+        client.set_default("3.3")
+        wrong = before.with_version("3.3", DeployedVersion(path.name, sha256(path), workers=1))
+        write_deployment(replace(wrong, default="3.3"), server.store)
+        assert re.search(r"training answered .* probabilities differ", why_not_ready(server.path) or "")
+        members = parse_servers([str(server.path)], server.store, drained=False)
+        with pytest.raises(FleetApplyFailed, match=r"version 3\.3 answers wrongly: .*training answered"):
+            apply_to_fleet(members, server.store)
+    finally:
+        client.set_default("1.0")
+        client.unregister("3.3")
+        write_deployment(before, server.store)
+        path.unlink()
+    assert why_not_ready(server.path) is None
 
 
 @pytest.fixture

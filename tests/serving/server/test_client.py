@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import httpx
@@ -107,6 +108,37 @@ def test_a_token_that_runs_out_is_renewed(
     (request,) = asked
     assert str(request.url) == f"http://127.0.0.1:8081/token?type={kind}"
     assert request.headers["Authorization"] == "Bearer api"
+
+
+def test_a_token_that_was_just_replaced_is_tried_again(connect: Connect, tmp_path: Path) -> None:
+    """A refused call is made once more, with the token that the file has a moment later."""
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        if sent[-1] == "Bearer inference":
+            Timer(0.1, write_keys, (tmp_path, 60, " renewed")).start()
+            return httpx.Response(400, text='{"code": 400, "type": "InvalidKeyException"}')
+        return httpx.Response(200, json={"predicted": "a"})
+
+    write_keys(tmp_path, minutes=30)
+    assert connect(answer).predict(b"photo") == {"predicted": "a"}
+    assert sent == ["Bearer inference", "Bearer inference renewed"]
+
+
+def test_a_token_that_is_refused_for_good_is_tried_twice_at_most(
+    connect: Connect, tmp_path: Path
+) -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        return httpx.Response(400, json={"type": "InvalidKeyException", "message": "no"})
+
+    write_keys(tmp_path, minutes=30)
+    with pytest.raises(FlyobjError, match=r"no \(HTTP 400\)"):
+        connect(answer).predict(b"photo")
+    assert sent == ["Bearer inference"] * 2
 
 
 def test_a_call_carries_the_token_and_the_photo(connect: Connect, tmp_path: Path) -> None:

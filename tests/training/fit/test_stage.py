@@ -152,18 +152,6 @@ def test_the_rate_rises_and_falls_to_nothing(loop: MakeLoop) -> None:
     assert course[-1] < 0.01
 
 
-@pytest.mark.parametrize("recipe", [{"mix": "mixup"}, {"mix": "cutmix"}, {"label_smoothing": 0.1}])
-def test_recipes_change_the_loss(loop: MakeLoop, recipe: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    network = Network(2)
-    state = state_of(network)
-    plain = loop(network, Stage("whole", 1, 32)).epoch(begin())
-    network.load_state_dict(state)
-    other = loop(network, Stage("whole", 1, 32), **recipe).epoch(begin())
-    assert plain.epochs[0]["train_loss"] != other.epochs[0]["train_loss"]
-    assert 0 < other.epochs[0]["train_loss"] < 5
-
-
 def test_weights_make_a_class_count_more(loop: MakeLoop) -> None:
     torch.manual_seed(0)
     network = Network(2)
@@ -174,13 +162,6 @@ def test_weights_make_a_class_count_more(loop: MakeLoop) -> None:
         state = made.epoch(state)
     assert state.epochs[-1]["train_loss"] < 0.5
     assert state.epochs[-1]["val_loss"] > 0.6
-
-
-def test_an_average_of_the_weights_is_what_is_kept(loop: MakeLoop) -> None:
-    network = Network(2)
-    done = loop(network, Stage("whole", 1, 32), ema=0.5).epoch(begin())
-    assert changed(done.best, network.state_dict()) > HEAD
-    assert {f"module.{name}" for name in done.best} < set(done.average)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rate(loop: MakeLoop) -> None:

@@ -1,0 +1,272 @@
+"""Any sequence of operations, each killed between any two of its steps, ends where it can be mended.
+
+Operations work on a real store and on a management API that answers as TorchServe 0.12 was measured to.
+"""
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from PIL import Image
+
+from model.errors import FlyobjError
+from serving.archive.build import sha256
+from serving.rollout.deployment import Deployment, read_deployment
+from serving.rollout.operations import deploy, promote, retire, rollback, scale
+from serving.rollout.reconcile import apply, diff
+from serving.server.client import Client
+from serving.server.remote_server import RemoteServer
+from serving.server.versions import list_versions
+
+WRONG = "6.6"  # answers its golden photos otherwise than training did
+VERSIONS = ("1.0", "2.0", "3.0", WRONG)
+DONE, REFUSED, KILLED = "done", "refused", "killed"
+Operation = Callable[[Client], object]
+
+version = st.sampled_from(VERSIONS)
+# After how many of its steps an operation is killed, if at all: the longest takes some forty.
+kill = st.one_of(st.none(), st.integers(0, 40))
+
+
+def write_archive(folder: Path, name: str) -> Path:
+    """As little of an archive as deploying takes."""
+    photo = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(photo, "PNG")
+    golden = [{"file": "a.png", "label": "a", "probabilities": {"a": 0.9, "b": 0.1}}]
+    files = {
+        "MAR-INF/MANIFEST.json": json.dumps(
+            {"model": {"modelName": "flying_objects", "modelVersion": name}}
+        ),
+        "model-config.yaml": "minWorkers: 2\n",
+        "bundle/golden/golden.json": json.dumps(golden),
+        "bundle/golden/a.png": photo.getvalue(),
+    }
+    path = folder / f"flying_objects-{name}.mar"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, content in files.items():
+            archive.writestr(file, content)
+    return path
+
+
+class Place:
+    """A store and the state of its server."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.store, self.state = root, root / "store", root / "server.json"
+
+    def make(self) -> None:
+        self.store.mkdir(parents=True)
+        self.save({"default": None, "versions": {}})
+
+    def load(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.state.read_text())
+        return document
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.state.write_text(json.dumps(state))
+
+    @contextmanager
+    def client(self, step: Callable[[], None] = lambda: None) -> Iterator[Client]:
+        def answer(request: httpx.Request) -> httpx.Response:
+            step()
+            status, document = self.answer(request)
+            step()
+            return httpx.Response(status, json=document)
+
+        server = RemoteServer("http://127.0.0.1:1", "http://127.0.0.1:2", str(self.store), drained=True)
+        with Client(server, httpx.MockTransport(answer)) as client:
+            yield client
+
+    def answer(self, request: httpx.Request) -> tuple[int, Any]:
+        """Answer as TorchServe does, as far as it is asked here."""
+        _, kind, *names = request.url.path.split("/")
+        state, query = self.load(), request.url.params
+        own = state["versions"]
+        if request.method == "POST" and kind == "models":
+            name = query["url"].removeprefix("flying_objects-").removesuffix(".mar")
+            if name in own:
+                return 409, {"message": "registered already"}
+            if not (self.store / query["url"]).is_file():
+                return 404, {"message": "no such archive"}
+            own[name] = {"archive": query["url"], "workers": 2}
+            state["default"] = state["default"] or name  # the first of a model
+        elif kind == "predictions":
+            name = names[1] if len(names) > 1 else state["default"]
+            if name not in own:
+                return 404, {"message": "no such version"}
+            if not own[name]["workers"]:
+                return 503, {"message": "no worker"}
+            a = 0.1 if name == WRONG else 0.9
+            shares = {"a": a, "b": 1 - a}
+            predicted = max(shares, key=shares.__getitem__)
+            return 200, {"predicted": predicted, "probabilities": shares, "model_version": name}
+        elif request.method == "GET":
+            asked = own if names[-1] == "all" else {state["default"]} & set(own)
+            return (200, [self._describe(n, own[n]) for n in asked]) if asked else (404, {"message": ""})
+        elif names[1] not in own:
+            return 404, {"message": "no such version"}
+        elif names[-1] == "set-default":
+            state["default"] = names[1]
+        elif request.method == "PUT":
+            own[names[1]]["workers"] = int(query["min_worker"])
+        elif request.method == "DELETE":
+            if names[1] == state["default"] and len(own) > 1:
+                return 403, {"message": "can't remove the default version"}
+            del own[names[1]]
+            state["default"] = state["default"] if own else None
+        self.save(state)
+        return 200, {"status": "done"}
+
+    @staticmethod
+    def _describe(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        workers = [{"id": str(i), "status": "READY", "pid": i + 1} for i in range(entry["workers"])]
+        figures = {"minWorkers": entry["workers"], "batchSize": 8, "maxBatchDelay": 5}
+        return {"modelVersion": name, "modelUrl": entry["archive"], "workers": workers, **figures}
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that it does from here on happens."""
+
+
+def run(place: Place, operation: Operation, steps: int | None) -> str:
+    """Run an operation that is killed after so many calls and changes of files; say how it ended."""
+    left = 10**9 if steps is None else steps
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            step()
+            done = change(*args, **options)
+            step()
+            return done
+
+        return call
+
+    with ExitStack() as stack:
+        for module, name in ((os, "replace"), (os, "unlink"), (shutil, "copyfile")):
+            stack.enter_context(patch.object(module, name, counted(getattr(module, name))))
+        stack.enter_context(patch.object(os, "fsync"))  # no power is cut here
+        try:
+            with place.client(step) as client:
+                operation(client)
+        except FlyobjError:
+            return REFUSED
+        except Killed:
+            return KILLED
+    return DONE
+
+
+class Rollouts(RuleBasedStateMachine):
+    """What people do to versions, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.place = Place(Path(self.folder.name) / "place")
+        self.place.make()
+        self.archives = {name: write_archive(Path(self.folder.name), name) for name in VERSIONS}
+        self.was_killed = False
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    def do(self, operation: Operation, steps: int | None) -> None:
+        """Do something, perhaps killed; once more, it must end as if it hadn't been."""
+        whole = self.copy("whole")
+        refused = run(whole, operation, None) == REFUSED
+        before = self.deployment()
+        status = run(self.place, operation, steps)
+        if status == KILLED:
+            again = self.copy("again")
+            assert run(again, operation, None) in (DONE, REFUSED)
+            assert read_deployment(again.store) == read_deployment(whole.store)
+            self.was_killed = True
+        else:
+            assert status == (REFUSED if refused else DONE)
+            if refused:
+                assert self.deployment() == before
+
+    @rule(name=version, workers=st.sampled_from([None, 1, 3]), steps=kill)
+    def deploy(self, name: str, workers: int | None, steps: int | None) -> None:
+        self.do(lambda client: deploy(client, self.archives[name], workers, wait_s=0), steps)
+
+    @rule(name=version, steps=kill)
+    def promote(self, name: str, steps: int | None) -> None:
+        self.do(lambda client: promote(client, name, wait_s=0), steps)
+
+    @rule(steps=kill)
+    def rollback(self, steps: int | None) -> None:
+        self.do(lambda client: rollback(client, wait_s=0), steps)
+
+    @rule(name=version, steps=kill)
+    def retire(self, name: str, steps: int | None) -> None:
+        self.do(lambda client: retire(client, name, timeout_s=1, wait_s=0), steps)
+
+    @rule(name=version, workers=st.integers(1, 3), steps=kill)
+    def scale(self, name: str, workers: int, steps: int | None) -> None:
+        self.do(lambda client: scale(client, name, workers, timeout_s=1, wait_s=0), steps)
+
+    @rule(steps=kill)
+    def apply(self, steps: int | None) -> None:
+        if run(self.place, lambda client: apply(client, timeout_s=1, wait_s=0), steps) == DONE:
+            self.was_killed = False
+
+    @invariant()
+    def what_should_be_served_is_whole_and_right(self) -> None:
+        deployment = self.deployment()
+        assert WRONG not in deployment.versions
+        for name, deployed in deployment.versions.items():
+            archive = self.place.store / deployed.archive
+            assert sha256(archive) == deployed.sha256, name
+
+    @invariant()
+    def requests_are_answered_by_a_version_that_is_right(self) -> None:
+        """Also while an operation that was killed waits for somebody to finish it."""
+        deployment = self.deployment()
+        if deployment.default is None:
+            return
+        with self.place.client() as client:
+            answered = client.predict(b"photo")["model_version"]
+            served = {v.version for v in list_versions(client) if v.ready}
+        assert answered != WRONG
+        assert self.was_killed or answered == deployment.default
+        assert self.was_killed or served == set(deployment.versions)
+
+    @invariant()
+    def apply_completes_it(self) -> None:
+        copy = self.copy("applied")
+        assert run(copy, lambda client: apply(client, timeout_s=1, wait_s=0), None) == DONE
+        with copy.client() as client:
+            assert diff(client) == []
+            assert {v.version for v in list_versions(client)} == set(self.deployment().versions)
+            assert client.default_version() == self.deployment().default
+
+    def deployment(self) -> Deployment:
+        return read_deployment(self.place.store)
+
+    def copy(self, name: str) -> Place:
+        target = self.place.root.with_name(name)
+        shutil.rmtree(target, ignore_errors=True)
+        return Place(shutil.copytree(self.place.root, target))
+
+
+Rollouts.TestCase.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
+TestRollouts = pytest.mark.slow(Rollouts.TestCase)

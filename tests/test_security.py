@@ -1,0 +1,42 @@
+"""What SECURITY.md says of TorchServe's jar is in the jar."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import ts
+
+from serving.stock import ROOT
+
+TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
+
+def test_the_versions_in_the_jar() -> None:
+    """Each library tells its version in another way."""
+    with zipfile.ZipFile(Path(ts.__file__).parent / "frontend" / "model-server.jar") as jar:
+
+        def find(name: str, pattern: bytes) -> str:
+            found = re.search(pattern, jar.read(name))
+            assert found, name
+            return found[1].decode()
+
+        versions = {
+            "Netty": find("META-INF/io.netty.versions.properties", rb"netty-codec-http\.version=(\S+)"),
+            "gRPC": find("io/grpc/internal/GrpcUtil.class", rb"(1\.[0-9]+\.[0-9]+)"),
+            "Gson": find("com/google/gson/internal/GsonBuildConfig.class", rb"(2\.[0-9]+\.[0-9]+)"),
+            "Log4j": find("META-INF/DEPENDENCIES", rb"log4j-core:jar:([0-9.]+)"),
+            "SLF4J": find("META-INF/DEPENDENCIES", rb"slf4j-api:jar:([0-9.]+)"),
+            "Groovy": find("META-INF/groovy-release-info.properties", rb"BundleVersion=(\S+)"),
+        }
+        netty = jar.getinfo("io/netty/handler/codec/http/HttpObjectDecoder.class").date_time
+        shaded = "io/grpc/netty/shaded/io/netty/handler/codec/http/HttpObjectDecoder.class"
+        in_grpc = jar.getinfo(shaded).date_time
+    for name, version in versions.items():
+        assert f"{name} {version}" in TEXT, (name, version)
+    assert netty[:2] == (2020, 10)
+    assert in_grpc[:2] == (2022, 7)
+
+
+def test_its_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(((?!http)[^)#]+)", TEXT):
+        assert (ROOT / link).exists(), link
