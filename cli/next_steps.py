@@ -31,17 +31,17 @@ def after_prepare(data: Path) -> list[str]:
 
 
 def after_train(report: "Report") -> list[str]:
-    """Evaluate; what else to try if the target wasn't met."""
+    """Evaluate; what else to try if there is more to gain."""
     from model.layout import TEST, read_layout
     from training.evaluation.history import data_of, read_history
-    from training.fit.schedule import best_stage_index
+    from training.fit.schedule import ENOUGH, best_stage_index
 
     settings, data = read_history(report.run).settings, data_of(report.run)
     best = report.stages[best_stage_index(report.stages)].val_accuracy
     tested = data is not None and data.is_dir() and TEST in read_layout(data).splits
     first = command("evaluate", report.run) if tested else _package(report.run, DEFAULT_STORE)
     lines = [] if tested else ["there are no test photos to evaluate it with"]
-    if data is None or best >= (settings.get("target") or 0):
+    if data is None or best >= (settings.get("target") or ENOUGH):
         return [*lines, *next_steps(first)]
     lines.append(
         "to get further: look at the mistakes (wrong labels, classes that look alike), add photos where "

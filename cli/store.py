@@ -1,11 +1,11 @@
-"""Versions on a server, and archives that could become some, as tables."""
+"""Archives of a model store that could be deployed, for people."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cli.next_steps import after_listing
 from cli.options import emit
-from report.terminal import Table, new_table
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from serving.server.client import Client
@@ -31,15 +31,3 @@ def list_archives(client: "Client", as_json: bool) -> NoReturn:
     if {row["archive"] for row in rows} <= deployed:
         raise InputError("; ".join(["all of them are deployed", *after_listing(client)]))
     raise InputError(f"say which archive to deploy, such as `{store.how_to_deploy(client)}`")
-
-
-def version_table(versions: list[dict[str, Any]]) -> Table:
-    """Lay out versions for people."""
-    table = new_table(
-        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
-    )
-    for v in versions:
-        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
-        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
-        table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
-    return table

@@ -134,6 +134,7 @@ def curves(history: History) -> Figure:
         start += len(stage.epochs)
     if target := history.settings.get("target"):
         kit.mark(accuracies, "y", target, "target")
+        accuracies.set_ylim(top=max(accuracies.get_ylim()[1], target + 0.06))  # below the stages' names
     losses.set(title="Loss", xlabel="epoch", ylim=(0, None))
     losses.legend(losses.lines[:2], ("train", "validation"))
     known = any("train_accuracy" in epoch for stage in history.stages for epoch in stage.epochs)

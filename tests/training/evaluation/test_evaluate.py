@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from PIL import Image
 from model.answers import as_probabilities
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from training.calibrate import CalibrationFit
 from training.evaluation.card import render_card
 from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.gallery import picture_mistakes
 from training.evaluation.history import History, read_history
 from training.evaluation.publish import OWN, check_folder, publish
 from training.evaluation.target import Answer, BundleTarget
@@ -248,6 +250,62 @@ def test_a_target_that_tells_nothing_of_itself(known: Any, tmp_path: Path) -> No
     page = (tmp_path / "report.html").read_text()
     assert "doesn't explain its answers" in page.replace("&#39;", "'")
     assert page.count("data:image/jpeg") == 1
+
+
+def test_ten_mistakes_of_each_class_beside_the_most_confident(
+    jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """40 photos of a class, all wrong and the most confident; 12 of another; one of a third."""
+    rows, counts = {}, {"a": 40, "b": 12, "c": 1}
+    for label, (name, count) in enumerate(counts.items()):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for i in range(count):
+            photo = jpeg(100 * label + i)
+            (tmp_path / "test" / name / f"{i:02}.jpg").write_bytes(photo)
+            row = [0.0, 0.0, 0.0]
+            row[(label + 1) % 3] = 0.99 - 0.1 * label - 0.001 * i
+            row[label] = 1 - sum(row)
+            rows[photo] = row
+    target = Oracle("abc", rows)
+    mistakes = evaluate(target, tmp_path).mistakes
+    gallery = picture_mistakes(target, mistakes, tmp_path)
+    assert [p.mistake for p in gallery.most_confident] == list(mistakes[:24])
+    shown = {name: [p.mistake.file for p in own] for name, own in gallery.by_class.items()}
+    files = {name: [f"test/{name}/{i:02}.jpg" for i in range(min(n, 10))] for name, n in counts.items()}
+    assert shown == files
+    few = picture_mistakes(target, mistakes[:24], tmp_path)
+    assert (len(few.most_confident), few.by_class) == (24, {})  # those are all
+
+
+def test_what_the_temperature_did_is_on_the_page(
+    run_copy: Path, dataset: Path, result: Evaluation, tmp_path: Path
+) -> None:
+    path = run_copy / "run.json"
+    fit = CalibrationFit(
+        1.0, 2.12, 37, 0.0351, 0.0652, 0.3, 0.4, (-0.1, 0.05), "not kept: no", None, 9, 0
+    )
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "calibration": asdict(fit)}))
+    history = read_history(run_copy)
+    assert history.calibration
+    assert (history.calibration.tried, history.calibration.note) == (2.12, "not kept: no")
+    publish(
+        result, BundleTarget(run_copy / "bundle"), history, tmp_path / "out", title="x", data=dataset
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert re.search(
+        r"held out<td.{,99}>1<.{,99}3\.5 %.{,99}held out, each.{,99}>2\.12<.{,99}6\.5 %", page, re.S
+    )
+    assert "Not kept: no." in page
+    del document["calibration"]["tried"]  # of an earlier version
+    path.write_text(json.dumps(document))
+    assert read_history(run_copy).calibration is None
+    path.write_text(json.dumps({**document, "calibration": {"tried": "hot"}}))
+    with pytest.raises(InputError, match=r"run\.json"):
+        read_history(run_copy)
+    path.write_text(json.dumps({**document, "calibration": {"tried": 2.0}}))
+    with pytest.raises(InputError, match=r"run\.json"):
+        read_history(run_copy)
 
 
 def test_names_that_are_no_utf8_are_published(known: Any, tmp_path: Path) -> None:

@@ -62,3 +62,19 @@ def test_curves_go_on_over_the_stages(run: Path) -> None:
     drawn = [x for line in losses.lines if line.get_color() == "#d9603b" for x in line.get_xdata()]
     assert drawn == list(range(1, epochs + 1))
     assert accuracies.get_xlim() == (0.5, epochs + 0.5)
+
+
+def test_training_accuracy_is_drawn_where_it_is_known(tmp_path: Path) -> None:
+    stage = {"stage": {"name": "head"}, "best_epoch": 1}
+    (tmp_path / "run.json").write_text(json.dumps({"stages": [stage]}))
+    table = tmp_path / "logs" / "csv" / "head" / "metrics.csv"
+    table.parent.mkdir(parents=True)
+    titles = {}
+    for column in ("train_accuracy", "other"):
+        rows = [f"epoch,train_loss,val_loss,val_accuracy,{column}", "0,1,1,0.5,0.25", "1,1,1,0.75,0.5"]
+        table.write_text("\n".join(rows))
+        accuracies = curves(read_history(tmp_path)).axes[1]
+        blue = [line for line in accuracies.lines if line.get_color() == "#3a80c9"]
+        drawn = [y for line in blue for y in line.get_ydata() if y == y]
+        titles[column] = accuracies.get_title(loc="left"), drawn
+    assert titles == {"train_accuracy": ("Accuracy", [0.25, 0.5]), "other": ("Validation accuracy", [])}
