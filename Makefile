@@ -15,6 +15,8 @@ TORCH_INDEX ?=
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 ENGINE_FLAGS ?=
 BUILD_FLAGS ?=
+# Podman's own format of images has no health checks.
+BUILD = $(ENGINE) $(ENGINE_FLAGS) build $(if $(findstring podman,$(ENGINE)),--format docker) $(BUILD_FLAGS)
 HOURS ?= 1
 
 BIN := .venv/bin
@@ -47,7 +49,7 @@ test: install ## run the tests, against a real TorchServe too, in two processes
 	@$(BIN)/pytest -n 2 $(TEST)
 
 test-fast: install ## only the tests that start no server and take no more than seconds
-	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or slow)" $(TEST)
+	@$(BIN)/pytest -n 2 -m "not (server or browser or nginx or prometheus or s3 or netns or slow)" $(TEST)
 
 lint: install ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -109,14 +111,14 @@ mutants: install ## change the code in 40 places, one by one: do the tests notic
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 image: ## build the server's image with docker or podman; ENGINE=podman TORCH_INDEX=URL
-	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+	@$(BUILD) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
 	  -f deploy/docker/Dockerfile -t flying-objects:0.1.0 .
 
 image-test: install ## try it: ready, rights, SIGTERM, kill -9, full file systems, memory; IMAGE_TEST="--run RUN"
 	@$(BIN)/python -m benchmarks.reliability.image --engine $(ENGINE) --flags="$(ENGINE_FLAGS)" $(IMAGE_TEST)
 
 lambda-image: ## build the Lambda function's image with STORE/flying_objects-VERSION.mar in it
-	@$(ENGINE) $(ENGINE_FLAGS) build $(BUILD_FLAGS) --build-arg ARCHIVE=$(STORE)/flying_objects-$(VERSION).mar \
+	@$(BUILD) --build-arg ARCHIVE=$(STORE)/flying_objects-$(VERSION).mar \
 	  -f deploy/aws_lambda/Dockerfile -t flying-objects-lambda:0.1.0 .
 
 lambda-image-test: install ## try it through Lambda's runtime API with one of the archive's golden photos

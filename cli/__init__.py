@@ -46,9 +46,13 @@ class Commands(Group):
             return super().make_context(*args, **options)
 
     def invoke(self, context: Any) -> Any:
-        """Read the other words, and run the command."""
-        with _printable_errors():
-            return super().invoke(context)
+        """Read the other words, and run the command; Ctrl-C ends it with 130, which typer sees to."""
+        try:
+            with _printable_errors():
+                return super().invoke(context)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise
 
 
 @contextmanager
@@ -155,9 +159,6 @@ def main() -> None:
         if not (error.filename or is_about_writing(error)):
             raise
         _fail(cant_write(error))
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
 
 
 def _fail(error: "FlyobjError") -> NoReturn:

@@ -33,20 +33,24 @@ def start(
     """Send a share of the traffic to a version, or change the share."""
     from model.errors import InputError
     from serving.fleet import canary
+    from serving.rollout.classes import compare_classes
+    from serving.rollout.deployment import read_deployment
     from serving.server.client import Client
     from serving.server.versions import find_version
 
     running = require_server(home)
     with Client(running) as client:
         found, model = find_version(client, version), client.model
-    if found is None or not found.is_ready:
-        see = client.command("models list")
-        raise InputError(f"version {version!r} isn't there or isn't ready; see `{see}`")
+        if found is None or not found.is_ready:
+            see = client.command("models list")
+            raise InputError(f"version {version!r} isn't there or isn't ready; see `{see}`")
+        deployment = read_deployment(client.store)
+        change = str(compare_classes(client, deployment, version, deployment.default))
     runs = canary.start(proxy, running.port, model, version, percent, listen)
     line = f"{percent:g} % of the traffic through nginx goes to version {version}"
     begin = f"{proxy}/canary.conf is written; start nginx: nginx -p {shell_quote(proxy)} -c nginx.conf"
     document = {"version": version, "percent": percent, "listen": listen, "running": runs}
-    emit(document, as_json, line if runs else begin)
+    emit(document, as_json, *([f"warning: {change}"] if change else []), line if runs else begin)
 
 
 @app.command()

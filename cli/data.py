@@ -129,7 +129,8 @@ def synthesize(
 
     counts = synthesize(folder, per_class, seed, defects=defects)
     photos = counts["train"] + counts["test"]
-    emit(counts, as_json, f"{photos} photos in {folder}: {counts}")
+    parts = ", ".join(f"{n} {name}" for name, n in counts.items())
+    emit(counts, as_json, f"{photos} photos in {folder}: {parts}")
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
@@ -148,5 +149,5 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "elbows", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    parts = [classes, *splits, *([why] if why.row_count else []), summary["grouping"], *warnings, line]
+    parts = [classes, *splits, why, summary["grouping"], *warnings, line]
     emit(shown, as_json, *parts, *after_prepare(folder))

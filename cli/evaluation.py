@@ -153,9 +153,7 @@ def show_comparison(c: "Comparison", new: str, old: str) -> list[Table | str]:
     """Lay out a comparison on labelled photos for people."""
     from report.comparison import figures, in_words
 
-    table = new_table(
-        "class", old, new, "gained", "lost", "points (95 %, all together)", "photos", "groups"
-    )
+    table = new_table("class", old, new, "gained", "lost", "points (95 %)", "photos", "groups")
     for name, row in c.per_class.items():
         low, high = (100 * end for end in row.interval)
         points = f"{100 * row.difference:+.1f} ({low:+.1f} to {high:+.1f})"

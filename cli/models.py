@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import fleet
-from cli.evaluation import DEFAULT_MARGIN, Groups, Margin, show_comparison
+from cli.evaluation import DEFAULT_MARGIN, Groups, Margin
 from cli.next_steps import after_deploy
 from cli.options import (
     DEFAULT_TIMEOUT,
@@ -23,13 +23,11 @@ from cli.options import (
     require_server,
 )
 from cli.store import list_archives
-from report.terminal import Table, new_table
+from cli.version_tables import flatten, show_shadow, version_table
+from report.terminal import new_table
 
 if TYPE_CHECKING:
     from report.comparison import Labels
-    from serving.rollout.shadow import ShadowResult
-
-SHOWN_FLIPS = 40
 
 app = App(no_args_is_help=True, help="Versions of the model on a running server.")
 
@@ -62,8 +60,8 @@ def show(version: Version, home: Home = None, as_json: Json = False) -> None:
         model = client.describe(version) if found.ready else None
     document = {**asdict(found), "model": model}
     table = new_table(show_header=False)
-    for key, value in {**asdict(found), **(model or {})}.items():
-        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    for key, value in flatten({**asdict(found), **(model or {})}):
+        table.add_row(key, value)
     emit(document, as_json, table)
 
 
@@ -205,7 +203,7 @@ def shadow(
         comparison = shadow.compare(client, version, against, paths, labels, margin)
     if page:
         shadow.write_page(comparison, page)
-    emit(asdict(comparison), as_json, *_show_comparison(comparison))
+    emit(asdict(comparison), as_json, *show_shadow(comparison))
 
 
 @app.command()
@@ -283,30 +281,3 @@ def _find_photos(
 
     read = read_labelled(data, "test", group_regex, limit)
     return read.paths, replace(read.labels, photos=[str(path) for path in read.paths])
-
-
-def _show_comparison(c: "ShadowResult") -> list[Any]:
-    times = new_table("version", "p50", "p99")
-    for name, t in ((c.version, c.times), (c.against, c.times_against)):
-        times.add_row(name, f"{t.p50_ms:.1f} ms", f"{t.p99_ms:.1f} ms")
-    who = ["right"] if c.comparison else []
-    flips = new_table("photo", f"by {c.against}", f"by {c.version}", *who)
-    for f in c.flips[:SHOWN_FLIPS]:
-        right = c.version if f.gained else c.against if f.lost else "neither, or both"
-        words = f.photo, f"{f.before} {f.before_confidence:.3f}", f"{f.after} {f.after_confidence:.3f}"
-        flips.add_row(*words, *([right] if who else []))
-    line = f"{c.photos} photos, {c.agreement:.4f} answered the same by both, {len(c.flips)} flips"
-    shown = [times, *([flips] if c.flips else []), line, *([c.classes] if c.classes else [])]
-    return shown + (show_comparison(c.comparison, c.version, c.against) if c.comparison else [])
-
-
-def version_table(versions: list[dict[str, Any]]) -> Table:
-    """Lay out versions for people."""
-    table = new_table(
-        "version", "default", "workers ready", "batch size", "batch delay", "waiting", "archive"
-    )
-    for v in versions:
-        workers, delay = f"{v['ready']}/{v['workers']}", f"{v['max_batch_delay_ms']} ms"
-        row = workers, str(v["batch_size"]), delay, str(v["waiting"])
-        table.add_row(v["version"], "yes" if v["default"] else "", *row, v["archive"])
-    return table

@@ -31,17 +31,17 @@ def after_prepare(data: Path) -> list[str]:
 
 
 def after_train(report: "Report") -> list[str]:
-    """Evaluate; what else to try if the target wasn't met."""
+    """Evaluate; what else to try if there is more to gain."""
     from model.layout import TEST, read_layout
     from training.evaluation.history import data_of, read_history
-    from training.fit.schedule import best_stage_index
+    from training.fit.schedule import ENOUGH, best_stage_index
 
     settings, data = read_history(report.run).settings, data_of(report.run)
     best = report.stages[best_stage_index(report.stages)].val_accuracy
     tested = data is not None and data.is_dir() and TEST in read_layout(data).splits
     first = command("evaluate", report.run) if tested else _package(report.run, DEFAULT_STORE)
     lines = [] if tested else ["there are no test photos to evaluate it with"]
-    if data is None or best >= settings["target"]:
+    if data is None or best >= (settings.get("target") or ENOUGH):
         return [*lines, *next_steps(first)]
     lines.append(
         "to get further: look at the mistakes (wrong labels, classes that look alike), add photos where "
@@ -75,6 +75,11 @@ def after_serve(client: "Client") -> list[str]:
 
     if list_archives(client.store):
         return next_steps(how_to_deploy(client))
+    return after_listing(client)
+
+
+def after_listing(client: "Client") -> list[str]:
+    """Package the newest run, where the store holds nothing else to deploy; nothing if there is none."""
     runs = sorted(Path("runs").glob("*/bundle/model.json"), key=lambda path: path.stat().st_mtime)
     return next_steps(_package(runs[-1].parents[1], client.store)) if runs else []
 

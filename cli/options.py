@@ -108,7 +108,8 @@ def emit(document: Any, as_json: bool, *human: Any) -> None:
         text = json.dumps(document, indent=2, ensure_ascii=ascii_only)
         print(_UNUSUAL.sub(_escape, text), flush=True)
         return
-    for part in human:
+    shown = [part for part in human if not (isinstance(part, Table) and not part.row_count)]
+    for part in shown or ["nothing to list"]:
         out.print(part, soft_wrap=not isinstance(part, Table))
 
 

@@ -142,9 +142,9 @@ def _show(summary: "BatchSummary") -> list[Any]:
             close = styled(f"{second}, close", "yellow") if is_close(row) else second
             answer = row["predicted"], f"{row['confidence']:.3f}"
             table.add_row(name, *answer, close, row.get("model_version", ""))
-    shown: list[Any] = [table] if summary.rows else []
+    shown: list[Any] = [table]
     if close := sum(map(is_close, summary.rows)):
-        shown.append(f"close: {close}, whose runner-up is at least half as probable as the answer")
+        shown.append(f"close ({close}): the runner-up is at least half as probable as the answer")
     if (more := len(summary.rows) - SHOWN) > 0:
         shown.append(f"and {more} more; --csv FILE writes them all")
     if summary.photos > 1:

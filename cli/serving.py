@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.models import version_table
 from cli.next_steps import after_archive, after_serve, next_steps
 from cli.options import App, Home, Json, ServerUrl, Store, choose_home, emit, require_server
+from cli.version_tables import version_table
 from model.text import shell_quote
 from report.terminal import out
 from serving.names import DEFAULT_MODEL, DEFAULT_PAGE_PORT, DEFAULT_PORT, DEFAULT_STORE

@@ -1,9 +1,9 @@
-"""What `flyobj models deploy` says when it isn't told what to deploy."""
+"""Archives of a model store that could be deployed, for people."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from cli.next_steps import after_serve
+from cli.next_steps import after_listing
 from cli.options import emit
 from report.terminal import new_table
 
@@ -26,6 +26,8 @@ def list_archives(client: "Client", as_json: bool) -> NoReturn:
         table.add_row(found.path.name, found.version, "yes" * (found.path.name in deployed), made)
     if not rows:
         empty = f"the model store {str(client.store)!r} holds no archive yet"
-        raise InputError("; ".join([empty, *after_serve(client)]))
+        raise InputError("; ".join([empty, *after_listing(client)]))
     emit(rows, as_json, table)
+    if {row["archive"] for row in rows} <= deployed:
+        raise InputError("; ".join(["all of them are deployed", *after_listing(client)]))
     raise InputError(f"say which archive to deploy, such as `{store.how_to_deploy(client)}`")

@@ -137,7 +137,7 @@ def _show(report: "Report | None", as_json: bool) -> None:
         return
     table = new_table("stage", "trainable blocks", "lr", "epochs", "val accuracy", "photos/s", "seconds")
     for r in report.stages:
-        figures = (f"{r.lr:.1e}", f"{r.epochs}", f"{r.val_accuracy:.3f}")
+        figures = (f"{r.lr:.1e}", f"{r.epochs}", r.accuracy)
         row = (r.stage.name, f"{r.stage.trainable_blocks}", *figures)
         table.add_row(*row, f"{r.photos_per_s:.0f}", f"{r.seconds:.0f}")
     document = {

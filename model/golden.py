@@ -4,6 +4,7 @@ Packaging asks it of an archive, each worker of itself at its start, a deploymen
 running server. The last of these shouldn't wait for PyTorch, so it isn't imported here.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def difference(golden: Golden, answer: Mapping[str, Any]) -> str | None:
     """
     expected, got = golden.probabilities, answer.get("probabilities")
     if not isinstance(got, Mapping):
-        return f"{golden.name}: no answer but {dict(answer)}"
+        return f"{golden.name}: no answer but {json.dumps(dict(answer))}"
     if set(got) != set(expected):
         return f"{golden.name}: classes {sorted(got)}, training had {sorted(expected)}"
     top, gap = max(expected, key=expected.__getitem__), max(abs(got[c] - expected[c]) for c in got)

@@ -24,6 +24,7 @@ from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, format_of
 from model.jpeg import OddJpeg, decode_jpeg, decode_plainly, read_frame
 from model.png import picture_only
+from model.text import quote_bytes
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -157,7 +158,7 @@ def _unidentified(data: bytes | bytearray, limits: PhotoLimits) -> UnreadableIma
         return UnreadableImage(f"the photo starts like a {name}, but its header can't be read")
     what = f"a {name}, which can't be read here" if name else "no photo"
     return UnsupportedFormat(
-        f"the data starts with {bytes(data[:12])!r} and is {what}; send one of "
+        f"the data starts with {quote_bytes(data[:12])} and is {what}; send one of "
         f"{', '.join(limits.formats)}"
     )
 

@@ -37,6 +37,12 @@ def shorten(path: Path | str) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def quote_bytes(data: bytes | bytearray) -> str:
+    """Quote text as it is; show anything else as hexadecimal numbers."""
+    text = bytes(data).decode("ascii", "replace")
+    return repr(text) if text.isascii() and text.isprintable() else f"the bytes {bytes(data).hex(' ')}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say which of the known names is close to one that isn't; nothing if none is."""
     lower = {other.casefold(): other for other in known}

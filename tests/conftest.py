@@ -57,6 +57,7 @@ MARKERS = {
     "nginx": {"nginx"},
     "prometheus": {"prometheus_tools"},
     "s3": {"s3_server"},
+    "netns": {"netns"},
 }
 
 
@@ -120,6 +121,14 @@ def chromium() -> str:
 def prometheus_tools() -> str:
     """Prometheus, and promtool beside it."""
     return _tool("promtool", "prometheus") and _tool("prometheus", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def netns() -> None:
+    """Network namespaces, for hosts on this machine."""
+    if os.geteuid() or not Path("/dev/net/tun").exists():
+        pytest.skip("network namespaces need root and /dev/net/tun")
+    _tool("ip", "iproute2")
 
 
 @pytest.fixture(scope="session")

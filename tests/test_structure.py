@@ -1,6 +1,7 @@
 """Which room may import what, read from the imports themselves."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("model", "report", "training", "handler", "serving", "loadtest", "benchmarks", "cli", "deploy")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 FITTING = ("lightning", "albumentations", "sklearn", "matplotlib")
 
 
@@ -141,3 +143,16 @@ def test_everything_is_printed_in_one_way() -> None:
     rooms = ("model", "report", "training", "handler", "serving", "loadtest", "cli")
     with_rich = {path for room in rooms for path in files_of(room) if "rich" in imports(path)}
     assert {path.name for path in with_rich} == {"progress.py", "terminal.py"}
+
+
+def test_hints_at_a_server_name_its_home() -> None:
+    """`serving.server.homes.command` writes them; the two that are left are for another machine."""
+    hint = re.compile(r"`flyobj (models|serve|stop|status|token|page|predict|loadtest)\b")
+    saying = set()
+    for path in files_of("serving"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docs = {ast.get_docstring(n, clean=False) for n in ast.walk(tree) if isinstance(n, DOCUMENTED)}
+        texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)} - docs
+        if any(isinstance(text, str) and hint.search(text) for text in texts):
+            saying.add(path.name)
+    assert saying == {"archive_variant.py", "quiesce.py"}

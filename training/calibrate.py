@@ -172,6 +172,8 @@ def _held_out(
             f"{len(missing)} of the run's {len(photos)} validation photos aren't there, such as "
             f"{str(missing[0])!r}; give the folder it was trained on with --data"
         )
+    if len(numbers := document.get("validation_groups", ())) == len(photos):
+        return photos, np.array(numbers, np.int64)
     rest = photos_named(place / train, classes, document.get("train_files", ()))
     regex = (document.get("settings") or {}).get("group_regex")
     return photos, number_groups((*photos, *rest), place, regex)[0][: len(photos)]

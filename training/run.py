@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.fabric import Fabric
 
 from model.bundle import ARCHITECTURES, Bundle, ModelSpec, write_bundle
@@ -31,7 +32,6 @@ from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
 from training.calibrate import answer_golden, fit_calibration
-from training.data.photo_groups import number_groups
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
@@ -193,9 +193,9 @@ def _write_run(
         ARCHITECTURES[plan.settings.head],
     )
     bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
-    # With those trained on, as a regular expression may find its groups there alone.
-    groups, _ = number_groups((*held, *plan.train), plan.data, plan.settings.group_regex)
-    fit = fit_calibration(bundle, held, groups[: len(held)])
+    numbers = plan.validation_groups or range(len(plan.validation))
+    group_of = {photo.path: n for photo, n in zip(plan.validation, numbers, strict=True)}
+    fit = fit_calibration(bundle, held, np.array([group_of[photo.path] for photo in held]))
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
     kept = refit.network.cpu().eval() if refit else bundle.network

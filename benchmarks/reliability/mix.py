@@ -9,10 +9,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
+
+import httpx
 
 from benchmarks.reliability.corpus import Case
 from benchmarks.reliability.fuzz import FuzzTally, Judge
@@ -21,27 +23,38 @@ from model.image import RGB
 
 GOOD_SHARE = 0.9
 _RECONNECT_S = 60.0
+_BUSY = '"TooBusy"'  # beside costly bodies, for now
+_TRIES, _RETRY_S = 10, 1.0
 _NEW_TOKEN = "InvalidKeyException"  # the token was replaced; the next one is there
 
 
-def mixed_cases(judge: Judge, photo: RGB, costly: Sequence[Case], every: int) -> Iterator[Case]:
-    """Yield good cases and bad ones without end, and a costly one after `every` others."""
-    rng = random.Random(0)
-    bad, number = mutations(photo, rng), 0
-    while True:
-        number += 1
-        if costly and number % every == 0:
-            yield rng.choice(costly)
-        else:
-            yield rng.choice(judge.good) if rng.random() < GOOD_SHARE else next(bad)
+class MixedCases:
+    """Good cases and bad ones without end, and one of `costly` after `every` others."""
+
+    def __init__(self, judge: Judge, photo: RGB) -> None:
+        """Make what the bad ones are made from, which takes most of a minute."""
+        self.costly: Sequence[Case] = ()
+        self.every = 0
+        self._good, self._number = judge.good, 0
+        self._rng = random.Random(0)
+        self._bad = mutations(photo, self._rng)
+        next(self._bad)
+
+    def next(self) -> Case:
+        """Return the next case."""
+        self._number += 1
+        if self.costly and self._number % self.every == 0:
+            return self._rng.choice(self.costly)
+        return self._rng.choice(self._good) if self._rng.random() < GOOD_SHARE else next(self._bad)
 
 
 class Mix:
     """Clients that send cases from the start of a `with` to its end, `rate` a second or all they can."""
 
-    def __init__(self, judge: Judge, cases: Iterator[Case], rate: float | None, clients: int) -> None:
+    def __init__(self, judge: Judge, cases: MixedCases, rate: float | None, clients: int) -> None:
         """Prepare; nothing is sent yet. Requests are due at random, whatever became of those before."""
         self.tally = FuzzTally()
+        self.asked_again = 0
         self.behind_s = 0.0  # how late the latest request was sent
         self._judge, self._cases, self._rate = judge, cases, rate
         self._rng, self._due = random.Random(1), time.monotonic()
@@ -67,15 +80,25 @@ class Mix:
                 until = time.monotonic() + _RECONNECT_S
                 while time.monotonic() < until and not self._over.is_set():
                     case = self._next()
-                    status, wrong = self._judge.ask(http, case)
+                    status, wrong = self._ask(http, case)
                     if _NEW_TOKEN in (wrong or ""):
                         break
                     self.tally.add(case, status, wrong)
 
+    def _ask(self, http: httpx.Client, case: Case) -> tuple[int, str | None]:
+        """Ask, and again where a good photo is refused for now, as its `Retry-After` says."""
+        for left in range(_TRIES - 1, -1, -1):
+            status, wrong = self._judge.ask(http, case)
+            if case.photo is None or _BUSY not in (wrong or "") or not left:
+                break
+            self.asked_again += 1
+            self._over.wait(_RETRY_S)
+        return status, wrong
+
     def _next(self) -> Case:
         """Take the next case and wait until it is due."""
         with self._lock:
-            case = next(self._cases)
+            case = self._cases.next()
             if self._rate:
                 self._due += self._rng.expovariate(self._rate)
             due = self._due

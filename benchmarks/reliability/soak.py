@@ -13,7 +13,6 @@ The last line is the result as JSON.
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.costly import costly_cases
 from benchmarks.reliability.fuzz import Judge
-from benchmarks.reliability.mix import Droppers, Mix, mixed_cases
+from benchmarks.reliability.mix import Droppers, Mix, MixedCases
 from benchmarks.reliability.small_run import Subject, add_run, package
 from benchmarks.reliability.trends import Trend, fit_trend
 from model.image import decode_photo
@@ -115,9 +114,9 @@ class Rollouts:
         remove_unused(self.client.store / f"flying_objects-{old}.mar")
 
 
-def measure_capacity(judge: Judge, photo: Any) -> float:
+def measure_capacity(judge: Judge, cases: MixedCases) -> float:
     """Let clients send good and bad requests as fast as they are answered; requests a second."""
-    with Mix(judge, mixed_cases(judge, photo, (), 1), None, CLIENTS) as calibration:
+    with Mix(judge, cases, None, CLIENTS) as calibration:
         time.sleep(_CALIBRATE_S / 2)  # Java's first requests are slow
         before = _count(calibration)
         time.sleep(_CALIBRATE_S)
@@ -134,10 +133,13 @@ def soak(
     judge = Judge(
         client.server.inference, lambda: token.get("inference"), subject.bundle, photo, trained=False
     )
-    capacity = measure_capacity(judge, photo)
+    console.print("making what is sent, which takes a minute or two ...")
+    cases = MixedCases(judge, photo)
+    costly = list(costly_cases())
+    capacity = measure_capacity(judge, cases)
     rate = max(1.0, arguments.load * capacity)
     console.print(f"{capacity:.0f} requests/s; now {rate:.0f}/s for {arguments.hours:g} h")
-    cases = mixed_cases(judge, photo, list(costly_cases()), int(rate * COSTLY_EVERY_S))
+    cases.costly, cases.every = costly, max(1, int(rate * COSTLY_EVERY_S))
     seconds = 3600 * arguments.hours
     started = time.monotonic()
     times, samples = list[float](), list[Mapping[str, float]]()
@@ -166,13 +168,14 @@ def soak(
         "requests": _count(mix) + versions.requests,
         "good_photos": tally.good + versions.requests,
         "statuses_of_the_others": {str(k): v for k, v in sorted(tally.statuses.items())},
+        "refused_for_now_and_asked_again": mix.asked_again,
         "dropped_connections": droppers.dropped,
         "sent_late_by_s": round(mix.behind_s, 1),
         "versions_deployed": rollouts.current - 1,
         "lost_or_wrong": lost,
         "examples": [*tally.wrong[:20], *map(str, versions.statuses.items())],
         "longest_answer_s": round(versions.longest_s, 2),
-        "trends": {name: {**asdict(t), "verdict": t.verdict} for name, t in trends.items()},
+        "trends": {name: t.to_json() for name, t in trends.items()},
         "passed": not lost and all(t.verdict != "grows" for t in trends.values()),
     }
 
@@ -198,7 +201,9 @@ def print_trends(document: Mapping[str, Any]) -> None:
     """Print each figure with its growth."""
     table = Table("figure", "first", "last", "growth in an hour (95 %)", "allowed", "verdict")
     for name, t in document["trends"].items():
-        growth = f"{t['per_hour']:+.2f} ({t['low']:+.2f} to {t['high']:+.2f})"
+        growth = f"{t['per_hour']:+.2f}"
+        if t["low"] is not None:
+            growth += f" ({t['low']:+.2f} to {t['high']:+.2f})"
         ends = f"{t['first']:.1f}", f"{t['last']:.1f}"
         table.add_row(name, *ends, growth, f"{t['limit']:.1f}", t["verdict"])
     console.print(table)

@@ -1,7 +1,8 @@
 """Does a figure grow? A line through its samples, with an interval, and a limit on its growth."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from scipy.stats import theilslopes
@@ -35,6 +36,12 @@ class Trend:
         if self.low > self.limit:
             return "grows"
         return "holds" if self.high <= self.limit else "too short to tell"
+
+    def to_json(self) -> dict[str, float | str | None]:
+        """Return all of it; an interval without bounds, which JSON doesn't know, has none."""
+        ends = {"low": self.low, "high": self.high}
+        bounded = {name: end if math.isfinite(end) else None for name, end in ends.items()}
+        return {**asdict(self), **bounded, "verdict": self.verdict}
 
 
 def fit_trend(times_s: Sequence[float], values: Sequence[float], limit: float) -> Trend:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from model.errors import FlyobjError, InputError
 from model.files import atomic_file, remove_partials
-from model.text import shell_quote
 from serving.archive.build import Archive, read_archive, sha256
 from serving.rollout.classes import compare_classes, require_all_named
 from serving.rollout.deployment import (
@@ -33,9 +32,8 @@ from serving.rollout.deployment import (
 from serving.rollout.history import record
 from serving.rollout.quiesce import WorkersBusy, hold_workers
 from serving.rollout.readiness import bring_up, set_workers, wait_ready
+from serving.rollout.store import how_to_serve_beside, other_defaults
 from serving.server.client import Client
-from serving.server.homes import command
-from serving.server.ports import free_port
 from serving.server.versions import Version, find_version, list_versions
 
 DRAIN_S = 30
@@ -64,7 +62,7 @@ def deploy(
             raise InputError(
                 f"the store {str(store)!r} serves model {deployment.model!r}, {str(path)!r} holds "
                 f"{archive.model!r}; give it a store and a home of its own: "
-                f"`{_serve_beside(archive.model)}`"
+                f"`{how_to_serve_beside(archive.model)}`"
             )
         client.model = archive.model
         known = deployment.versions.get(archive.version)
@@ -136,7 +134,7 @@ def rollback(client: Client, wait_s: float = LOCK_WAIT_S) -> str:
         elif client.default_version() == deployment.default:
             raise InputError(
                 f"no default before {deployment.default!r} is known; "
-                f"{_other_defaults(client, deployment)}"
+                f"{other_defaults(client, deployment)}"
             )
         _make_default(client, deployment)  # without a previous one: ends what was interrupted
         return str(deployment.default)
@@ -180,7 +178,7 @@ def retire(
     """
     with _operation(client, "retire", version, wait_s) as deployment:
         if version == deployment.default:
-            raise InputError(f"version {version} is the default; {_other_defaults(client, deployment)}")
+            raise InputError(f"version {version} is the default; {other_defaults(client, deployment)}")
         if find_version(client, version) is None:
             _require_deployed(client, deployment, version)
         if deployment.default and client.default_version() == version:
@@ -265,19 +263,6 @@ def _make_default(client: Client, deployment: Deployment) -> None:
     write_deployment(deployment, client.store)
     if deployment.default and client.default_version() != deployment.default:
         client.set_default(deployment.default)
-
-
-def _serve_beside(model: str) -> str:
-    """Write the command that starts a second server, of another model."""
-    typed = command("serve --detach", home=Path("runs", model))
-    return f"{typed} --model-store {shell_quote(f'model-store-{model}')} --port {free_port()}"
-
-
-def _other_defaults(client: Client, deployment: Deployment) -> str:
-    """Say what makes another version the default."""
-    others = [version for version in deployment.versions if version != deployment.default]
-    named = " or ".join(f"`{client.command('models promote', version)}`" for version in others)
-    return f"{named} makes another one that" if named else "no other version is deployed"
 
 
 def _require_deployed(client: Client, deployment: Deployment, version: str) -> None:

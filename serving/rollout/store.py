@@ -10,9 +10,10 @@ from model.run_folder import find_bundle
 from model.text import did_you_mean, shell_quote, shorten
 from serving.archive.build import read_golden_photos
 from serving.names import DEFAULT_MODEL, MODEL, VERSION
-from serving.rollout.deployment import read_deployment
+from serving.rollout.deployment import Deployment, read_deployment
 from serving.server.client import Client
 from serving.server.homes import command
+from serving.server.ports import free_port
 
 
 @dataclass(frozen=True, order=True)
@@ -83,3 +84,16 @@ def how_to_deploy(client: Client) -> str:
     deployed = {version.archive for version in read_deployment(client.store).versions.values()}
     new = [archive.path for archive in list_archives(client.store) if archive.path.name not in deployed]
     return client.command("models deploy", *map(shorten, new[-1:]))
+
+
+def how_to_serve_beside(model: str) -> str:
+    """Write the command that starts a second server, of another model."""
+    typed = command("serve --detach", home=Path("runs", model))
+    return f"{typed} --model-store {shell_quote(f'model-store-{model}')} --port {free_port()}"
+
+
+def other_defaults(client: Client, deployment: Deployment) -> str:
+    """Say what makes another version the default."""
+    others = [version for version in deployment.versions if version != deployment.default]
+    named = " or ".join(f"`{client.command('models promote', version)}`" for version in others)
+    return f"{named} makes another one that" if named else "no other version is deployed"

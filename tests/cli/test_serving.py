@@ -171,6 +171,8 @@ def test_deploy_what_is_deployed(
 def test_deploy_says_what_is_in_the_store(
     inside: FlyObj, complaint: Complaint, server: "Home", as_version: Callable[[Path, str], Path]
 ) -> None:
+    alone = inside("models", "deploy", "--home", server.path, code=2)
+    assert complaint(alone).startswith("all of them are deployed")
     new = as_version(server.store, "77.0")
     listed = inside("models", "deploy", "--home", server.path, code=2)
     assert "flying_objects-1.0.mar" in listed.stdout

@@ -44,6 +44,9 @@ def test_train_on_wrong_data(
         (("photos", "--out", "r", "--rate", 2), "lr 2.0 must be between 0 and 1"),  # the old spelling
         (("photos", "--resume", "r"), "'r' has no settings.json; give the run folder"),
         (("photos", "--out", "r", "--mix", "cut"), "mix 'cut' must be one of none, mixup, cutmix"),
+        (("photos", "--out", "r", "--augment", "wild"), "augment 'wild' must be one of mission, mild"),
+        (("photos", "--out", "r", "--head", "tail"), "head 'tail' must be one of mlp, linear"),
+        (("--resume", "r", "--refit"), "['refit'] can't be changed, only ['devices', "),
     ],
 )
 def test_train_with_wrong_options(

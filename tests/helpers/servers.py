@@ -1,16 +1,22 @@
 """Real servers for tests: a TorchServe with a home of its own, free ports, a bucket."""
 
+import json
 import os
 import random
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from serving.rollout.reconcile import reconcile
-from serving.server import lifecycle
+from serving.server import homes, lifecycle
 from serving.server.client import Client
 
 MakeHome = Callable[[str], "Home"]
@@ -51,6 +57,27 @@ class Home:
     def headers(self) -> dict[str, str]:
         with self.client() as client:
             return {"Authorization": f"Bearer {client.tokens.get('inference')}"}
+
+
+@contextmanager
+def stand_in(home: Path, port: int, store: Path = Path("store")) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process that looks like a home's server, as it would be after `flyobj serve`."""
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    words = ["org.pytorch.serve.ModelServer", str(home / "config.properties")]
+    command = [sys.executable, "-c", "import time; time.sleep(600)", *words]
+    with subprocess.Popen(command) as process:
+        try:
+            began = psutil.Process(process.pid).create_time()
+            place = port, str(store.resolve()), str(home)
+            document = asdict(lifecycle.Server(process.pid, began, *place))
+            (home / "server.json").write_text(json.dumps(document))
+            while not lifecycle.find(home):  # its command line is there a moment after it
+                time.sleep(0.01)
+            homes.remember(home)
+            yield process
+        finally:
+            process.kill()
 
 
 def free_ports(n: int = 5) -> int:

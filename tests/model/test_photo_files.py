@@ -3,9 +3,13 @@
 import io
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from loadtest.photos import photos_to_send
@@ -57,6 +61,45 @@ def odd_tree(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
     (train / "drone" / "self").symlink_to("self")
     os.mkfifo(train / "drone" / "pipe.jpg")
     return train
+
+
+NAMES = st.sampled_from(
+    ["a", "b.jpg", "é", "e\u0301", " x ", "-n", "[/b]", "1\n2", ".hidden", "Thumbs.db"]
+)
+PLACES = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+
+
+@given(files=st.sets(PLACES, max_size=8), links=st.lists(st.tuples(PLACES, PLACES), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_every_file_of_any_tree_is_found_once(files: set[str], links: list[tuple[str, str]]) -> None:
+    """In its own place, and in those that links lead to; what isn't found is named with a reason."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "tree"
+        root.mkdir()
+        for name in files:
+            with suppress(OSError):  # of a folder, or below a file
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).touch()
+        for name, target in links:
+            with suppress(OSError):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).symlink_to(root / target)
+        found = find_files(root)
+        assert found == find_files(root)
+        assert len(set(found.files)) == len(found.files)
+        named = {*found.files, *found.skipped}
+        assert len(named) == len(found.files) + len(found.skipped)
+        for path in root.rglob("*"):
+            name = path.relative_to(root).as_posix()
+            parts = name.split("/")
+            above = ["/".join(parts[:n]) for n in range(1, len(parts))]
+            if any(a in found.skipped for a in above):
+                continue  # its folder was left out, as was said
+            assert path.is_dir() or name in named
+            hidden = parts[-1] in (".hidden", "Thumbs.db")
+            assert (found.skipped.get(name) == "hidden") == hidden
+            if path.is_file() and not hidden:
+                assert name in found.files
 
 
 PHOTOS = {

@@ -490,11 +490,12 @@ def test_two_processes_train_as_one_does(
 ) -> None:
     data, whole = whole_run
     options = ["--weights", "none", "--size", 32, "--epochs", 4, "--batch-size", 8, "--workers", 0]
-    options += ["--seed", 3, "--logger", "csv", "--devices", 2, "--json"]
+    options += ["--seed", 3, "--logger", "csv", "--devices", 2, "--refit", "--json"]
     said = flyobj("train", data, "--out", tmp_path / "run", *options)
     assert json.loads(said.stdout)["run"] == str(tmp_path / "run")  # only the first has spoken
     one, two = (read_json(run / "run.json") for run in (whole, tmp_path / "run"))
     assert one["validation_files"] == two["validation_files"]
+    assert two["refit"]["photos"] == 32
     for stage, other in zip(one["stages"], two["stages"], strict=True):
         assert other["epochs"] == stage["epochs"]
         assert other["val_accuracy"] * 4 in range(5)  # shares of all four photos, not of two

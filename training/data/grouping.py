@@ -113,11 +113,11 @@ def in_words(groups: Iterable[str], how: str, across: int) -> str:
     sizes = Counter(group for group in groups if group)
     if not sizes:
         looked = NOTICED if how else "looked for"
-        return f"groups: none {looked}; --group-regex names photos that belong together, as a clip's do"
+        return f"no groups {looked}; --group-regex names photos that belong together, as a clip's do"
     (largest, photos), *_ = sizes.most_common(1)
     return (
-        f"groups: {len(sizes)} of {sizes.total()} photos {how}, the largest {largest!r} with {photos}; "
-        f"{across} in two splits. --group-regex names others, --group-regex '' none"
+        f"{len(sizes)} groups ({sizes.total()} photos) {how}, the largest {largest!r} with {photos}; "
+        f"{across} are in two splits; --group-regex names others, --group-regex '' none"
     )
 
 

@@ -3,7 +3,8 @@
 Photos that come as validation photos stay that, and are looked at for leaks.
 
 Photos that belong together (near duplicates, and those of one group: see `grouping`) form a unit. In
-seeded order each unit goes to the test split if that brings the classes' counts nearer to their targets.
+seeded order each unit goes to the test split if that brings the classes' counts nearer to their targets
+and leaves something of each class.
 scikit-learn's StratifiedGroupKFold has shares of 1/k only.
 """
 
@@ -125,14 +126,22 @@ def choose(units: Indices, labels: Indices, share: float, seed: int) -> npt.NDAr
     total = counts.sum(axis=0)
     target = np.clip(np.rint(total * share), 1, np.maximum(total - 1, 1))
     chosen = np.zeros(len(counts), bool)
-    missing = target.astype(np.int64)
+    missing, rest = target.astype(np.int64), total.copy()
+
+    def take(unit: np.int64) -> bool:
+        own = counts[unit] > 0
+        if (counts[unit] == rest)[own].any():  # of some class nothing would be left
+            return False
+        chosen[unit] = True
+        np.subtract(missing, counts[unit], out=missing)
+        np.subtract(rest, counts[unit], out=rest)
+        return True
+
     for unit in np.random.default_rng(seed).permutation(len(counts)):
         if np.abs(missing - counts[unit]).sum() < np.abs(missing).sum():
-            chosen[unit] = True
-            missing -= counts[unit]
-    for label in np.flatnonzero(counts[chosen].sum(axis=0) == 0):
-        having = np.flatnonzero(counts[:, label])
-        smallest = having[np.argmin(counts[having].sum(axis=1))]
-        if len(having) > 1:  # a class of one unit can't be on both sides
-            chosen[smallest] = True
+            take(unit)
+    for label in range(len(total)):
+        if not counts[chosen, label].any():  # the smallest unit of this class that can be taken
+            having = np.flatnonzero(counts[:, label])
+            any(map(take, having[np.argsort(counts[having].sum(axis=1), kind="stable")]))
     return chosen[units]

@@ -35,6 +35,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("epochs", "epochs", str, "n"),
     ("best epoch", "best_epoch", lambda v: str(v + 1), "n"),
     ("validation accuracy", "val_accuracy", "{:.3f}".format, "n"),
+    ("95 %", "val_accuracy_95", lambda v: f"{v[0]:.2f} to {v[1]:.2f}", "n"),
     ("photos/s", "photos_per_s", "{:.0f}".format, "n"),
     ("time", "seconds", "{:.0f} s".format, "n"),
 )

@@ -6,7 +6,7 @@ be repeated. Loaders hand over 8-bit pixels, a quarter of what normalised ones t
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -22,16 +22,17 @@ from training.data.photos import Photo, SkippedPhoto
 UNREADABLE_SHARE = 0.01  # of the photos may turn unreadable before training stops
 
 Key = tuple[int, int]  # index of a photo, seed of its augmentation
-Item = tuple[Tensor, int] | SkippedPhoto
+Item = tuple[Tensor, int, int] | SkippedPhoto
 
 
 @dataclass(frozen=True)
 class Batch:
-    """(N, S, S, 3) uint8 photos, (N,) labels, and what couldn't be read."""
+    """(N, S, S, 3) uint8 photos, (N,) labels, what couldn't be read, and (N,) numbers of the photos."""
 
     photos: Tensor
     labels: Tensor
     unreadable: tuple[SkippedPhoto, ...] = ()
+    numbers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
 Batches = DataLoader[Batch]
@@ -58,14 +59,14 @@ class PhotoDataset(Dataset[Item]):
         return len(self._photos)
 
     def __getitem__(self, key: Key) -> Item:
-        """Return (S, S, 3) uint8 pixels and the label."""
+        """Return (S, S, 3) uint8 pixels, the label, and which photo it is."""
         index, seed = key
         photo = self._photos[index]
         try:
             rgb = decode_photo(photo.path.read_bytes(), at_least=self._decode_side)
         except (PhotoError, OSError) as error:
             return SkippedPhoto(photo.path, str(error))
-        return torch.from_numpy(self._transform(rgb, seed)), photo.label
+        return torch.from_numpy(self._transform(rgb, seed)), photo.label, index
 
 
 class Order(Sampler[list[Key]]):
@@ -97,9 +98,11 @@ class Order(Sampler[list[Key]]):
 def collate(items: Sequence[Item]) -> Batch:
     """Stack what could be read."""
     read = [item for item in items if not isinstance(item, SkippedPhoto)]
-    photos = torch.stack([photo for photo, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
-    labels = torch.tensor([label for _, label in read], dtype=torch.long)
-    return Batch(photos, labels, tuple(item for item in items if isinstance(item, SkippedPhoto)))
+    photos = torch.stack([photo for photo, _, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
+    labels = torch.tensor([label for _, label, _ in read], dtype=torch.long)
+    numbers = torch.tensor([number for _, _, number in read], dtype=torch.long)
+    skipped = tuple(item for item in items if isinstance(item, SkippedPhoto))
+    return Batch(photos, labels, skipped, numbers)
 
 
 def loader(dataset: PhotoDataset, order: Order, workers: int) -> Batches:

@@ -6,7 +6,7 @@ the next. So each batch's loss is compared with what the weights from before the
 batch (a control variate), which leaves what the learning rate did. Rule, on the mean over five steps:
 
 - the highest learning rate at which that loss was within a quarter of its lowest, or within its noise if
-  that is more; a fifth of it is taken, within 3e-4 and 2e-3;
+  that is more; a fifth of it is taken, at most 2e-3 and at least 3e-4 or it itself, if that is less;
 - where the loss never gets worse, up to a learning rate of 1, it says nothing, and 1e-3 is taken.
 
 docs/experiments.md has the rules that were compared. Lightning's `Tuner.lr_find` restores weights, but
@@ -68,8 +68,10 @@ class Curve:
     @property
     def suggestion(self) -> float:
         """The learning rate to take, to two digits."""
-        lr = DEFAULT if self.highest is None else self.highest / BELOW
-        return float(f"{min(MOST, max(LEAST, lr)):.1e}")
+        lr = DEFAULT
+        if self.highest is not None:
+            lr = min(MOST, max(self.highest / BELOW, min(LEAST, self.highest)))
+        return float(f"{lr:.1e}")
 
     @property
     def words(self) -> str:
@@ -79,6 +81,8 @@ class Curve:
         found = f"learning rate {self.suggestion:.1e}, the loss gets worse after {self.highest:.1e}"
         if LEAST <= self.highest / BELOW <= MOST:
             return found
+        if self.highest < LEAST:
+            return f"{found}, from the first steps on"
         return f"{found}; taken is what is nearest to a fifth of that from {LEAST:g} to {MOST:g}"
 
     @property
@@ -93,6 +97,7 @@ def range_test(
     step: Callable[[Batch, float], float],
     start_loss: Callable[[Batch], float],
     batches: Iterable[Batch],
+    steps: Iterable[int] = range(STEPS),
 ) -> Curve:
     """Call `step` with a batch and a rising learning rate until the loss it returns diverges.
 
@@ -100,6 +105,7 @@ def range_test(
         step: trains on the batch and returns its loss before that.
         start_loss: returns the batch's loss for the weights from before the test.
         batches: repeated if they are too few.
+        steps: `range(STEPS)`, which may show how far it is.
 
     Raises:
         FlyobjError: the loss is no number even before the test.
@@ -107,7 +113,7 @@ def range_test(
     lrs: list[float] = []
     losses: list[float] = []
     starts: list[float] = []
-    for number, batch in zip(range(STEPS), chain.from_iterable(repeat(batches)), strict=False):
+    for number, batch in zip(steps, chain.from_iterable(repeat(batches)), strict=False):
         lr = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
         loss, start = step(batch, lr), start_loss(batch)
         if not math.isfinite(start):

@@ -32,7 +32,7 @@ from training.data.photos import (
     photos_named,
     read_split,
 )
-from training.data.split import few_photos
+from training.data.split import few_photos, number
 from training.fit.old_names import with_new_names
 from training.fit.settings import TrainSettings
 
@@ -57,6 +57,7 @@ class Plan:
     skipped: tuple[SkippedPhoto, ...]
     groups: int
     folders: tuple[str, str] = (TRAIN, TRAIN)
+    validation_groups: tuple[int, ...] = ()  # a number for each; empty if each is its own
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:
@@ -91,6 +92,7 @@ class Plan:
             "skipped": [{"file": str(s.path), "reason": s.reason} for s in self.skipped],
             "train_files": relative(self.train, self.folders[0]),
             "validation_files": relative(self.validation, self.folders[1]),
+            "validation_groups": self.validation_groups,
         }
 
 
@@ -107,6 +109,7 @@ class _Written:
     validation_files: list[str]
     folders: tuple[str, str]
     data_from_run: str
+    validation_groups: list[int]
 
 
 def make_plan(data: Path, settings: TrainSettings) -> Plan:
@@ -136,11 +139,18 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
         rest, held = split.photos, given.photos
     if few := few_photos({n: sum(p.label == i for p in rest) for i, n in enumerate(split.classes)}):
         say(f"warning: {few}")
+    name_of = dict(zip([photo.path for photo in photos], groups, strict=True))
+    own = tuple(number([name_of[photo.path] for photo in held]).tolist())
+    say(
+        f"validation: {len(held)} photos in {len(set(own))} groups; an accuracy's ± is half its 95 % "
+        "interval over these"
+    )
     n_groups = len(set(groups[: len(split.photos)]))
     train, validation = (part.folder.relative_to(data).as_posix() for part in (split, given))
     return Plan(
         *(data, settings, split.classes, split.fingerprint, rest, held, skipped, n_groups),
         folders=(train, validation),
+        validation_groups=own,
     )
 
 
@@ -191,6 +201,9 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
             photos_named(data / validation, classes, document["validation_files"]),
         )
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
+        groups = tuple(document.get("validation_groups", ()))  # earlier versions noted none
+        if photos[1] and len(groups) not in (0, len(photos[1])):
+            raise ValueError("a validation group for each validation photo is needed")
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
     for own in photos:
         there = {photo.label for photo in own if photo.path.is_file()}
@@ -207,7 +220,7 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
         )
     if data != Path(document["data"]):
         _require_same_photos([photo.path for part in photos for photo in part])
-    return Plan(data, settings, classes, *rest, folders=(train, validation))
+    return Plan(data, settings, classes, *rest, (train, validation), groups)
 
 
 def check_precision(precision: str) -> None:

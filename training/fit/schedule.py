@@ -55,6 +55,18 @@ class StageResult:
     val_loss: float
     seconds: float  # all of it, with range test and validation
     photos_per_s: float  # over the training steps alone
+    val_accuracy_95: tuple[float, float] | None = None  # its interval, over groups of photos
+
+    @property
+    def accuracy(self) -> str:
+        """The accuracy with its interval, for people."""
+        return accuracy_in_words(self.val_accuracy, self.val_accuracy_95)
+
+
+def accuracy_in_words(accuracy: float, interval: tuple[float, float] | None) -> str:
+    """Write an accuracy, and half the width of its 95 % interval."""
+    spread = f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else ""
+    return f"{accuracy:.3f}{spread}"
 
 
 def stages_of(settings: TrainSettings) -> tuple[Stage, ...]:
@@ -92,11 +104,11 @@ def next_stage_reason(
         return "a new head on pre-trained features"
     if _why_no_more(results, settings):
         return None
-    best = max(r.val_accuracy for r in results)
+    best = max(results, key=lambda r: r.val_accuracy).accuracy
     blocks = stage.trainable_blocks
     opened = "all blocks" if blocks == BLOCKS else f"{blocks} blocks from the top"
     room = "leaves room" if settings.target is None else f"is below the target {settings.target:g}"
-    return f"validation accuracy {best:.3f} {room}: unfreeze {opened}"
+    return f"validation accuracy {best} {room}: unfreeze {opened}"
 
 
 def _why_no_more(results: Sequence[StageResult], settings: TrainSettings) -> str:
@@ -112,14 +124,14 @@ def _why_no_more(results: Sequence[StageResult], settings: TrainSettings) -> str
 
 def end_reason(results: Sequence[StageResult], settings: TrainSettings) -> str:
     """Say why nothing more was run."""
-    best = results[best_stage_index(results)].val_accuracy
+    best = results[best_stage_index(results)].accuracy
     if settings.weights == "none":
-        return f"all stages are done: validation accuracy {best:.3f}"
+        return f"all stages are done: validation accuracy {best}"
     if settings.target is None:
         why = _why_no_more(results, settings) or "all stages are done"
-        return f"{why}: validation accuracy {best:.3f}"
+        return f"{why}: validation accuracy {best}"
     why = _why_no_more(results, settings) or "all blocks are trained, target not met"
-    return f"{why}: validation accuracy {best:.3f}, target {settings.target:g}"
+    return f"{why}: validation accuracy {best}, target {settings.target:g}"
 
 
 def best_stage_index(results: Sequence[StageResult]) -> int:

@@ -24,7 +24,7 @@ ours, so that an epoch depends on nothing but (seed, stage, epoch) and the state
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -41,9 +41,10 @@ from torchvision.transforms import v2
 from model.errors import FlyobjError, InputError
 from model.network import Network
 from model.preprocessing import Preprocessing
+from report.intervals import SHARE, Interval, mean_interval
 from training.fit.checkpoint import StageProgress, State
 from training.fit.loaders import Batch, Batches, Order, Unreadable, seed_of
-from training.fit.lr_finder import Curve, range_test
+from training.fit.lr_finder import STEPS, Curve, range_test
 from training.fit.partially_frozen import PartiallyFrozen
 from training.fit.schedule import Epoch, Stage, best_epoch
 from training.fit.settings import TrainSettings
@@ -67,6 +68,7 @@ class LoopContext:
     class_weights: tuple[float, ...] | None
     unreadable: Unreadable
     tracker: Tracker
+    groups: Sequence[int]  # the number of each validation photo's group
 
 
 class StageLoop:
@@ -89,9 +91,8 @@ class StageLoop:
         self._trained = PartiallyFrozen(network, stage.trainable_blocks)
         self._model = context.fabric.setup_module(self._trained)
         self._average = self._new_average()
-        weights = context.class_weights
+        weights, self._mix = context.class_weights, None
         self._weights = None if weights is None else torch.tensor(weights, device=context.fabric.device)
-        self._mix = None
         if context.settings.mix != "none":
             mixer, alpha = MIXERS[context.settings.mix]
             self._mix = mixer(alpha=alpha, num_classes=network.n_classes)
@@ -114,6 +115,7 @@ class StageLoop:
                 lambda batch, lr: self._step(batch, lr)[0],
                 lambda batch: self._loss_of(partial(functional_call, self._trained, start), batch),
                 self._train,
+                self._context.tracker.track(range(STEPS), f"{self._stage.name} range test"),
             )
         self._network.load_state_dict(before)
         self._average = self._new_average()
@@ -138,13 +140,15 @@ class StageLoop:
         self._seed(1, number)
         loss, train_accuracy, photos = self._train_epoch(progress.lr, number)
         trained = time.monotonic()
-        val_loss, accuracy = self._validate()
+        val_loss, accuracy, interval = self._validate()
         row: Epoch = {
             "epoch": number,
             "train_loss": loss,
             "train_accuracy": train_accuracy,  # while it learned, of augmented photos
             "val_loss": val_loss,
             "val_accuracy": accuracy,
+            "val_accuracy_low": interval[0],  # 95 %, over groups
+            "val_accuracy_high": interval[1],
             "photos_per_s": photos / (trained - started),
             "seconds": time.monotonic() - started,
         }
@@ -217,12 +221,13 @@ class StageLoop:
         return self._reduce(loss, "mean").item()
 
     @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
-        """Return loss and accuracy, summed over all processes."""
+    def _validate(self) -> tuple[float, float, Interval]:
+        """Return loss and accuracy over all processes, and the 95 % interval over groups."""
         fabric = self._context.fabric
         self._average_statistics()
         network = self._network_to_keep()
-        sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # loss, right answers, photos
+        groups = torch.tensor(self._context.groups)
+        tally = torch.zeros(3, int(groups.max()) + 1, dtype=torch.float64)  # photos, right, loss
         network.eval()
         for batch in self._val:
             self._report_unreadable(batch)
@@ -231,14 +236,16 @@ class StageLoop:
             labels = batch.labels.to(fabric.device)
             with fabric.autocast():
                 answers = network(self._normalize(batch.photos.to(fabric.device))).float()
-            loss = F.nll_loss(answers, labels, reduction="sum")
-            right = (answers.argmax(1) == labels).sum()
-            sums += torch.stack([loss, right, torch.tensor(len(labels), device=fabric.device)])
+            loss = F.nll_loss(answers, labels, reduction="none")
+            right = answers.argmax(1) == labels
+            facts = torch.stack([torch.ones_like(loss), right.float(), loss]).double().cpu()
+            tally.index_add_(1, groups[batch.numbers], facts)
         self._trained.train()
-        sums = self._reduce(sums, "sum")
-        if not sums[2]:
+        photos, right, loss = self._reduce(tally.to(fabric.device), "sum").cpu().numpy()
+        if not photos.sum():
             raise InputError("none of the validation photos can be read any more; put them back")
-        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+        interval = mean_interval(photos, right, SHARE, (0.0, 1.0))
+        return float(loss.sum() / photos.sum()), float(right.sum() / photos.sum()), interval
 
     def _average_statistics(self) -> None:
         """Average the processes' batch-norm statistics; each has seen its own part of the photos."""

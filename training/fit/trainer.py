@@ -28,7 +28,7 @@ from training.fit.schedule import (
     stages_of,
 )
 from training.fit.stage import LoopContext, StageLoop
-from training.fit.tracking import Tracker
+from training.fit.tracking import Tracker, interval_of
 from training.fit.transforms import before_crop, test_transform, train_transform
 
 
@@ -59,7 +59,8 @@ class Trainer:
         if self.progress.current and (lr := plan.settings.lr):
             self.progress.current = replace(self.progress.current, lr=lr, lr_from="given")
         self._context = LoopContext(
-            fabric, plan.settings, plan.class_weights, self.unreadable, self.tracker
+            *(fabric, plan.settings, plan.class_weights, self.unreadable, self.tracker),
+            plan.validation_groups or range(len(plan.validation)),
         )
         self._loaders: dict[int, tuple[Batches, Batches]] = {}
 
@@ -108,7 +109,7 @@ class Trainer:
         while not (ended := self._stage_end(stage, current.epochs)):
             progress.current = current = loop.epoch(current)
             progress.network = self.network.state_dict()
-            self.tracker.epoch(stage, current.lr, current.epochs)
+            self.tracker.epoch(stage, current.lr, current.epochs, self.stages[number + 1 :])
             self._save()
         if len(current.epochs) < stage.epochs:
             self.tracker.say(f"{stage.name:<9} ends: {ended}")
@@ -151,6 +152,7 @@ class Trainer:
                 best_epoch=at,
                 val_accuracy=epochs[at]["val_accuracy"],
                 val_loss=epochs[at]["val_loss"],
+                val_accuracy_95=interval_of(epochs[at]),
                 seconds=current.extra_s + sum(e["seconds"] for e in epochs),
                 photos_per_s=len(epochs) / sum(1 / e["photos_per_s"] for e in epochs),
             )

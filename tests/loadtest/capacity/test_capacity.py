@@ -277,3 +277,14 @@ def test_a_folder_without_a_result_is_said(
         path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=message):
         read_capacity(tmp_path)
+
+
+def test_what_disturbed_means_is_said_where_it_stands(tmp_path: Path) -> None:
+    disturbed = probe(1, 20, 300, Verdict.DISTURBED)
+    assert "disturbed, p50 75, p99 300 ms" in str(disturbed)
+    assert "as other programs used 0.1 cores; tried again" in str(disturbed)
+    meaning = "the rate broke while other programs used more than 15 % of the machine"
+    for probes, said in (((disturbed,), True), ((), False)):
+        capacity = made(60)
+        write_page(replace(capacity, probes=[*capacity.probes, *probes]), tmp_path / "page.html")
+        assert (meaning in (tmp_path / "page.html").read_text()) is said

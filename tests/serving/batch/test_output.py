@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import FlyobjError, InputError
 from serving.batch.models import Result
-from serving.batch.output import CsvRows, JsonRows, Output, RowFormat, as_document
+from serving.batch.output import CsvRows, JsonRows, Output, RowFormat, as_document, is_close
 from serving.batch.photos import PhotoSource
 
 CLASSES = ("bird", "=drone")
@@ -125,3 +125,13 @@ def test_a_full_disk() -> None:
     with pytest.raises(FlyobjError, match="'/dev/full' can't be written"):
         output.write(DOCUMENTS)
     output.close()
+
+
+@pytest.mark.parametrize(
+    ("best", "second", "close"),
+    [(0.6, 0.3, True), (0.61, 0.3, False), (0.5, 0.5, True), (1.0, 0.0, False)],
+)
+def test_close_is_half_as_probable(best: float, second: float, close: bool) -> None:
+    answer = {"predicted": "b", "probabilities": {"a": second, "b": best, "c": 0.0}}
+    assert is_close(as_document(Result(PhotoSource("x", "x"), "5", answer), "m", None)) is close
+    assert not is_close(as_document(Result(PhotoSource("x", "x"), error="damaged"), "m", None))

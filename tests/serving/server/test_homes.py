@@ -4,19 +4,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cli.options import choose_home
 from model.errors import InputError
 from serving.server import homes, lifecycle
-from serving.server.lifecycle import Server
+from tests.helpers.servers import stand_in
 
 MakeServer = Callable[[Path, int], subprocess.Popen[bytes]]
 
@@ -34,23 +31,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def running() -> Iterator[MakeServer]:
     """Start something that looks like a home's server, as it would be after `flyobj serve`."""
     with ExitStack() as stack:
-
-        def start(home: Path, port: int) -> subprocess.Popen[bytes]:
-            home.mkdir(parents=True, exist_ok=True)
-            words = ["org.pytorch.serve.ModelServer", str(home.resolve() / "config.properties")]
-            process = stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", *words])
-            )
-            stack.callback(process.kill)
-            began = psutil.Process(process.pid).create_time()
-            server = Server(process.pid, began, port, "store", str(home.resolve()))
-            (home / "server.json").write_text(json.dumps(asdict(server)))
-            while not lifecycle.find(home):  # its command line is there a moment after it
-                time.sleep(0.01)
-            homes.remember(home)
-            return process
-
-        yield start
+        yield lambda home, port: stack.enter_context(stand_in(home, port))
 
 
 def test_the_only_server_that_runs_is_used(

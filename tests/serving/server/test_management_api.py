@@ -103,3 +103,10 @@ def statuses(management: httpx.Client) -> list[int]:
 def test_every_case(statuses: list[int]) -> None:
     got = {case[0]: status for case, status in zip(CASES, statuses, strict=True)}
     assert got == {name: ours or published for name, _, _, published, ours, _ in CASES}
+
+
+@pytest.mark.usefixtures("statuses")
+def test_no_call_leaves_a_snapshot(server: "Home") -> None:
+    """TorchServe would write one for each that changes something, and never remove it."""
+    left = sorted(path.name for path in (server.path / "logs").rglob("*"))
+    assert left == ["console.log", "server.log", "workers.log"]

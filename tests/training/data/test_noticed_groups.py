@@ -145,10 +145,10 @@ def test_stems_of_a_name() -> None:
 
 def test_words_say_what_was_looked_for() -> None:
     assert in_words(["a", "a", "b", ""], "by x", 1).startswith(
-        "groups: 2 of 3 photos by x, the largest 'a' with 2; 1 in two splits."
+        "2 groups (3 photos) by x, the largest 'a' with 2; 1 are in two splits;"
     )
-    assert "none noticed in names and times" in in_words(["", ""], "noticed in names and times", 0)
-    assert "none looked for" in in_words([""], "", 0)
+    assert "no groups noticed in names and times" in in_words(["", ""], "noticed in names and times", 0)
+    assert "no groups looked for" in in_words([""], "", 0)
 
 
 def save_clips(folder: Path, clips: int = 6, frames: int = 5) -> None:
@@ -172,7 +172,7 @@ def test_prepare_keeps_clips_whole_unless_told_not_to(tmp_path: Path) -> None:
         train, test = (
             {(p.parent.name, p.name[:6]) for p in (out / s).rglob("*.jpg")} for s in ("train", "test")
         )
-        assert ("12 of 60 photos noticed" in made["grouping"]) == (regex is None)
+        assert ("12 groups (60 photos) noticed" in made["grouping"]) == (regex is None)
         page = (out / "report.html").read_text()
         assert (">0</b>leaks by copies<" in page) == (regex == "")
         assert (">0</b>leaks<" in page) == (regex is None)
@@ -189,7 +189,7 @@ def test_a_given_split_through_clips_is_said(tmp_path: Path) -> None:
         for path in (tmp_path / "pile/train" / label).glob("*_f0000.jpg"):
             path.rename(tmp_path / "pile/test" / label / path.name)
     made = prepare(tmp_path / "pile", tmp_path / "out", PrepareSettings(prune=False))
-    assert "12 in two splits" in made["grouping"]
+    assert "12 are in two splits" in made["grouping"]
     assert any("12 leaks between the splits remain (12 group)" in text for text in made["warnings"])
 
 

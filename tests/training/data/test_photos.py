@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(
     assert [s.path for s in split.skipped] == [text, half, other]
     line = capsys.readouterr().err
     assert "checking train: 3 of 5 left out: 2 not decodable, 1 not an image; " in line
-    assert f"{str(text)!r} is not an image: the data starts with b'words'" in line
+    assert f"{str(text)!r} is not an image: the data starts with 'words'" in line
     assert "is no photo" in split.skipped[0].reason
     assert "can't be decoded to its end" in split.skipped[1].reason
 

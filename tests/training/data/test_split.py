@@ -4,6 +4,9 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from training.data.manifest import Reason, Row
 from training.data.prepare.settings import PrepareSettings
@@ -56,6 +59,53 @@ def test_groups_and_near_duplicates_stay_together(seed: int) -> None:
     for name, count in (("a", 200), ("b", 120)):
         test = sum(r.class_name == name and r.split == "test" for r in rows)
         assert abs(test - 0.25 * count) <= 14  # two groups
+
+
+@st.composite
+def piles(draw: st.DrawFn) -> tuple[list[Row], list[tuple[Row, Row]]]:
+    """Photos of three classes in any groups, some dropped, some nearly the same, in any order."""
+    groups = st.sampled_from(["", "", "g1", "g2", "g3", "g4"])
+    made = draw(st.lists(st.tuples(st.sampled_from("abc"), groups, st.booleans()), min_size=2))
+    rows = [Row(f"{i}", name, group=group) for i, (name, group, _) in enumerate(made)]
+    for row, (_, _, dropped) in zip(rows[2:], made[2:], strict=True):
+        if dropped:
+            row.drop(Reason.TOO_SMALL)
+    place = st.integers(0, len(rows) - 1)
+    pairs = draw(st.lists(st.tuples(place, place), max_size=6))
+    return rows, [(rows[i], rows[j]) for i, j in pairs]
+
+
+@given(pile=piles(), share=st.floats(0.05, 0.95), seed=st.integers(0, 9))
+@hypothesis_settings(deadline=None)
+def test_nothing_that_belongs_together_is_ever_on_both_sides(
+    pile: tuple[list[Row], list[tuple[Row, Row]]], share: float, seed: int
+) -> None:
+    rows, near = pile
+    split(rows, near, PrepareSettings(test_share=share, seed=seed))
+    together = components(rows, near)
+    for own in together:
+        assert len({row.split for row in own if row.kept}) <= 1
+    assert all((row.split in ("train", "test")) == row.kept for row in rows)
+    for name in {row.class_name for row in rows if row.kept}:
+        assert "train" in {row.split for row in rows if row.kept and row.class_name == name}
+
+
+def components(rows: list[Row], near: list[tuple[Row, Row]]) -> list[list[Row]]:
+    """Photos that are joined by a group or by nearness, by following one join after the other."""
+    left, found = list(rows), []
+    while left:
+        own = [left.pop()]
+        for row in own:  # which grows
+            joined = [
+                other
+                for other in left
+                if (row.group and other.group == row.group)
+                or any({row.path, other.path} == {one.path, two.path} for one, two in near)
+            ]
+            own += joined
+            left = [other for other in left if other not in joined]
+        found.append(own)
+    return found
 
 
 def test_photos_joined_by_a_dropped_one_stay_together() -> None:

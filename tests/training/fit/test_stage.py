@@ -50,9 +50,8 @@ def loop(photos: list[Photo], tmp_path: Path) -> MakeLoop:
     def make(network: Network, stage: Stage, **settings: Any) -> StageLoop:
         fabric = Fabric(accelerator="cpu", devices=1)
         weights = settings.pop("weights", None)
-        context = LoopContext(
-            fabric, TrainSettings(**settings), weights, Unreadable(100), Tracker(tmp_path, "csv", {})
-        )
+        tools = Unreadable(100), Tracker(tmp_path, "csv", {})
+        context = LoopContext(fabric, TrainSettings(**settings), weights, *tools, range(8))
         return StageLoop(context, network, stage, 0, batches(True), batches(False))
 
     return make
