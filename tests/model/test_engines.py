@@ -3,14 +3,17 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model.bundle import Bundle, read_bundle
 from model.engines import ENGINES, FOLDER, VARIABLE, TorchEngine, choose_engine, write_engines
 from model.errors import FlyobjError, InputError
+from model.network import Network
 from model.openvino_engine import OpenVinoEngine
 from model.predictor import Predictor
 
@@ -40,6 +43,20 @@ def test_openvino_answers_as_the_reference_does(
     assert (answers.shape, answers.dtype) == (expected.shape, np.float32)
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5)
     assert [other.name(row) for row in answers] == [reference.name(row) for row in expected]
+
+
+def test_a_linear_head_goes_through_openvino_too(
+    bundle: Bundle, photos: list[bytes], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    spec = replace(bundle.spec, architecture="mobilenet_v2-linear")
+    linear = replace(bundle, spec=spec, source=Network(len(spec.classes), "linear").eval())
+    folder = tmp_path / FOLDER
+    assert write_engines(linear, folder, "auto") == ENGINES
+    reference, other = Predictor(linear), Predictor(linear, OpenVinoEngine(folder / "openvino.xml"))
+    prepared = [reference.prepare(photo) for photo in photos[:3]]
+    expected = reference.predict(prepared)
+    np.testing.assert_allclose(other.predict(prepared), expected, rtol=0, atol=1e-5)
 
 
 def test_an_answer_stays_when_the_next_is_computed(
