@@ -59,7 +59,8 @@ def require_all_named(change: ClassChange, dropped: Collection[str]) -> None:
         options = " ".join(f"--drop-class {shell_quote(name)}" for name in change.lost)
         raise InputError(
             f"version {change.version} doesn't know {', '.join(map(repr, missing))} of the default, "
-            f"{change.against}: photos of them would be called something else; the default stays. If that is meant, add {options}"
+            f"{change.against}: photos of them would be called something else; the default "
+            f"stays. If that is meant, add {options}"
         )
 
 
