@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from model.errors import InputError
+from model.text import shell_quote
 from serving.archive.build import read_golden_photos
 from serving.rollout.deployment import Deployment
 from serving.server.client import Client
@@ -55,10 +56,11 @@ def require_all_named(change: ClassChange, dropped: Collection[str]) -> None:
             f"{change.against}; {what}"
         )
     if missing := [name for name in change.lost if name not in dropped]:
-        options = " ".join(f"--drop-class {name!r}" for name in change.lost)
+        options = " ".join(f"--drop-class {shell_quote(name)}" for name in change.lost)
         raise InputError(
-            f"version {change.version} doesn't know {missing} of the default, {change.against}: photos "
-            f"of them would be called something else; the default stays. If that is meant, add {options}"
+            f"version {change.version} doesn't know {', '.join(map(repr, missing))} of the default, "
+            f"{change.against}: photos of them would be called something else; the default "
+            f"stays. If that is meant, add {options}"
         )
 
 

@@ -202,7 +202,7 @@ def read_plan(run: Path, data: Path | None = None) -> Plan:
         )
         skipped = tuple(SkippedPhoto(Path(s["file"]), s["reason"]) for s in document["skipped"])
         groups = tuple(document.get("validation_groups", ()))  # earlier versions noted none
-        if len(groups) not in (0, len(photos[1])):
+        if photos[1] and len(groups) not in (0, len(photos[1])):
             raise ValueError("a validation group for each validation photo is needed")
         rest = (document["fingerprint"], *photos, skipped, document["groups"])
     for own in photos:

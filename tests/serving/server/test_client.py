@@ -194,7 +194,7 @@ def test_another_refusal_is_the_servers(connect: Connect, tmp_path: Path, status
 def test_a_version_that_is_not_there_is_wrong_input(connect: Connect, tmp_path: Path) -> None:
     write_keys(tmp_path, minutes=30)
     client = connect(lambda _: httpx.Response(404, json={"message": "no version 9.9"}))
-    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list --home .*` shows"):
+    with pytest.raises(InputError, match=r"no version 9\.9 .* `flyobj models list` shows"):
         client.predict(b"photo", "9.9")
 
 
