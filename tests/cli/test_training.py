@@ -36,8 +36,8 @@ def test_train_on_wrong_data(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "train needs DATA and --out RUN, or --resume RUN"),
-        (("photos",), "train needs DATA and --out RUN"),
+        ((), "train needs DATA, a folder with train/CLASS/ photos, or --resume RUN"),
+        (("photos",), "photos': no such folder; give a folder with train/CLASS/ photos"),
         (("--resume", "no"), "'no' has no settings.json; give the run folder"),
         (("--resume", "r", "--size", 96, "--lr", 0.1), "['size'] can't be changed, only ['devices', "),
         (("--resume", "r", "--size", 96, "--rate=0.1"), "['size'] can't be changed, only ['devices', "),
