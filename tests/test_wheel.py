@@ -121,7 +121,7 @@ def test_it_serves(installed: Execute, run: Path, dataset: Path, new_home: "Make
     ("library", "extra", "command"),
     [
         ("boto3", "s3", ["push", "ARCHIVE", "s3://bucket/"]),
-        ("gradio", "page", ["page", "--port", "PORT"]),
+        ("gradio", "page", ["page", "--port", "PORT", "--home", "nowhere"]),
     ],
 )
 def test_without_an_extra_it_names_the_library(

@@ -89,9 +89,9 @@ def test_too_few_groups_to_tell(
     ("words", "message"),
     [
         (("RUN", "nowhere"), "'nowhere' doesn't exist"),
-        (("RUN", "RUN", "--split", "none"), "no such folder"),
+        (("RUN", "RUN", "--split", "none"), "has train, test photos, no none ones"),
         (("RUN", "RUN", "--margin", "1.5"), "margin 1.5 must be from 0"),
-        (("RUN", "2.0"), "start one with `flyobj serve --detach"),
+        (("RUN", "2.0", "--home", "nowhere"), "start one with `flyobj serve --detach"),
     ],
 )
 def test_wrong_input(

@@ -54,10 +54,10 @@ def test_names_are_names_everywhere(inside: FlyObj, pile: Path, tmp_path: Path, 
     assert "files that can't be opened: 1 broken link" in prepared.stdout
     assert r"next: flyobj evaluate $'run [b]\x1b[31m;$(touch pwned)'" in trained.stdout
     assert r"next: flyobj train $'da[ta]\x0a'" in prepared.stdout
+    assert ",'=1+1," in (tmp_path / data / "manifest.csv").read_text(encoding="utf-8")
     for path in (tmp_path / data / "manifest.csv", tmp_path / "p.csv"):
         with path.open(newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
-        assert "'=1+1" in cells
         assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
     pages = [tmp_path / data / "report.html", tmp_path / run / "evaluation" / "report.html"]
     card = pages[1].with_name("MODEL_CARD.md").read_text()

@@ -99,7 +99,7 @@ def test_evaluate_elsewhere(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--split", "nothing"), "nothing': no such folder"),
+        (("--split", "nothing"), "has train, test photos, no nothing ones"),
         (("--group-regex", "("), "isn't a regular expression"),
         (("--group-regex", "clip"), "matches none of"),
         (("--unknown", "nowhere"), "'nowhere' can't be read (No such file"),

@@ -109,8 +109,8 @@ Make = Callable[[bytes], dict[str, Any]]
             "PhotoTooCostly|PhotoTooSlow",
             "more than (768 MiB|1.5 s)",
         ),
-        (lambda _: RAW(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
-        (lambda _: RAW(b"") | text(b"hello"), 415, "UnsupportedFormat", "b'hello' and is no photo"),
+        (lambda _: RAW(b"hello"), 415, "UnsupportedFormat", "'hello' and is no photo"),
+        (lambda _: RAW(b"") | text(b"hello"), 415, "UnsupportedFormat", "'hello' and is no photo"),
         (lambda p: http_event(p, "multipart/form-data"), 400, "RequestError", "form can't be read"),
         (
             lambda p: http_event(p, "multipart/form-data; boundary=x"),

@@ -48,6 +48,13 @@ class Served:
             headers = {"Authorization": f"Bearer {self.key}"}
             return http.post(f"{self.url}/predictions/flying_objects", content=photo, headers=headers)
 
+    def wait_until_open(self, photo: bytes) -> httpx.Response:
+        """Return the first answer of the server; nginx takes a moment to read its configuration."""
+        until = time.monotonic() + 30
+        while (answer := self.post(photo)).status_code == 503 and time.monotonic() < until:
+            time.sleep(0.05)
+        return answer
+
 
 @pytest.fixture(scope="module")
 def served(
@@ -74,7 +81,7 @@ def served(
 
 
 def test_the_answer_says_which_version_it_is_of(served: Served, photos: list[bytes]) -> None:
-    answer = served.post(photos[0])
+    answer = served.wait_until_open(photos[0])
     assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1.0")
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
     refused = served.post(b"words")
@@ -141,7 +148,7 @@ def test_a_returning_server_is_asked_when_it_is_ready(
     assert f"server 127.0.0.1:{served.home.port} down;" in (served.gate / SERVERS).read_text()
     assert served.post(photos[0]).status_code == 503
     flyobj(*served.serve)
-    assert served.post(photos[0]).status_code == 200
+    assert served.wait_until_open(photos[0]).status_code == 200
     process = lifecycle.require(served.home.path).process()
     assert process is not None
     process.kill()
@@ -162,7 +169,7 @@ def test_a_returning_server_is_asked_when_it_is_ready(
     started.wait(60)
     try:
         flyobj(*served.serve)
-        assert served.post(photos[0]).status_code == 200
+        assert served.wait_until_open(photos[0]).status_code == 200
     finally:
         over.set()
         thread.join()
@@ -179,4 +186,4 @@ def test_a_probe_opens_the_gate(served: Served, photos: list[bytes], flyobj: Fly
         *served.serve[:2], "--gate", served.gate, "--port", served.home.port + 10,
         *("--home", served.home.path.with_name("other"), "--no-tokens", "--private-ports"), code=2,
     ).stderr  # fmt: skip
-    assert served.post(photos[0]).status_code == 200
+    assert served.wait_until_open(photos[0]).status_code == 200

@@ -20,7 +20,8 @@ PHOTOS, SLOW_S = 200, 0.15
 
 def entry(version: str) -> dict[str, object]:
     """A version as the management API describes it, as far as it is looked at."""
-    figures = {"minWorkers": 1, "batchSize": 8, "maxBatchDelay": 5}
+    figures: dict[str, object] = {"minWorkers": 1, "batchSize": 8, "maxBatchDelay": 5}
+    figures |= {"customizedMetadata": {"classes": ["a", "b"]}}
     workers = [{"id": "9000", "status": "READY"}]
     return {"modelVersion": version, "modelUrl": "a.mar", "workers": workers, **figures}
 
@@ -33,7 +34,8 @@ def test_its_p99_is_neither_the_median_nor_the_slowest(
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            listed = ["1.0", "2.0"] if request.url.path.endswith("/all") else ["1.0"]
+            last = request.url.path.rsplit("/", 1)[1]
+            listed = {"all": ["1.0", "2.0"], "2.0": ["2.0"]}.get(last, ["1.0"])
             return httpx.Response(200, json=[entry(version) for version in listed])
         version = request.url.path.rsplit("/", 1)[1]
         asked[version] += 1

@@ -233,7 +233,7 @@ def test_stopping_from_another_environment_loses_nothing(
     with long_requests(home, photos):
         said = run("stop", "--home", home.path, **proxy[0], TMPDIR=str(tmp_path), PYTHONUTF8="0")
     assert said.stdout == "stopped\n"
-    assert {p.name for p in home.path.iterdir()} == {"config.properties", "logs"}
+    assert {p.name for p in home.path.iterdir()} == {"config.properties", "example.jpg", "logs"}
 
 
 def test_a_closed_terminal_ends_it_like_sigterm(home: Home, photos: list[bytes]) -> None:
@@ -259,7 +259,7 @@ def test_a_stop_that_could_not_wait_says_so(home: Home) -> None:
     assert "stopped" in said.stdout
     assert "requests may have been cut off: " in said.stderr
     assert not java.is_running()
-    assert {p.name for p in home.path.iterdir()} == {"config.properties", "logs"}
+    assert {p.name for p in home.path.iterdir()} == {"config.properties", "example.jpg", "logs"}
 
 
 def test_sockets_that_would_be_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

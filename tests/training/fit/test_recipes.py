@@ -40,14 +40,9 @@ def loop(batch: PhotoDataset, tmp_path: Path) -> MakeLoop:
     """A stage of steps with `n` photos each; two processes would be no different."""
 
     def make(network: Network, n: int = PHOTOS, weights: object = None, **settings: Any) -> StageLoop:
-        fabric, tracker = Fabric(accelerator="cpu", devices=1), Tracker(tmp_path, "csv", {})
-        context = LoopContext(
-            fabric,
-            TrainSettings(**settings),
-            weights,
-            Unreadable(100),
-            tracker,  # type: ignore[arg-type]
-        )
+        fabric = Fabric(accelerator="cpu", devices=1)
+        tools = Unreadable(100), Tracker(tmp_path, "csv", {}), range(PHOTOS)
+        context = LoopContext(fabric, TrainSettings(**settings), weights, *tools)  # type: ignore[arg-type]
         train, val = (loader(batch, Order(PHOTOS, n, shuffle=shuffle), 0) for shuffle in (True, False))
         return StageLoop(context, network, Stage("whole", 2, 32), 0, train, val)
 
