@@ -239,7 +239,11 @@ def test_stopping_from_another_environment_loses_nothing(
 def test_a_closed_terminal_ends_it_like_sigterm(home: Home, photos: list[bytes]) -> None:
     """The system and the shell both say so, and the first one counts."""
     places = ("--home", home.path, "--model-store", home.store, "--port", home.port)
-    with subprocess.Popen([FLYOBJ, "serve", *map(str, places)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [FLYOBJ, "serve", *map(str, places)],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    ) as process:
         assert process.stdout is not None
         assert b"serving flying_objects 1.0" in process.stdout.readline()
         with long_requests(home, photos):
