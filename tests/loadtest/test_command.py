@@ -33,7 +33,13 @@ def test_ctrl_c_ends_it_with_its_summary(server: Any, tmp_path: Path) -> None:
     more = ["--", "--users", "1", "--run-time", "60s"]
     with (tmp_path / "said").open("w+") as said:
         process = subprocess.Popen(
-            [*command, *more], stdout=said, stderr=said, cwd=tmp_path, start_new_session=True
+            [*command, *more],
+            stdout=said,
+            stderr=said,
+            cwd=tmp_path,
+            start_new_session=True,
+            # A shell's background jobs, which the tests may be one of, don't hear of Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         with process:
             until = time.monotonic() + 50

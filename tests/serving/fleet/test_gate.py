@@ -157,7 +157,8 @@ def test_what_the_server_sees_is_written_anew(front: Front) -> None:
         "X-Request-Id": request_id,
         "Content-Length": "5",
     }
-    assert wait_until(lambda: front.log()[-1]["id"] == request_id)  # written after the answer
+    # Written after the answer.
+    assert wait_until(lambda: [line["id"] for line in front.log()][-1:] == [request_id])
     line = front.log()[-1]
     by_curl = {"Content-Type": "application/x-www-form-urlencoded"}  # TorchServe would answer 500
     seen = front.ask(content=b"photo", headers=by_curl).json()
