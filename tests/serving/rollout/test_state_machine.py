@@ -31,7 +31,7 @@ from serving.server.client import Client
 from serving.server.remote_server import RemoteServer
 from serving.server.versions import list_versions
 
-WRONG = "6.6"  # answers its golden photos otherwise than training did
+WRONG = "6.6"  # answers its golden photos differently from training
 VERSIONS = ("1.0", "2.0", "3.0", WRONG)
 DONE, REFUSED, KILLED = "done", "refused", "killed"
 Operation = Callable[[Client], object]
