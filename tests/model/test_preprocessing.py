@@ -63,4 +63,4 @@ def test_a_size_that_does_not_work_is_refused(size: int) -> None:
 @pytest.mark.parametrize("wrong", [{"std": (0.2, 0.0, 0.2)}, {"mean": (0.5,)}, {"std": (1, 1, 1, 1)}])
 def test_mean_and_std_must_be_three_numbers(wrong: dict[str, tuple[float, ...]]) -> None:
     with pytest.raises(InputError, match="three numbers each"):
-        Preprocessing(64, **wrong)  # type: ignore[arg-type]
+        Preprocessing(64, **wrong)

@@ -73,7 +73,7 @@ def test_a_picture_is_on_white(tmp_path: Path) -> None:
     save_png(figure()[0], tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (520, 390)
-        assert min(picture.convert("RGB").getpixel((0, 0))) >= 254  # type: ignore[arg-type]
+        assert min(picture.convert("RGB").getpixel((0, 0))) >= 254
 
 
 def test_panels_come_line_by_line_and_the_last_may_be_empty() -> None:

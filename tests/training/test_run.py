@@ -297,7 +297,7 @@ def test_pretrained_runs_go_on_with_what_their_range_tests_found(
     data = photo_folder(train={"a": 20, "b": 7})
     recipe = {"ema": 0.9, "mix": "cutmix", "layer_decay": 0.8, "label_smoothing": 0.1, "target": 1.0}
     recipe |= {"augment": "mission", "head": "linear"} if not old else {}
-    settings = TrainSettings(str(weights_file), 32, 4, 2, 0, logger="csv", **recipe)  # type: ignore[arg-type]
+    settings = TrainSettings(str(weights_file), 32, 4, 2, 0, logger="csv", **recipe)
     train(data, tmp_path / "whole", settings)
     stop_after(3 if old else 2, KeyboardInterrupt())
     with pytest.raises(Interrupted):

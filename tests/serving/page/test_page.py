@@ -144,7 +144,7 @@ def open_(page: "Page", url: str) -> None:
 def give(page: "Page", content: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> None:
     """Choose a file as the photo."""
     file = {"name": name, "mimeType": kind, "buffer": content}
-    page.locator("#photo input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    page.locator("#photo input[type=file]").set_input_files([file])
 
 
 def expect_verdict(page: "Page", *words: str) -> str:
@@ -278,7 +278,7 @@ def test_several_photos_are_a_table_and_a_csv(
     page.get_by_role("tab", name="Several photos").click()
     contents = {"a.jpg": photos[0], "b.jpg": photos[1], "bad.jpg": b"words"}
     files = [{"name": n, "mimeType": "image/jpeg", "buffer": c} for n, c in contents.items()]
-    page.locator("#photos input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+    page.locator("#photos input[type=file]").set_input_files(files)
     summary = page.locator("#answers .summary")
     summary.wait_for()
     assert summary.inner_text().startswith("3 photos, the versions disagree on 2.")

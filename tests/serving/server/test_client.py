@@ -88,7 +88,7 @@ def test_what_no_path_can_name_is_not_asked_for(connect: Connect, version: str) 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_that_lasts_is_not_renewed(connect: Connect, tmp_path: Path, kind: str) -> None:
     write_keys(tmp_path, minutes=30)
-    assert connect(unexpected).tokens.get(kind) == kind  # type: ignore[arg-type]
+    assert connect(unexpected).tokens.get(kind) == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,7 +104,7 @@ def test_a_token_that_runs_out_is_renewed(
         return httpx.Response(200)
 
     write_keys(tmp_path, minutes)
-    assert connect(renew).tokens.get(kind) == f"{kind} renewed"  # type: ignore[arg-type]
+    assert connect(renew).tokens.get(kind) == f"{kind} renewed"
     (request,) = asked
     assert str(request.url) == f"http://127.0.0.1:8081/token?type={kind}"
     assert request.headers["Authorization"] == "Bearer api"

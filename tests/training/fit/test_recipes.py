@@ -42,7 +42,7 @@ def loop(batch: PhotoDataset, tmp_path: Path) -> MakeLoop:
     def make(network: Network, n: int = PHOTOS, weights: object = None, **settings: Any) -> StageLoop:
         fabric = Fabric(accelerator="cpu", devices=1)
         tools = Unreadable(100), Tracker(tmp_path, "csv", {}), range(PHOTOS)
-        context = LoopContext(fabric, TrainSettings(**settings), weights, *tools)  # type: ignore[arg-type]
+        context = LoopContext(fabric, TrainSettings(**settings), weights, *tools)
         train, val = (loader(batch, Order(PHOTOS, n, shuffle=shuffle), 0) for shuffle in (True, False))
         return StageLoop(context, network, Stage("whole", 2, 32), 0, train, val)
 
@@ -107,7 +107,7 @@ def test_the_moving_average(loop: MakeLoop) -> None:
         if module.training:
             seen.append({name: p.detach().clone() for name, p in network.named_parameters()})
 
-    network.head.register_forward_pre_hook(note)  # type: ignore[arg-type]
+    network.head.register_forward_pre_hook(note)
     done = loop(network, n=2, ema=0.75).epoch(PROGRESS)
     after = [*seen[1:], dict(network.named_parameters())]  # each of three steps
     assert len(after) == 3

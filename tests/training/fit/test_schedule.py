@@ -174,7 +174,7 @@ def test_a_stage_at_another_size_is_not_kept() -> None:
 )
 def test_settings_are_checked_when_made(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        TrainSettings(**wrong)  # type: ignore[arg-type]
+        TrainSettings(**wrong)
 
 
 def test_settings_come_back_from_json() -> None:

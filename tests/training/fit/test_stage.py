@@ -111,7 +111,7 @@ def test_lower_blocks_learn_more_slowly(loop: MakeLoop) -> None:
     opened = PartiallyFrozen(network, BLOCKS)
     scales = [group["lr_scale"] for group in opened.groups(0.5)]
     assert scales == [0.5**depth for depth in range(BLOCKS + 1)]
-    grouped = sum(len(group["params"]) for group in opened.groups(0.5))  # type: ignore[arg-type, misc]
+    grouped = sum(len(group["params"]) for group in opened.groups(0.5))
     assert grouped == len(list(network.parameters()))
     before = state_of(network)
     loop(network, Stage("whole", 1, 32, BLOCKS), layer_decay=0.5).epoch(begin(1e-3))

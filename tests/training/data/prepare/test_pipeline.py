@@ -224,4 +224,4 @@ def test_report_shows_clusters_and_reasons(pile: MakePile, photos: Photos, tmp_p
 )
 def test_settings_that_do_not_do(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        PrepareSettings(**wrong)  # type: ignore[arg-type]
+        PrepareSettings(**wrong)

@@ -128,5 +128,5 @@ def test_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_bad_numbers_are_refused_by_name(tmp_path: Path, wrong: dict[str, float], message: str) -> None:
     arguments = {"per_class": 2, "seed": 0, "test_share": 0.25, "workers": 1} | wrong
     with pytest.raises(InputError, match=message):
-        synthesize(tmp_path / "photos", **arguments)  # type: ignore[arg-type]
+        synthesize(tmp_path / "photos", **arguments)
     assert list(tmp_path.iterdir()) == []
