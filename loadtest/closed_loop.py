@@ -8,14 +8,15 @@ question (`loadtest.capacity`).
 
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
+from loadtest.background import Background
 from model.errors import FlyobjError
 from model.golden import TOLERANCE
 from serving.server.client import Client
@@ -89,7 +90,7 @@ class AnswerRecord:
         return self.answered - self.sent
 
 
-class ClosedLoop:
+class ClosedLoop(Background):
     """Clients that ask from the start of a `with` to its end; `answers` grows meanwhile."""
 
     def __init__(
@@ -110,22 +111,7 @@ class ClosedLoop:
         """
         self.answers: list[AnswerRecord] = []
         self._endpoint, self._requests, self._think_s = endpoint, requests, think_s
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._client, args=(seed,), daemon=True) for seed in range(clients)
-        ]
-
-    def __enter__(self) -> Self:
-        """Begin to ask."""
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Wait for the answers that are still to come."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(partial(self._client, seed) for seed in range(clients))
 
     def _client(self, seed: int) -> None:
         rng, connection = random.Random(seed), self._endpoint.connect()

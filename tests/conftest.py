@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +30,7 @@ from torchvision.models import mobilenet_v2
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
-from tests.helpers.servers import Bucket, Home, MakeHome, free_ports, listens
+from tests.helpers.servers import Bucket, Home, MakeHome, free_ports, wait_until_listening
 from tests.helpers.tools import find_tool
 from training.data.photos import read_split
 from training.data.synthetic.draw import synthesize
@@ -327,11 +326,7 @@ def s3_server() -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until = time.monotonic() + 60
-            while not listens(port):
-                assert process.poll() is None, "moto_server ended"
-                assert time.monotonic() < until, "moto_server doesn't listen"
-                time.sleep(0.1)
+            wait_until_listening(process, port)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()

@@ -19,6 +19,7 @@ import httpx
 from benchmarks.reliability.corpus import Case
 from benchmarks.reliability.fuzz import FuzzTally, Judge
 from benchmarks.reliability.hostile import mutations
+from loadtest.background import Background
 from model.image import RGB
 
 GOOD_SHARE = 0.9
@@ -48,7 +49,7 @@ class MixedCases:
         return self._rng.choice(self._good) if self._rng.random() < GOOD_SHARE else next(self._bad)
 
 
-class Mix:
+class Mix(Background):
     """Clients that send cases from the start of a `with` to its end, `rate` a second or all they can."""
 
     def __init__(self, judge: Judge, cases: MixedCases, rate: float | None, clients: int) -> None:
@@ -58,21 +59,13 @@ class Mix:
         self.behind_s = 0.0  # how late the latest request was sent
         self._judge, self._cases, self._rate = judge, cases, rate
         self._rng, self._due = random.Random(1), time.monotonic()
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(clients)]
+        self._lock = threading.Lock()
+        super().__init__([self._client] * clients)
 
     def __enter__(self) -> Self:
         """Begin to send."""
         self._due = time.monotonic()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End, when what is under way is answered."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        return super().__enter__()
 
     def _client(self) -> None:
         while not self._over.is_set():
@@ -109,7 +102,7 @@ class Mix:
         return case
 
 
-class Droppers:
+class Droppers(Background):
     """A client that breaks its connections off, one every `pause_s`, in a `with`; `dropped` counts."""
 
     def __init__(self, url: str, token: str, body: bytes, pause_s: float) -> None:
@@ -120,18 +113,8 @@ class Droppers:
             f"POST /predictions/flying_objects HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
         )
         self._request = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-        self._pause_s, self._over = pause_s, threading.Event()
-        self._thread = threading.Thread(target=self._drop, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-        self._over.set()
-        self._thread.join()
+        self._pause_s = pause_s
+        super().__init__([self._drop])
 
     def _drop(self) -> None:
         while not self._over.wait(self._pause_s):

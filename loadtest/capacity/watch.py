@@ -1,12 +1,12 @@
 """What a server's processes use while it is under load, second by second."""
 
-import threading
 import time
 from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
 
+from loadtest.background import Background
 from serving.server.lifecycle import Server
 from serving.server.process_tree import cpu_s, pss_mib
 
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
     memory_mib: float | None
 
 
-class Watch:
+class Watch(Background):
     """Samples a server, and the load generator beside it, until its `with` ends."""
 
     def __init__(self, server: Server, generator_pid: int) -> None:
@@ -51,18 +51,7 @@ class Watch:
         self._server = server
         self._root = psutil.Process(server.pid)
         self._load_test = (psutil.Process(), psutil.Process(generator_pid))
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Watch":
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End; the samples stay."""
-        self._ended.set()
-        self._thread.join()
+        super().__init__([self._run])
 
     def usage(self) -> Usage:
         """Add up what has been used so far."""
@@ -83,7 +72,7 @@ class Watch:
 
     def _run(self) -> None:
         before = self.usage()
-        while not self._ended.wait(_EVERY_S) and self._server.process():
+        while not self._over.wait(_EVERY_S) and self._server.process():
             now = self.usage()
             memory = None
             if len(self.samples) % _MEMORY_EVERY == 0:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from serving.archive.isolated import open_archive
 from serving.archive.layout import unpack
 from serving.stock import ROOT
-from tests.helpers.servers import free_ports, listens
+from tests.helpers.servers import free_ports, wait_until_listening
 
 APP = ROOT / "deploy" / "asgi" / "app.py"
 # No .pth file is read, so the checkout isn't there to be imported.
@@ -37,11 +36,7 @@ def url(openvino_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     command = [sys.executable, "-I", "-S", "-c", start]
     with subprocess.Popen(command, cwd=folder, env={"PATH": os.environ["PATH"]}) as process:
         try:
-            until = time.monotonic() + 60
-            while not listens(port):
-                assert process.poll() is None, "it ended"
-                assert time.monotonic() < until, "it doesn't listen"
-                time.sleep(0.1)
+            wait_until_listening(process, port)
             yield f"http://127.0.0.1:{port}/predictions"
         finally:
             process.terminate()

@@ -93,6 +93,15 @@ def free_ports(n: int = 5) -> int:
     raise RuntimeError("no free ports")
 
 
+def wait_until_listening(process: "subprocess.Popen[Any]", port: int) -> None:
+    """Wait for a program of a test's own."""
+    until = time.monotonic() + 60
+    while not listens(port):
+        assert process.poll() is None, f"{process.args} ended"
+        assert time.monotonic() < until, f"{process.args} doesn't listen"
+        time.sleep(0.1)
+
+
 def listens(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0

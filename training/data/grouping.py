@@ -170,7 +170,8 @@ class _Judge:
         """Tell which stems are of photos that are alike, by all of their form or by themselves."""
         forms: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for stem, own in members.items():
-            nested = len({*own.values()}) < len(own)  # numbers that are numbered again
+            # Numbers that are numbered again; a copy of some frame doesn't make them that.
+            nested = 2 * len({*own.values()}) <= len(own)
             small = not nested and self.is_small(own)
             form = re.sub(r"\d+", "#", stem) if _is_named(stem) else ""
             if small or form or len(own) >= ENOUGH:

@@ -55,6 +55,18 @@ def test_ten_ways_to_name_frames_and_copies(name: Callable[[int, int], str]) -> 
     assert not found.suspects
 
 
+def test_copies_of_some_frames_stay_with_their_clip() -> None:
+    """`x_f0003 (1)` is a copy of `x_f0003`, whether that was dropped since or not."""
+    names = [f"V_{clip:03}_f{frame:04}.jpg" for clip, frame in zip(CLIP, FRAME, strict=True)]
+    copied = range(0, len(names), 3 * FRAMES)  # the first frame of every third clip
+    more = [names[i].replace(".jpg", " (1).jpg") for i in copied]
+    seen, labels = looks(0.8), LABELS + [LABELS[i] for i in copied]
+    found = find_groups(names + more, labels, seen + [seen[i] for i in copied]).groups
+    assert found[len(names) :] == [found[i] for i in copied]
+    assert len(set(found)) == len({*zip(found, CLIP + [CLIP[i] for i in copied], strict=True)})
+    assert len(set(found)) == 2 * CLIPS
+
+
 def test_the_same_names_in_two_classes_are_no_group() -> None:
     names = [f"{i % (CLIPS * FRAMES):03}.jpg" for i in range(len(LABELS))]
     assert not any(find_groups(names, LABELS, looks(0)).groups)
