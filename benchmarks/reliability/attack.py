@@ -9,8 +9,6 @@ are tried with openssl. Needs nginx and openssl. The last line is the result as 
     python -m benchmarks.reliability.attack [--slow 1000] [--seconds 30] [--table FILE]
 """
 
-import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -26,10 +24,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from benchmarks.program import parser_of, run
+from benchmarks.reliability.programs import find_program, wait_for
 from benchmarks.reliability.raw_requests import BODY, PATH, Attack, attacks
 from benchmarks.reliability.recorder import Received, Recorder
 from benchmarks.reliability.tls import is_modern, try_tls
-from model.errors import FlyobjError, InputError
 from serving.fleet import certificate, gate
 from serving.fleet.gate import GateSettings
 from serving.server.ports import free_port
@@ -37,7 +35,6 @@ from serving.server.ports import free_port
 HOST = "photos.example"
 ALLOWED_PATHS = ("/predictions/", "/explanations/", "/v1/", "/ping")
 CLOSED = 0  # the status of a connection that was closed, or held until we gave up
-_START_S = 30.0
 _WAIT_S, _MORE_S = 2.0, 0.3  # for an answer, and for more of it
 _SLOW_KINDS = ("says nothing", "head byte by byte", "body byte by byte")
 
@@ -216,21 +213,19 @@ def running_gate(folder: Path, server_port: int, tls: bool) -> Iterator[Gate]:
     keys = [gate.create(folder, settings) or ""]
     keys.append(gate.add_key(folder, "slow"))
     context = ssl.create_default_context(cafile=folder / certificate.CERTIFICATE) if tls else None
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        raise InputError("nginx isn't installed; install Debian's nginx-light")
-    command = [program, "-p", str(folder), "-c", "nginx.conf", "-g", "daemon off;"]
+    command = [
+        find_program("nginx", "nginx-light"),
+        "-p",
+        str(folder),
+        "-c",
+        "nginx.conf",
+        "-g",
+        "daemon off;",
+    ]
     with subprocess.Popen(command) as process:
         try:
-            found = Gate(port, HOST, keys[0], keys[1], context)
-            until = time.monotonic() + _START_S
-            while True:
-                with suppress(OSError), found.connect():
-                    break
-                if process.poll() is not None or time.monotonic() > until:
-                    raise FlyobjError(f"nginx doesn't start; see {str(folder / 'logs')!r}")
-                time.sleep(0.1)
-            yield found
+            wait_for("127.0.0.1", port, process)
+            yield Gate(port, HOST, keys[0], keys[1], context)
         finally:
             process.terminate()
 

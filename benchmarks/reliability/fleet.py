@@ -10,7 +10,6 @@ is the result as JSON; the exit code is 1 if a request failed.
 """
 
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -24,8 +23,9 @@ from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.events import Events, kill_server, merge_tallies, planned_sums, print_table
+from benchmarks.reliability.programs import find_program
 from benchmarks.reliability.small_run import add_run, package
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from model.files import write_json
 from serving.archive.build import sha256
 from serving.fleet import apply as fleet
@@ -92,9 +92,7 @@ class Fleet(Events):
     @contextmanager
     def running(self) -> Iterator[Client]:
         """Start servers and nginx; gives a client of nginx, with a key that it knows."""
-        nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if nginx is None:
-            raise InputError("nginx isn't installed; install Debian's nginx-light")
+        nginx = find_program("nginx", "nginx-light")
         with ExitStack() as stack:
             for home in self.homes:
                 stack.callback(lifecycle.stop, home)

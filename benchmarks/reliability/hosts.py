@@ -5,18 +5,16 @@ photos, and sshd, through which `flyobj models apply` reaches it from a host of 
 balancer and the clients are. Needs root, iproute2, nginx and sshd.
 """
 
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.reliability.fleet import DRAIN_S, Fleet
+from benchmarks.reliability.programs import find_program, wait_for
 from benchmarks.reliability.wire import Network
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from model.files import write_json
 from serving.fleet import nginx
 from serving.fleet.balancer import SERVERS, Balancer
@@ -26,7 +24,6 @@ from serving.server.versions import list_versions
 
 OPERATOR, LETTERS = "ops", "abc"
 _PORT, _GATE_PORT = 8080, 8090
-_START_S = 60.0
 
 
 class Hosts(Fleet):
@@ -120,7 +117,16 @@ class Hosts(Fleet):
         nginx.install(folder, {f"listen 127.0.0.1:{_GATE_PORT};": f"listen {address};"})
         nginx.write_new(folder / nginx.KEYS, f"default {nginx.PASS_ON};\n")
         nginx.write_new(folder / SERVERS, f"server 127.0.0.1:{_PORT};\n")
-        self.run_on(name, find_program("nginx"), "-p", folder, "-c", nginx.CONF, "-g", "daemon off;")
+        self.run_on(
+            name,
+            find_program("nginx", "nginx-light"),
+            "-p",
+            folder,
+            "-c",
+            nginx.CONF,
+            "-g",
+            "daemon off;",
+        )
 
     def _start_sshd(self, name: str) -> None:
         key = self.folder / "key"
@@ -135,23 +141,5 @@ class Hosts(Fleet):
         config = self.folder / f"sshd-{name}.conf"
         config.write_text("".join(f"{word} {value}\n" for word, value in settings.items()))
         Path("/run/sshd").mkdir(exist_ok=True)  # where it leaves its privileges
-        self.run_on(name, find_program("sshd"), "-D", "-e", "-f", config)
+        self.run_on(name, find_program("sshd", "openssh-server"), "-D", "-e", "-f", config)
         wait_for(self.network.address(name), 22)
-
-
-def find_program(name: str) -> str:
-    """Find a daemon; not everybody's PATH has /usr/sbin."""
-    if found := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
-        return found
-    raise InputError(f"{name} isn't installed; Debian: apt-get install nginx-light openssh-server")
-
-
-def wait_for(address: str, port: int) -> None:
-    """Wait until somebody listens."""
-    until = time.monotonic() + _START_S
-    while True:
-        with suppress(OSError), socket.create_connection((address, port), timeout=1):
-            return
-        if time.monotonic() > until:
-            raise FlyobjError(f"nobody listens on {address}:{port} within {_START_S:g} s")
-        time.sleep(0.1)

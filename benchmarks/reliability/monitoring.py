@@ -10,7 +10,6 @@ The last line is the result as JSON; the exit code is 1 if a query has no data.
 
 import json
 import math
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,9 @@ import yaml
 from benchmarks.program import parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
+from benchmarks.reliability.programs import find_program
 from benchmarks.reliability.small_run import Subject, add_run, package
-from model.errors import FlyobjError, InputError
+from model.errors import FlyobjError
 from report import charts as kit
 from serving.rollout.operations import deploy, promote
 from serving.server.client import Client
@@ -75,9 +75,7 @@ class Prometheus:
 @contextmanager
 def prometheus(folder: Path, targets: Sequence[str], port: int) -> Iterator[Prometheus]:
     """Run Debian's Prometheus with our configuration, these targets, and a scrape each second."""
-    program = shutil.which("prometheus")
-    if program is None:
-        raise InputError("prometheus isn't installed; install Debian's prometheus")
+    program = find_program("prometheus", "prometheus")
     document = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
     document["global"] = {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"}
     document["rule_files"] = [str(MONITORING / "alerts.yml")]

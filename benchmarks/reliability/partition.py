@@ -24,7 +24,8 @@ import httpx
 from benchmarks.program import parser_of, run
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.events import merge_tallies, planned_sums, print_table
-from benchmarks.reliability.hosts import LETTERS, OPERATOR, Hosts, find_program, wait_for
+from benchmarks.reliability.hosts import LETTERS, OPERATOR, Hosts
+from benchmarks.reliability.programs import find_program, wait_for
 from benchmarks.reliability.small_run import add_run, package
 from benchmarks.reliability.wire import Network
 from serving.archive.s3 import push
@@ -186,8 +187,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def measure() -> dict[str, Any]:
-        for program in ("nginx", "sshd"):
-            find_program(program)
+        for program in (("nginx", "nginx-light"), ("sshd", "openssh-server")):
+            find_program(*program)
         with Network([OPERATOR, *LETTERS, S3]) as network, package(arguments.run) as subject:
             network.enter(OPERATOR)
             hosts = Hosts(network, subject.archive, subject.photo, subject.folder)

@@ -30,9 +30,7 @@ FILES = Path(__file__).parent  # where the archive was unpacked
 version = str(read_json(FILES / "MAR-INF" / "MANIFEST.json")["model"]["modelVersion"])
 bundle = read_bundle(FILES / "bundle")
 predictor = Predictor(bundle, choose_engine(bundle, FILES / FOLDER))
-predictor.check(
-    bundle.golden
-)  # else it would answer differently from training
+predictor.check(bundle.golden)  # else it would answer differently from training
 one_at_a_time = threading.Lock()
 
 
