@@ -1,5 +1,6 @@
 """A training run that is stopped, killed, moved or shared by processes comes to the same end."""
 
+import json
 import shutil
 import signal
 import subprocess
