@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from model.answers import as_answer, as_error
 from model.errors import PhotoError, RequestError
-from model.image import RGB
+from model.limits import RGB
 
 # How the answer looks: one object, a list, or KServe's {"predictions": [...]}.
 Shape = Literal["object", "list", "predictions"]

@@ -13,7 +13,7 @@ from handler.answers import Photo, Request
 from model.decoder import children_cpu_s
 from model.decoding_cost import expected_s
 from model.errors import TooBusy
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 
 _REQUEST_S = 0.15  # of CPU for each request that a batch may hold: a 24-megapixel JPEG, say
 _BATCH_SHARE = 0.8  # of what one photo may take, at least, for a batch of several requests

@@ -35,7 +35,7 @@ from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError, PhotoTooSlow
 from model.files import read_json
 from model.formats import format_of
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 from model.malloc import return_memory
 from model.predictor import Predictor
 

@@ -18,7 +18,7 @@ from handler.json_bodies import parse, read_json, read_top_k
 from model.decoding_cost import declared_size
 from model.errors import EmptyRequest, PhotoTooLarge, TooManyPhotos, UnsupportedBody
 from model.formats import format_of
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 
 Row = Mapping[str, Any]
 _TOP_K = "top_k"

@@ -7,7 +7,7 @@ from typing import Any
 from model.engines import ENGINES
 from model.errors import InputError
 from model.formats import FORMATS
-from model.image import DEFAULT_LIMITS, PhotoLimits
+from model.limits import DEFAULT_LIMITS, PhotoLimits
 
 _ALLOWED = {
     "metrics": "true or false",

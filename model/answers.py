@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from model.errors import PhotoError
 
 if TYPE_CHECKING:
-    from model.image import RGB
+    from model.limits import RGB
     from model.pictures import Heatmap
 
 UNKNOWN = "unknown"

@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +32,7 @@ from model.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-
-if TYPE_CHECKING:
-    from model.image import RGB, PhotoLimits
+from model.limits import RGB, PhotoLimits
 
 # Of a child, above what it starts with. The pixels of the largest photo take 150 MB here, the body more.
 MEMORY_BYTES = 768 * 2**20
@@ -73,7 +71,7 @@ class _Decoder:
         """Whether it can decode another photo."""
         return self._process.returncode is None
 
-    def decode(self, data: bytes | bytearray, limits: "PhotoLimits", at_least: int) -> "RGB":
+    def decode(self, data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
         """Decode one photo; raises `PhotoError`, and may have ended then."""
         if not self._is_ready and self._reply(_START_S) is None:
             status, _ = self.end()
@@ -147,7 +145,7 @@ class _Decoder:
         _cpu_s += life_s - self._noted_s
         self._noted_s = life_s
 
-    def _why_ended(self, limits: "PhotoLimits") -> PhotoError:
+    def _why_ended(self, limits: PhotoLimits) -> PhotoError:
         """End the process, which hasn't decoded a photo, and say why."""
         late = not select.select([self._stdout], [], [], 0)[0]
         status, life_s = self.end()
@@ -171,7 +169,7 @@ _idle: list[_Decoder] = []
 _cpu_s = 0.0
 
 
-def decode(data: bytes | bytearray, limits: "PhotoLimits", at_least: int) -> "RGB":
+def decode(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
     """Decode the photo in `data` as `model.image.decode_here` does, in a child process.
 
     Raises:

@@ -44,7 +44,8 @@ def main(memory_bytes: int) -> None:
 def _answer(replies: IO[bytes], data: bytes, request: dict[str, Any]) -> None:
     """Decode one photo; on running out of CPU time the system ends this process."""
     from model.errors import PhotoError
-    from model.image import PhotoLimits, decode_here
+    from model.image import decode_here
+    from model.limits import PhotoLimits
 
     # SIGPROF's default action is to end the process, in the middle of whatever a library does.
     signal.setitimer(signal.ITIMER_PROF, request["limits"]["max_cpu_s"])

@@ -11,46 +11,25 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from model import decoder
 from model.decoding_cost import is_cheap, webp_size
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
-from model.formats import FORMATS, format_of
+from model.formats import format_of
 from model.jpeg import OddJpeg, decode_jpeg, decode_plainly, read_frame
+from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
 from model.png import picture_only
 from model.text import quote_bytes
-
-RGB = npt.NDArray[np.uint8]  # (H, W, 3)
 
 # Tags of TIFF 6.0, section 8, and of Exif 2.3, section 4.6.4.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 0x0112
 _WHITE_IS_ZERO = 0
 _STRIP_PIXELS = 2**20  # that are converted to RGB at a time
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
-
-
-@dataclass(frozen=True)
-class PhotoLimits:
-    """What a photo may have at most; checked before decoding."""
-
-    max_bytes: int = 20 * 2**20  # size of the file
-    max_pixels: int = 50_000_000  # width times height, of all photos of a request together
-    max_side: int = 20_000  # width or height, pixels
-    # Passes over a progressive JPEG; each costs as much as the whole picture, and a few bytes are enough
-    # for one.
-    max_scans: int = 20
-    max_cpu_s: float = 1.5  # seconds of CPU that decoding may take
-    max_wall_s: float = 30.0  # by the clock, where others keep the processor busy
-    formats: tuple[str, ...] = FORMATS  # that are read
-
-
-DEFAULT_LIMITS = PhotoLimits()
 
 
 def decode_photo(

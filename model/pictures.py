@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.image import RGB
+from model.limits import RGB
 
 Heatmap = npt.NDArray[np.float32]  # (h, w), 0 to 1
 _OPACITY = 0.5  # of the heat over the photo

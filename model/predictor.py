@@ -16,7 +16,7 @@ from model.calibration import Rows
 from model.engines import Engine, TorchEngine
 from model.errors import FlyobjError
 from model.golden import Golden, difference
-from model.image import DEFAULT_LIMITS, RGB, PhotoLimits
+from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
 from model.pictures import Heatmap
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import InputError
-from model.image import DEFAULT_LIMITS, RGB, PhotoLimits, decode_photo
+from model.image import decode_photo
+from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

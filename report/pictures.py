@@ -8,7 +8,8 @@ import numpy as np
 import simplejpeg
 
 from model.errors import PhotoError
-from model.image import DEFAULT_LIMITS, RGB, decode_photo
+from model.image import decode_photo
+from model.limits import DEFAULT_LIMITS, RGB
 
 _QUALITY = 84  # of a JPEG in a page
 

@@ -24,8 +24,8 @@ from model.calibration import Calibration, Rows
 from model.errors import InputError, PhotoError
 from model.files import read_json, reading, write_json
 from model.golden import Golden
-from model.image import RGB
 from model.layout import TRAIN
+from model.limits import RGB
 from model.predictor import Predictor
 from model.run_folder import find_bundle
 from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups

@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image
 
 from model.formats import FORMATS
-from model.image import RGB
+from model.limits import RGB
 
 JPEG_TYPE, JSON_TYPE, FORM_TYPE = "image/jpeg", "application/json", "multipart/form-data; boundary=edge"
 V1_PATH = "/v1/models/flying_objects:predict"

@@ -10,14 +10,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from benchmarks.reliability.corpus import Case
-
-if TYPE_CHECKING:
-    from benchmarks.reliability.fuzz import Judge
+from benchmarks.reliability.judge import Judge
 
 CPU_GOAL_S, MEMORY_GOAL_MIB, WAIT_GOAL_S = 2.0, 1024.0, 5.0
 ATTACKERS = 16
@@ -69,7 +67,7 @@ class WorkerWatch:
         return max(sizes)
 
 
-def measure_alone(judge: "Judge", watch: WorkerWatch, cases: Sequence[Case]) -> list[CaseCost]:
+def measure_alone(judge: Judge, watch: WorkerWatch, cases: Sequence[Case]) -> list[CaseCost]:
     """Send each body while nothing else is sent."""
     costs = []
     with judge.clients() as http:
@@ -87,7 +85,7 @@ def measure_alone(judge: "Judge", watch: WorkerWatch, cases: Sequence[Case]) -> 
     return costs
 
 
-def measure_wait(judge: "Judge", bodies: Sequence[Case], seconds: float) -> tuple[list[float], set[int]]:
+def measure_wait(judge: Judge, bodies: Sequence[Case], seconds: float) -> tuple[list[float], set[int]]:
     """Let sixteen clients send `bodies` without a pause, and an honest one a photo after another.
 
     Returns:
@@ -116,7 +114,7 @@ def measure_wait(judge: "Judge", bodies: Sequence[Case], seconds: float) -> tupl
     return waits, statuses
 
 
-def measure_costs(judge: "Judge", pids: Sequence[int], cases: Sequence[Case], wait_s: float) -> Any:
+def measure_costs(judge: Judge, pids: Sequence[int], cases: Sequence[Case], wait_s: float) -> Any:
     """Measure all `cases` alone, then the waiting beside the worst few; return the document's part."""
     watch = WorkerWatch(pids)
     started_mib = watch.largest_mib()

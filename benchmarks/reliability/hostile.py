@@ -25,7 +25,7 @@ from benchmarks.reliability.corpus import (
     form,
     png,
 )
-from model.image import RGB
+from model.limits import RGB
 
 BAD_PHOTO, TOO_LARGE = frozenset({400}), frozenset({413})
 NO_PHOTO, WRONG_JSON = frozenset({415}), frozenset({422})

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks.reliability.corpus import Case
-from benchmarks.reliability.fuzz import FuzzTally, Judge
 from benchmarks.reliability.hostile import mutations
+from benchmarks.reliability.judge import FuzzTally, Judge
 from loadtest.background import Background
-from model.image import RGB
+from model.limits import RGB
 
 GOOD_SHARE = 0.9
 _RECONNECT_S = 60.0

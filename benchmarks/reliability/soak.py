@@ -23,7 +23,7 @@ from benchmarks.program import console, parser_of, run
 from benchmarks.reliability.archives import as_version
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.costly import costly_cases
-from benchmarks.reliability.fuzz import Judge
+from benchmarks.reliability.judge import Judge
 from benchmarks.reliability.mix import Droppers, Mix, MixedCases
 from benchmarks.reliability.small_run import Subject, add_run, package
 from benchmarks.reliability.trends import Trend, fit_trend

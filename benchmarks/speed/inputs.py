@@ -21,7 +21,8 @@ from model.answers import as_probabilities
 from model.bundle import Bundle, ModelSpec, read_bundle, write_bundle
 from model.errors import FlyobjError
 from model.golden import Golden
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from model.network import Network
 from model.predictor import Predictor
 from model.preprocessing import Preprocessing

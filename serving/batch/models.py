@@ -23,7 +23,7 @@ from model.bundle import ModelSpec, read_bundle
 from model.engines import FOLDER, choose_engine, write_engines
 from model.errors import InputError, PhotoError, PhotoTooLarge
 from model.files import read_json
-from model.image import DEFAULT_LIMITS, PhotoLimits
+from model.limits import DEFAULT_LIMITS, PhotoLimits
 from model.parallel import chunks_in_parallel, in_order
 from model.predictor import Predictor
 from report.progress import progress

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import InputError
-from model.image import DEFAULT_LIMITS
+from model.limits import DEFAULT_LIMITS
 from model.photo_files import find_files, may_be_photo, warn_of_lost
 
 STDIN = "-"

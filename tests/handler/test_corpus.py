@@ -11,9 +11,11 @@ import pytest
 from benchmarks.reliability.corpus import JSON_TYPE, Case, good_cases
 from benchmarks.reliability.costly import json_bodies
 from benchmarks.reliability.costly_photos import PHOTOS
-from benchmarks.reliability.fuzz import FuzzTally, Judge, random_cases, run_cases, workers
+from benchmarks.reliability.fuzz import random_cases, run_cases, workers
 from benchmarks.reliability.hostile import hostile_cases, truncations
-from model.image import RGB, decode_photo
+from benchmarks.reliability.judge import FuzzTally, Judge
+from model.image import decode_photo
+from model.limits import RGB
 
 if TYPE_CHECKING:
     from tests.conftest import Home

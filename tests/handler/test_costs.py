@@ -17,7 +17,7 @@ from handler.answers import Photo, Request
 from handler.budget import BatchBudget, Prices
 from model.decoder import children_cpu_s
 from model.decoding_cost import expected_s
-from model.image import DEFAULT_LIMITS
+from model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker

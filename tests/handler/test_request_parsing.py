@@ -13,7 +13,7 @@ from handler.answers import Photo, Request
 from handler.errors import DuplicateField, WrongJson, WrongOption
 from handler.request_parsing import check_pixels, is_describe, is_explain, read_request
 from model.errors import EmptyRequest, PhotoTooLarge, RequestError, TooManyPhotos, UnsupportedBody
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 
 FILE, FIELD = {"content-type": "image/jpeg"}, {"content-type": ""}
 FORM, JSON = {"Content-Type": "multipart/form-data; boundary=x"}, {"content-type": "application/json"}

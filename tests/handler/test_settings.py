@@ -9,7 +9,7 @@ import yaml
 import handler
 from handler.settings import HandlerSettings, read_settings
 from model.errors import InputError
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 
 
 def test_what_ships_says_the_defaults() -> None:

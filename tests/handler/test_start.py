@@ -15,7 +15,7 @@ from model.bundle import read_bundle
 from model.engines import TorchEngine
 from model.errors import FlyobjError
 from model.formats import FORMATS
-from model.image import DEFAULT_LIMITS
+from model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker

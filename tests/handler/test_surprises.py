@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from handler.request_parsing import id_of_the_gate, read_request
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.image import RGB
+from model.limits import RGB
 from tests.helpers.odd_jpegs import photo
 
 WIDTH, HEIGHT = 64, 48

@@ -19,7 +19,8 @@ from model import decoder
 from model.decoding_cost import declared_size, expected_s, is_cheap
 from model.errors import PhotoTooCostly, PhotoTooSlow, UnsupportedFormat
 from model.formats import FORMATS, format_of
-from model.image import DEFAULT_LIMITS, PhotoLimits, decode_here, decode_photo
+from model.image import decode_here, decode_photo
+from model.limits import DEFAULT_LIMITS, PhotoLimits
 
 # In processes of their own, as the system counts what all children of a process have taken.
 _MEASURE = """

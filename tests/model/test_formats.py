@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from benchmarks.reliability.hostile import scan_bomb
 from model.errors import PhotoError, PhotoTooLarge, UnreadableImage, UnsupportedFormat
 from model.formats import FORMATS, SUFFIXES, format_of
-from model.image import PhotoLimits, decode_photo
+from model.image import decode_photo
+from model.limits import PhotoLimits
 
 
 @pytest.mark.parametrize(

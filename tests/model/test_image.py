@@ -10,7 +10,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from model.errors import PhotoTooLarge, UnreadableImage, UnsupportedFormat
-from model.image import FORMATS, PhotoLimits, decode_photo
+from model.formats import FORMATS
+from model.image import decode_photo
+from model.limits import PhotoLimits
 
 Bytes = Callable[..., bytes]
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from model.errors import UnreadableImage, UnsupportedFormat
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from tests.helpers.odd_jpegs import EOI, JPEGS, SOS, Jpeg, Segment, encode, photo, planar
 from tests.helpers.odd_photos import OTHERS, PNGS, TIFFS, tiff
 

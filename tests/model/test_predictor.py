@@ -8,7 +8,7 @@ import pytest
 
 from model.bundle import read_bundle
 from model.errors import PhotoTooLarge
-from model.image import PhotoLimits
+from model.limits import PhotoLimits
 from model.predictor import Predictor
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.image import RGB
+from model.limits import RGB
 from report.pictures import data_url, jpeg_url, read_scaled, scale_to_fit, thumbnail
 
 

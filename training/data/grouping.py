@@ -25,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.stats import rankdata
 
-from model.image import RGB
+from model.limits import RGB
 
 ALIKE, ALIKE_FORM = 0.65, 0.6
 ENOUGH, PAIRS = 20, 10  # photos of one stem, and pairs of those of a form, that can tell

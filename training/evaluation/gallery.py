@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from report.charts import Figure, panels, short
 from report.pictures import jpeg_url, scale_to_fit
 from training.evaluation.answers import BATCH

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.errors import InputError, PhotoError
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from training.data.photos import Photo, SkippedPhoto
 
 UNREADABLE_SHARE = 0.01  # of the photos may turn unreadable before training stops

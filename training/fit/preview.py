@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import InputError
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from model.preprocessing import Preprocessing
 from report.charts import panels, save_png, short
 from report.progress import track

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from model.image import RGB, decode_photo
+from model.image import decode_photo
+from model.limits import RGB
 from model.preprocessing import Preprocessing
 from training.fit.settings import AUGMENTATIONS
 from training.fit.transforms import test_transform as eval_transform

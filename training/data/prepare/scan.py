@@ -16,7 +16,8 @@ from scipy.fft import dctn
 
 from model.errors import PhotoError, PhotoTooLarge
 from model.formats import SUFFIXES, format_of
-from model.image import DEFAULT_LIMITS, RGB, decode_photo
+from model.image import decode_photo
+from model.limits import DEFAULT_LIMITS, RGB
 from model.parallel import in_parallel
 from report.progress import track
 from training.data.grouping import look

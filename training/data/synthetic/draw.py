@@ -18,7 +18,7 @@ from PIL import Image
 
 from model.errors import InputError
 from model.files import atomic_folder, write_json
-from model.image import RGB
+from model.limits import RGB
 from model.parallel import in_parallel
 from report.progress import track
 from training.data.synthetic.defects import plant
