@@ -38,7 +38,7 @@ from training.fit.plan import find_data
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
-HALFWAY = 40  # groups of which the fit is gone half the way to
+HALFWAY = 40  # groups with which half of the fit is taken
 FOLDS = 20  # at most, of groups that a temperature is fitted without
 CHANCE = 0.1  # the gain's interval leaves out half of it below, so it's wrongly kept in 1 of 20 cases
 
