@@ -142,9 +142,11 @@ class Client:
         path, until = self.path(version, explain), time.monotonic() + _PATIENCE_S
         while True:
             response = self._send("POST", self.server.inference, path, "inference", content=photo)
-            if response.status_code != 429 or time.monotonic() > until:
+            asked = response.headers.get("Retry-After", "")  # seconds, or a date
+            pause_s = int(asked) if asked.isdecimal() else 1
+            if response.status_code != 429 or time.monotonic() + pause_s > until:
                 return response
-            time.sleep(float(response.headers.get("Retry-After") or 1))
+            time.sleep(pause_s)
 
     def path(self, version: str | None = None, explain: bool = False) -> str:
         """Return the path that photos go to, of the default or the named version."""

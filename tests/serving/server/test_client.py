@@ -182,6 +182,17 @@ def test_a_bad_photo_is_a_photo_error_with_the_handlers_message(
         client.predict(b"photo")
 
 
+@pytest.mark.parametrize("after", ["0", "Wed, 25 Nov 2026 07:28:00 GMT", ""])
+def test_a_gate_that_wants_a_pause_gets_one(connect: Connect, tmp_path: Path, after: str) -> None:
+    """In seconds, or a date, which is taken for a second; not for longer than anybody would wait."""
+    answers = [httpx.Response(429, headers={"Retry-After": after}), httpx.Response(200, json={"a": 1})]
+    write_keys(tmp_path, minutes=30)
+    assert connect(lambda _: answers.pop(0)).predict(b"photo") == {"a": 1}
+    busy = connect(lambda _: httpx.Response(429, headers={"Retry-After": "86400"}))
+    with pytest.raises(ServerError, match="HTTP 429"):
+        busy.predict(b"photo")
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_another_refusal_is_the_servers(connect: Connect, tmp_path: Path, status: int) -> None:
     write_keys(tmp_path, minutes=30)
