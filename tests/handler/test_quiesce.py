@@ -37,11 +37,12 @@ def test_it_holds_until_the_folder_is_gone(folder: Path) -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("value", ["", "../../etc", "0" * 31, "G" * 32, "0" * 32 + "/x", None])
+@pytest.mark.parametrize("value", ["", "x", "../../etc", "0" * 31, "G" * 32, "0" * 32 + "/x", None])
 def test_other_headers_hold_nothing(folder: Path, value: str | None) -> None:
     folder.mkdir()
+    (folder.parent / "flyobj-pause-x").mkdir()  # there as it is, its name is none that we give
     hold({} if value is None else {HEADER: value})
-    assert list(folder.iterdir()) == []
+    assert [path for path in folder.parent.rglob("*") if not path.is_dir()] == []
 
 
 def test_a_folder_that_is_gone_holds_nothing(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -226,3 +227,14 @@ def test_what_decoding_should_cost() -> None:
     assert expected_s(b"words") < 1e-6
     assert declared_size(b"\x89PNG\r\n\x1a\n") is None
     assert format_of(b"MM*\0" + bytes(8)) == "TIFF"  # as Pillow reads it, too
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_childs_time_is_counted_once_and_it_leaves_no_core() -> None:
+    before, png = decoder.children_cpu_s(), encode(Image.linear_gradient("L"), "PNG")
+    for _ in range(5):
+        decode_photo(png)
+    (child,) = children()
+    spent = child.cpu_times()
+    assert 0 < decoder.children_cpu_s() - before <= spent.user + spent.system + 0.05
+    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)  # it would hold the photo
