@@ -24,10 +24,12 @@ def test_answers_are_log_probabilities(n_classes: int, head: str) -> None:
     network = Network(n_classes, head).eval()
     photos = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
-        answers, scores = network(photos), network.scores(network.features(photos))
+        answers, (same, features, maps) = network(photos), network.outputs(photos)
+        torch.testing.assert_close(network.head(features), answers)
     assert answers.shape == (4, n_classes) == (4, network.n_classes)
     torch.testing.assert_close(answers.exp().sum(1), torch.ones(4))
-    torch.testing.assert_close(scores.log_softmax(1), answers)
+    assert torch.equal(same, answers)
+    torch.testing.assert_close(network.pool(maps), features)
 
 
 def test_the_linear_head_is_torchvisions() -> None:
