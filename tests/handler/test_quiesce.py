@@ -50,5 +50,16 @@ def test_a_folder_that_is_gone_holds_nothing(folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_it_resumes_by_itself_after_ten_seconds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if whoever asked for the pause is gone."""
+    folder.mkdir()
+    clock = iter((100.0, 109.9, 110.1))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: next(clock))
+        hold({HEADER: name(folder)})
+    assert list(clock) == []
+    assert (folder / str(os.getpid())).exists()
+
+
 def test_both_sides_use_one_header() -> None:
     assert asking.HEADER.lower() == HEADER
