@@ -1,4 +1,4 @@
-"""OpenVINO: the bundle's network as one graph from uint8 pixels to log-probabilities, for CPUs.
+"""OpenVINO: the bundle's network as one graph from uint8 pixels to its outputs, for CPUs.
 
 The graph comes from `torch.export`, takes any batch size, and holds normalisation and layout too, so
 that NumPy does nothing a photo but the resize.
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle
-from model.calibration import Rows
+from model.outputs import Outputs
 
 # As if it weren't installed: OpenVINO would report each conversion to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -36,15 +36,20 @@ class OpenVinoEngine:
         }
         compiled = ov.Core().compile_model(graph, "CPU", settings)
         self._request = compiled.create_infer_request()
+        self._outputs = len(compiled.outputs)  # 1 in older archives: the scores
         self._at_a_time = _AT_A_TIME * threads
         self.description = f"OpenVINO {ov.__version__.split('-')[0]} on cpu"
 
-    def __call__(self, photos: npt.NDArray[np.uint8]) -> Rows:
-        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
-        step = self._at_a_time
-        parts = [photos[start : start + step] for start in range(0, len(photos), step)]
-        scores = [self._request.infer([part], share_inputs=True)[0] for part in parts]
-        return np.asarray(np.concatenate(scores), np.float32)
+    def __call__(self, photos: npt.NDArray[np.uint8], maps: bool = False) -> Outputs:
+        """Answer (N, S, S, 3) uint8 photos, with the feature maps if asked for."""
+        parts = []
+        wanted = min(self._outputs, 3 if maps else 2)
+        for start in range(0, len(photos), self._at_a_time):
+            part = photos[start : start + self._at_a_time]
+            # Without a copy of the maps, which the network computes anyway.
+            found = self._request.infer([part], share_inputs=True, share_outputs=True)
+            parts.append([found[i].copy() for i in range(wanted)])
+        return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def write_graph(bundle: Bundle, path: Path) -> None:
@@ -52,11 +57,14 @@ def write_graph(bundle: Bundle, path: Path) -> None:
     import torch
     from openvino.preprocess import PrePostProcessor
 
+    from model.network import AllOutputs
+
     preprocessing = bundle.spec.preprocessing
     size = preprocessing.size
     # OpenVINO leaves the batch size open whatever the example's is; with a symbolic one, exporting and
     # converting take three times as long.
-    exported = torch.export.export(bundle.network.eval(), (torch.zeros(2, 3, size, size),))
+    network = AllOutputs(bundle.network).eval()
+    exported = torch.export.export(network, (torch.zeros(2, 3, size, size),))
     whole = PrePostProcessor(ov.convert_model(exported))
     photos = whole.input()
     photos.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
