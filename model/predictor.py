@@ -13,7 +13,7 @@ import numpy.typing as npt
 from model.answers import as_probabilities
 from model.bundle import Bundle
 from model.calibration import Rows
-from model.engines import Engine, TorchEngine
+from model.engines import Engine, reference_engine
 from model.errors import FlyobjError
 from model.golden import Golden, difference
 from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
@@ -26,9 +26,9 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, engine: Engine | None = None, limits: PhotoLimits = DEFAULT_LIMITS
     ) -> None:
-        """Run `bundle` on `engine`, by default the reference: eager PyTorch on the CPU."""
+        """Run `bundle` on `engine`, by default the reference, which gives golden answers."""
         self.classes = bundle.spec.classes
-        self.engine = engine or TorchEngine(bundle)
+        self.engine = engine or reference_engine(bundle)
         self.limits = limits
         self._bundle = bundle
         self._preprocessing = bundle.spec.preprocessing
