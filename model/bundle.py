@@ -92,7 +92,9 @@ class Bundle:
     @property
     def graph(self) -> Path | None:
         """The file of the graph that answers, where the precision isn't float32."""
-        return self.source / GRAPH if isinstance(self.source, Path) and self.spec.precision != F32 else None
+        return (
+            self.source / GRAPH if isinstance(self.source, Path) and self.spec.precision != F32 else None
+        )
 
     @cached_property
     def network(self) -> "Network":

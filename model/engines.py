@@ -5,7 +5,8 @@
 
 They compute in float32, and an archive always holds the weights, so `torch` works everywhere; the graph
 for OpenVINO is next to them in the folder `engines/`. A bundle of another precision (`model.precision`)
-holds the one graph that answers. `choose_engine` has the rule which one a worker runs. PyTorch is imported by its own engine alone: where OpenVINO answers it needn't be installed.
+holds the one graph that answers. `choose_engine` has the rule which one a worker runs. PyTorch is
+imported by its own engine alone: where OpenVINO answers it needn't be installed.
 """
 
 import logging

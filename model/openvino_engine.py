@@ -53,7 +53,12 @@ class OpenVinoEngine:
 
 def write_graph(bundle: Bundle, path: Path) -> None:
     """Convert the bundle's network and write it to `path`, an `.xml`, and its weights beside it."""
-    ov.save_model(convert(bundle), path, compress_to_fp16=False)
+    save(convert(bundle), path)
+
+
+def save(graph: ov.Model, path: Path) -> None:
+    """Write a graph to `path`, an `.xml`, and its weights beside it, as they are."""
+    ov.save_model(graph, path, compress_to_fp16=False)
 
 
 def convert(bundle: Bundle) -> ov.Model:
