@@ -14,8 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from handler.answers import Photo, Request, respond, server_timing
 from handler.budget import BatchBudget, Prices, too_busy
 from handler.front_end import take_bodies_as_they_come
@@ -29,7 +27,6 @@ from handler.request_parsing import (
     read_request,
 )
 from handler.settings import read_settings
-from model.answers import as_explanation
 from model.bundle import ModelSpec, read_bundle
 from model.engines import FOLDER, choose_engine
 from model.errors import FlyobjError, PhotoError, PhotoTooSlow
@@ -57,13 +54,10 @@ class FlyingObjectsHandler:
         return_memory()
         self._settings = read_settings(context.model_yaml_config)
         properties = context.system_properties
-        gpu = properties.get("gpu_id")
         threads = self._settings.threads
-        torch.set_num_threads(threads)
         folder = Path(properties["model_dir"]) / "bundle"
         bundle = read_bundle(folder)
-        device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-        engines = folder.parent / FOLDER
+        engines, device = folder.parent / FOLDER, _device(properties.get("gpu_id"))
         engine = choose_engine(bundle, engines, device, threads, self._settings.engine)
         self._predictor = Predictor(bundle, engine, self._settings.limits)
         try:
@@ -143,16 +137,9 @@ class FlyingObjectsHandler:
             return
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         try:
-            rows = self._predictor.predict(pixels)
-            for photo, row in zip(photos, rows, strict=True):
-                name, classes = self._predictor.name(row), self._predictor.classes
-                photo.succeed(name, classes, row, self._version)
-                if photo.explain and photo.pixels is not None:
-                    started = time.process_time()
-                    (heatmap,) = self._predictor.explain([photo.pixels])
-                    best = classes[int(row.argmax())]
-                    photo.answer["explanation"] = as_explanation(best, photo.pixels, heatmap)
-                    self._prices.explain_s = time.process_time() - started
+            found = self._predictor.answer(pixels, [photo.explain for photo in photos])
+            for photo, prediction in zip(photos, found, strict=True):
+                photo.succeed(prediction, self._predictor.classes, self._version)
         except Exception as error:
             if len(photos) == 1:
                 self._fail(photos[0], error)
@@ -191,3 +178,12 @@ class FlyingObjectsHandler:
         if not isinstance(error, PhotoError):
             logger.error("request %s failed", photo.request_id, exc_info=error)
         photo.fail(error)
+
+
+def _device(gpu: Any) -> str:
+    """Name the device of a worker, which TorchServe gives the number of a GPU, or None."""
+    if gpu is None:
+        return "cpu"
+    import torch
+
+    return f"cuda:{gpu}" if torch.cuda.is_available() else "cpu"

@@ -8,7 +8,7 @@
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from model.errors import PhotoError
 
@@ -19,25 +19,34 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 
 
+class Prediction(NamedTuple):
+    """What the model says of one photo."""
+
+    name: str  # the best class, or "unknown"
+    row: Any  # (classes,) probabilities
+    heatmap: "Heatmap | None" = None  # where the network looked, if that was asked
+
+
 def as_probabilities(classes: Sequence[str], row: Any) -> dict[str, float]:
     """Name a (classes,) row of probabilities."""
     return {name: float(p) for name, p in zip(classes, row, strict=True)}
 
 
 def as_answer(
-    name: str,
+    prediction: Prediction,
     classes: Sequence[str],
-    row: Any,
     version: str | None = None,
     file: str | None = None,
     top_k: int | None = None,
 ) -> dict[str, Any]:
-    """Answer with `name` and a (classes,) row of probabilities, or its `top_k` best, best first."""
+    """Word a prediction, with all probabilities or the `top_k` best, best first."""
+    row = prediction.row
     probabilities = as_probabilities(classes, row)
     if top_k is not None:
         order = (-row).argsort(kind="stable")[:top_k]
         probabilities = {classes[i]: probabilities[classes[i]] for i in order}
-    answer = {"predicted": name, "confidence": float(row.max()), "probabilities": probabilities}
+    answer = {"predicted": prediction.name, "confidence": float(row.max())}
+    answer["probabilities"] = probabilities
     return _with_file(answer if version is None else {**answer, "model_version": version}, file)
 
 

@@ -11,6 +11,8 @@ A bundle is written beside its place and moved there, so a crash leaves no half 
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from model.answers import UNKNOWN
 from model.calibration import Calibration
 from model.errors import InputError
+from model.explain import Head
 from model.files import atomic_folder, exact_keys, first_line, read_json, reading, write_json
 from model.golden import Golden, read_golden
 from model.precision import F32, PRECISIONS
@@ -106,6 +109,19 @@ class Bundle:
             )
         return _read_network(self.source, self.spec) if isinstance(self.source, Path) else self.source
 
+    @cached_property
+    def head(self) -> Head:
+        """The linear layers of the network's head, which are read without PyTorch; errors as above."""
+        if isinstance(self.source, Path):
+            from safetensors.numpy import load_file
+
+            with _naming_weights(self.source) as path:
+                state = load_file(path)
+        else:
+            state = {name: tensor.cpu().numpy() for name, tensor in self.source.state_dict().items()}
+        names = sorted(name for name in state if name.startswith("head.") and name.endswith(".weight"))
+        return [(state[name], state[f"{name.removesuffix('weight')}bias"]) for name in names]
+
 
 def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
     """Write `bundle` to the folder `path`, which must not exist yet unless it is to be replaced."""
@@ -149,14 +165,21 @@ def _read_network(folder: Path, spec: ModelSpec) -> "Network":
     from model.network import Network
 
     network = Network(len(spec.classes), spec.head)
+    with _naming_weights(folder) as path:
+        network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+@contextmanager
+def _naming_weights(folder: Path) -> Iterator[Path]:
+    """Yield the file of a bundle's weights; what goes wrong with it is the user's to know."""
+    path = folder / WEIGHTS
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        yield path
     except Exception as error:  # a missing, damaged or other model's file
         raise InputError(
-            f"{str(folder / 'weights.safetensors')!r} doesn't hold this model's weights "
-            f"({first_line(error)}); train or package it again"
+            f"{str(path)!r} doesn't hold this model's weights ({first_line(error)}); {_REMEDY}"
         ) from error
-    return network.eval()
 
 
 def _calibration(document: Any, classes: list[str], where: str) -> Calibration:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from model.answers import UNKNOWN as UNKNOWN
 from model.errors import InputError
-
-Rows = npt.NDArray[np.float32]  # (N, classes)
+from model.outputs import Rows as Rows
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What runs the network: uint8 photos in, log-probabilities out.
+"""What runs the network: uint8 photos in, log-probabilities and features out.
 
     torch     eager PyTorch, the reference that every other engine is compared with; also on GPUs
     openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), more than twice as fast
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle
-from model.calibration import Rows
 from model.errors import FlyobjError, InputError
 from model.files import first_line
+from model.outputs import Outputs
 from model.precision import require_cpu
 
 logger = logging.getLogger(__name__)
@@ -39,30 +39,33 @@ class Engine(Protocol):
 
     description: str  # for people: name, version, device
 
-    def __call__(self, photos: Photos) -> Rows:
-        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
+    def __call__(self, photos: Photos, maps: bool = False) -> Outputs:
+        """Answer (N, S, S, 3) uint8 photos, with the feature maps if asked for."""
 
 
 class TorchEngine:
     """Eager PyTorch, channels last."""
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
-        """Move the bundle's network to `device`."""
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
+        """Move the bundle's network to `device`; on a CPU use so many threads, by default all cores'."""
         import torch
 
+        if threads:
+            torch.set_num_threads(threads)
         self._preprocessing = bundle.spec.preprocessing
         self._device = torch.device(device)
         self._network = bundle.network.eval().to(self._device).to(memory_format=torch.channels_last)
         self.description = f"PyTorch {torch.__version__} on {device}"
 
-    def __call__(self, photos: Photos) -> Rows:
-        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
+    def __call__(self, photos: Photos, maps: bool = False) -> Outputs:
+        """Answer (N, S, S, 3) uint8 photos, with the feature maps if asked for."""
         import torch
 
         batch = torch.from_numpy(self._preprocessing.normalize(photos))  # (N, S, S, 3)
         batch = batch.permute(0, 3, 1, 2).to(self._device)  # (N, 3, S, S), channels last in memory
         with torch.inference_mode():
-            return np.asarray(self._network(batch).cpu().numpy(), np.float32)
+            outputs = self._network.outputs(batch)[: 3 if maps else 2]
+            return Outputs(*(np.asarray(one.cpu().numpy(), np.float32) for one in outputs))
 
 
 def reference_engine(bundle: Bundle) -> Engine:
@@ -90,7 +93,7 @@ def choose_engine(
         bundle: the model.
         folder: where the archive keeps its engines; may be missing.
         device: "cpu", or "cuda:N".
-        threads: that OpenVINO may use.
+        threads: that it may use on a CPU.
         setting: "auto" or an engine, as `model-config.yaml` says.
 
     Raises:
@@ -123,7 +126,7 @@ def choose_engine(
                     "`flyobj archive --engine openvino` and install openvino, or let it be auto"
                 ) from error
             logger.warning("PyTorch answers, as OpenVINO can't run here: %s", reason)
-    return TorchEngine(bundle, device)
+    return TorchEngine(bundle, device, threads)
 
 
 def _run_graph(bundle: Bundle, graph: Path, threads: int) -> Engine:

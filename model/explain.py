@@ -1,31 +1,36 @@
-"""Where the network looked: Grad-CAM on its last feature block.
+"""Where the network looked: Grad-CAM on its last feature block, without gradients by tape.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-ICCV 2017.
+ICCV 2017. Behind global average pooling a score's gradient is the same at all places of a map, and
+follows from the head's weights (section 3.1 there), so neither PyTorch nor a second pass is needed.
 """
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-if TYPE_CHECKING:  # as in `model.bundle`
-    from model.network import Network
+from model.outputs import Outputs, Rows
+
+if TYPE_CHECKING:  # as in `model.answers`
+    from model.pictures import Heatmap
+
+Head = Sequence[tuple[Rows, Rows]]  # weights (out, in) and biases (out,) of its linear layers, in order
 
 
-def grad_cam(network: "Network", photos: Tensor) -> Tensor:
-    """(N, 3, S, S) normalised photos -> (N, S/32, S/32) heat of each one's best class, 0 to 1.
+def grad_cam(head: Head, outputs: Outputs) -> "list[Heatmap]":
+    """Heat of each photo's best class: (S/32, S/32), 0 to 1, of outputs with maps.
 
     The score is the one before the softmax, as in the paper. A class that nothing speaks for gives
     a map of zeros.
     """
-    with torch.no_grad():
-        maps = network.features(photos)  # (N, 1280, h, w)
-    with torch.enable_grad():
-        maps = maps.requires_grad_()
-        scores = network.scores(maps)  # (N, classes)
-        (gradient,) = torch.autograd.grad(scores.max(dim=1).values.sum(), maps)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)  # (N, 1280, 1, 1)
-    heat = (weights * maps.detach()).sum(dim=1).relu()  # (N, h, w)
-    hottest = heat.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(heat.dtype).tiny)
-    return cast(Tensor, heat / hottest)
+    if outputs.features is None or outputs.maps is None:
+        raise ValueError("an explanation needs the features and their maps")
+    *hidden, (weights, _) = head
+    slopes = weights[outputs.scores.argmax(axis=1)]  # (N, 256) behind a hidden layer, or (N, 1280)
+    for inner, bias in hidden:  # one at most: ReLU lets through what is above 0
+        slopes = (slopes * (outputs.features @ inner.T + bias > 0)) @ inner
+    # (N, 1280) and (N, 1280, h, w) -> (N, h, w)
+    heat = np.maximum(np.einsum("nc,nchw->nhw", slopes, outputs.maps), 0)
+    hottest = heat.max(axis=(1, 2), keepdims=True)
+    return list(heat / np.maximum(hottest, np.finfo(np.float32).tiny))

@@ -42,15 +42,17 @@ class Network(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Answer log-probabilities."""
-        return self.classify(self.features(photos))
+        return self.outputs(photos)[0]
+
+    def outputs(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer log-probabilities, features and their maps, as `model.outputs.Outputs` has them."""
+        maps = self.features(photos)
+        features = self.pool(maps)
+        return self.head(features), features, maps
 
     def classify(self, maps: Tensor) -> Tensor:
         """(N, 1280, S/32, S/32) of the last feature block -> (N, classes) log-probabilities."""
         return cast(Tensor, self.head(self.pool(maps)))
-
-    def scores(self, maps: Tensor) -> Tensor:
-        """As `classify`, but before the softmax."""
-        return cast(Tensor, self.head[:-1](self.pool(maps)))
 
     @staticmethod
     def pool(maps: Tensor) -> Tensor:
@@ -61,6 +63,19 @@ class Network(nn.Module):
     def n_classes(self) -> int:
         """How many classes are told apart."""
         return cast(nn.Linear, self.head[-2]).out_features
+
+
+class AllOutputs(nn.Module):
+    """`Network.outputs` as a module, to be exported."""
+
+    def __init__(self, network: Network) -> None:
+        """Share the network's weights."""
+        super().__init__()
+        self._network = network
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer log-probabilities, features and their maps."""
+        return self._network.outputs(photos)
 
 
 def _start_as_identity(features: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""OpenVINO: the bundle's network as one graph from uint8 pixels to log-probabilities, for CPUs.
+"""OpenVINO: the bundle's network as one graph from uint8 pixels to its outputs, for CPUs.
 
 The graph comes from `torch.export`, takes any batch size, and holds normalisation and layout too, so
 that NumPy does nothing a photo but the resize.
@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle
-from model.calibration import Rows
-from model.precision import BF16, F32
+from model.outputs import Outputs
+from model.precision import BF16, F32, INT8
 
 # As if it weren't installed: OpenVINO would report each conversion to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
-# Photos that go through the network at a time, for each thread: what lies between two layers for more of
-# them fits no core's cache, and batches of 8 cost a fifth more a photo (docs/experiments.md).
-_AT_A_TIME = 2
+# Photos that go through the network at a time, for each thread. In float32 what lies between two layers
+# for more than two fits no core's cache, and batches of 8 cost a fifth more a photo; in fewer bits they
+# cost a fifth less (docs/experiments.md).
+_AT_A_TIME = {F32: 2, BF16: 8, INT8: 8}
 
 
 class OpenVinoEngine:
@@ -39,16 +40,21 @@ class OpenVinoEngine:
         }
         compiled = ov.Core().compile_model(graph, "CPU", settings)
         self._request = compiled.create_infer_request()
-        self._at_a_time = _AT_A_TIME * threads
+        self._outputs = len(compiled.outputs)  # 1 in older archives: the scores
+        self._at_a_time = _AT_A_TIME[precision] * threads
         in_precision = "" if precision == F32 else f" in {precision}"
         self.description = f"OpenVINO {ov.__version__.split('-')[0]} on cpu{in_precision}"
 
-    def __call__(self, photos: npt.NDArray[np.uint8]) -> Rows:
-        """(N, S, S, 3) uint8 -> (N, classes) log-probabilities."""
-        step = self._at_a_time
-        parts = [photos[start : start + step] for start in range(0, len(photos), step)]
-        scores = [self._request.infer([part], share_inputs=True)[0] for part in parts]
-        return np.asarray(np.concatenate(scores), np.float32)
+    def __call__(self, photos: npt.NDArray[np.uint8], maps: bool = False) -> Outputs:
+        """Answer (N, S, S, 3) uint8 photos, with the feature maps if asked for."""
+        parts = []
+        wanted = min(self._outputs, 3 if maps else 2)
+        for start in range(0, len(photos), self._at_a_time):
+            part = photos[start : start + self._at_a_time]
+            # Without a copy of the maps, which the network computes anyway.
+            found = self._request.infer([part], share_inputs=True, share_outputs=True)
+            parts.append([found[i].copy() for i in range(wanted)])
+        return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def write_graph(bundle: Bundle, path: Path) -> None:
@@ -66,11 +72,14 @@ def convert(bundle: Bundle) -> ov.Model:
     import torch
     from openvino.preprocess import PrePostProcessor
 
+    from model.network import AllOutputs
+
     preprocessing = bundle.spec.preprocessing
     size = preprocessing.size
     # OpenVINO leaves the batch size open whatever the example's is; with a symbolic one, exporting and
     # converting take three times as long.
-    exported = torch.export.export(bundle.network.eval(), (torch.zeros(2, 3, size, size),))
+    network = AllOutputs(bundle.network).eval()
+    exported = torch.export.export(network, (torch.zeros(2, 3, size, size),))
     whole = PrePostProcessor(ov.convert_model(exported))
     photos = whole.input()
     photos.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))

@@ -1,11 +1,8 @@
 """Photos under the heat of an explanation. Needs no PyTorch."""
 
-import io
-
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from model.limits import RGB
 
@@ -23,7 +20,6 @@ def overlay(photo: RGB, heatmap: Heatmap) -> RGB:
 
 
 def overlay_png(photo: RGB, heatmap: Heatmap) -> bytes:
-    """The overlay of a photo, as a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(overlay(photo, heatmap)).save(file, "PNG")
-    return file.getvalue()
+    """The overlay of a photo, as a PNG; packed harder it would cost more than the prediction."""
+    _, png = cv2.imencode(".png", overlay(photo, heatmap)[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    return png.tobytes()

@@ -6,17 +6,20 @@ Evaluation, the golden answers and the handler all go through here; it is the wh
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from model.answers import as_probabilities
+from model.answers import Prediction, as_answer
 from model.bundle import Bundle
 from model.calibration import Rows
 from model.engines import Engine, reference_engine
 from model.errors import FlyobjError
+from model.explain import grad_cam
 from model.golden import Golden, difference
 from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
+from model.outputs import Outputs
 from model.pictures import Heatmap
 
 
@@ -40,29 +43,36 @@ class Predictor:
 
     def predict(self, photos: Sequence[RGB]) -> Rows:
         """Answer N prepared photos with (N, classes) probabilities."""
-        return self._calibration.probabilities(self.scores(photos))
+        return self._calibration.probabilities(self.outputs(photos).scores)
 
-    def scores(self, photos: Sequence[RGB]) -> Rows:
-        """Answer N prepared photos with (N, classes) log-probabilities, before calibration."""
+    def outputs(self, photos: Sequence[RGB]) -> Outputs:
+        """Answer N prepared photos with what the network says, before calibration."""
         return self.engine(np.stack(photos))
 
-    def name(self, row: npt.NDArray[np.float32]) -> str:
-        """Name the best class of a (classes,) row of probabilities, or "unknown"."""
-        return self._calibration.name(self.classes, row)
+    def answer(self, photos: Sequence[RGB], explain: Sequence[bool] = ()) -> list[Prediction]:
+        """Answer N prepared photos; `explain` says of each whether to show where the network looked."""
+        pixels = np.stack(photos)
+        outputs = self.engine(pixels, maps=any(explain))
+        rows = self._calibration.probabilities(outputs.scores)
+        predictions = [Prediction(self._calibration.name(self.classes, row), row) for row in rows]
+        asked = np.flatnonzero(explain)
+        for i, heat in zip(asked.tolist(), self._explain(pixels, outputs, asked), strict=True):
+            predictions[i] = predictions[i]._replace(heatmap=heat)
+        return predictions
 
-    def explain(self, photos: Sequence[RGB]) -> list[Heatmap]:
-        """Answer N prepared photos with the (S/32, S/32) heat of each one's best class.
+    def _explain(self, pixels: RGB, outputs: Outputs, asked: "npt.NDArray[np.intp]") -> list[Heatmap]:
+        """Show where the network looked in the photos of these numbers."""
+        if not asked.size:
+            return []
+        if outputs.maps is None:  # an older archive's graph
+            part = self._reference(pixels[asked], maps=True)
+        else:
+            part = Outputs(*(one[asked] for one in outputs if one is not None))
+        return grad_cam(self._bundle.head, part)
 
-        PyTorch does it, whatever the engine: it takes gradients.
-        """
-        import torch
-
-        from model.explain import grad_cam
-
-        network = self._bundle.network
-        device = next(network.parameters()).device
-        batch = torch.from_numpy(self._preprocessing.normalize(np.stack(photos)))  # (N, S, S, 3)
-        return list(grad_cam(network, batch.permute(0, 3, 1, 2).to(device)).cpu().numpy())
+    @cached_property
+    def _reference(self) -> Engine:
+        return reference_engine(self._bundle)
 
     def check(self, golden: Sequence[Golden]) -> None:
         """Answer the golden photos one by one.
@@ -72,10 +82,8 @@ class Predictor:
         """
         wrong = []
         for photo in golden:
-            row = self.predict([self.prepare(photo.photo, DEFAULT_LIMITS)])[0]
-            probabilities = as_probabilities(self.classes, row)
-            answer = {"predicted": self.name(row), "probabilities": probabilities}
-            if found := difference(photo, answer):
+            (prediction,) = self.answer([self.prepare(photo.photo, DEFAULT_LIMITS)])
+            if found := difference(photo, as_answer(prediction, self.classes)):
                 wrong.append(found)
         if wrong:
             raise FlyobjError(
@@ -90,8 +98,9 @@ class Predictor:
             Seconds of CPU that a photo of the largest batch takes.
         """
         grey = np.full((self._preprocessing.size, self._preprocessing.size, 3), 128, np.uint8)
+        gives_maps = self.engine(grey[None], maps=True).maps is not None
         for n in range(1, batch_size + 1):
-            self.predict([grey] * n)
+            self.answer([grey] * n, [gives_maps] * n)
         started = time.process_time()
         self.predict([grey] * batch_size)
         return (time.process_time() - started) / batch_size

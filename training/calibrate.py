@@ -255,7 +255,7 @@ def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
     batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
     return np.concatenate(
         [
-            predictor.scores([_prepare_photo(predictor, photo.path) for photo in batch])
+            predictor.outputs([_prepare_photo(predictor, photo.path) for photo in batch]).scores
             for batch in track(batches, "calibrating")
         ]
     )

@@ -181,14 +181,12 @@ def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
     """What a model says of the photos: in words, and (photos, classes) probabilities."""
-    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
-    rows = np.concatenate(
-        [
-            predictor.predict([predictor.prepare(photo.path.read_bytes()) for photo in batch])
-            for batch in track(batches, "comparing")
-        ]
-    )
-    return [Said(predictor.name(row), float(row.max())) for row in rows], rows.astype(np.float64)
+    found = []
+    for start in track(range(0, len(photos), BATCH), "comparing"):
+        batch = photos[start : start + BATCH]
+        found += predictor.answer([predictor.prepare(photo.path.read_bytes()) for photo in batch])
+    rows = np.stack([one.row for one in found]).astype(np.float64)
+    return [Said(one.name, float(one.row.max())) for one in found], rows
 
 
 def _judge(

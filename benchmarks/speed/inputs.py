@@ -79,8 +79,8 @@ def random_run(folder: Path) -> Path:
 
 
 def _golden(predictor: Predictor, name: str, photo: bytes) -> Golden:
-    row = predictor.predict([predictor.prepare(photo)])[0]
-    return Golden(name, photo, predictor.name(row), as_probabilities(predictor.classes, row))
+    (found,) = predictor.answer([predictor.prepare(photo)])
+    return Golden(name, photo, found.name, as_probabilities(predictor.classes, found.row))
 
 
 def prepare(folder: Path, run: Path | None) -> Site:

@@ -115,7 +115,9 @@ def answers(network: Network, plan: Plan, photos: Sequence[Photo]) -> Any:
     spec = ModelSpec(plan.classes, Preprocessing(settings.size), "", "", "", architecture)
     predictor = Predictor(Bundle(spec, network.eval(), ()))
     batches = [photos[i : i + 32] for i in range(0, len(photos), 32)]
-    scores = [predictor.scores([predictor.prepare(p.path.read_bytes()) for p in b]) for b in batches]
+    scores = [
+        predictor.outputs([predictor.prepare(p.path.read_bytes()) for p in b]).scores for b in batches
+    ]
     return np.exp(np.concatenate(scores).astype(float)).round(5).tolist()
 
 

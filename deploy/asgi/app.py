@@ -38,10 +38,10 @@ def answer(photo: bytes) -> Response:
     """Answer one photo in the words of every other target."""
     try:
         with one_at_a_time:
-            row = predictor.predict([predictor.prepare(photo)])[0]
+            (prediction,) = predictor.answer([predictor.prepare(photo)])
     except PhotoError as error:
         return JSONResponse(as_error(error), error.status)
-    return JSONResponse(as_answer(predictor.name(row), predictor.classes, row, version))
+    return JSONResponse(as_answer(prediction, predictor.classes, version))
 
 
 async def predict(request: Request) -> Response:

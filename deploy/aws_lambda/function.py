@@ -49,9 +49,9 @@ class Model:
     def answer(self, event: Event) -> dict[str, Any]:
         """Answer the photo of an event; raises `PhotoError`."""
         upload = read_event(event)
-        row = self._predictor.predict([self._predictor.prepare(upload.content)])[0]
-        name = f"That seems to be {self._predictor.name(row)}"
-        return as_answer(name, self._predictor.classes, row, self._version, upload.file)
+        (found,) = self._predictor.answer([self._predictor.prepare(upload.content)])
+        answer = as_answer(found, self._predictor.classes, self._version, upload.file)
+        return {**answer, "predicted": f"That seems to be {found.name}"}
 
 
 def handler(event: Event, _context: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -198,13 +198,11 @@ def _classify(place: Place, photos: Sequence[PhotoSource]) -> list[Result]:
             except PhotoError as error:
                 result = Result(photo, result.sha256, error=str(error))
         results.append(result)
-    rows = iter(predictor.predict(pixels) if pixels else ())
-    return [r if r.error else _answered(predictor, place.version, r, next(rows)) for r in results]
-
-
-def _answered(predictor: Predictor, version: str | None, result: Result, row: Any) -> Result:
-    answer = as_answer(predictor.name(row), predictor.classes, row, version)
-    return Result(result.photo, result.sha256, answer)
+    found = iter(predictor.answer(pixels) if pixels else ())
+    return [
+        r if r.error else replace(r, answer=as_answer(next(found), predictor.classes, place.version))
+        for r in results
+    ]
 
 
 def _read(photo: PhotoSource) -> tuple[bytes | None, Result]:

@@ -11,7 +11,7 @@ from ts.context import Context, RequestProcessor
 
 from handler.answers import Photo, Request, Shape, respond, server_timing
 from handler.errors import WrongJson
-from model.answers import as_explanation
+from model.answers import Prediction, as_explanation
 from model.errors import (
     PhotoError,
     PhotoTooLarge,
@@ -45,7 +45,7 @@ def failed(error: Exception, file: str | None = None) -> Photo:
 
 def answered(file: str | None = None, top_k: int | None = None) -> Photo:
     item = Photo(file, top_k=top_k)
-    item.succeed("b", "abc", PROBABILITIES, "1.2")
+    item.succeed(Prediction("b", PROBABILITIES), "abc", "1.2")
     return item
 
 
@@ -70,7 +70,7 @@ def test_top_k_are_the_best_ones_in_order(top_k: int, classes: list[str]) -> Non
 
 def test_a_photo_that_is_not_named_keeps_its_probabilities() -> None:
     item = Photo()
-    item.succeed("unknown", "abc", PROBABILITIES, "1.2")
+    item.succeed(Prediction("unknown", PROBABILITIES), "abc", "1.2")
     assert item.answer == {**RIGHT, "predicted": "unknown"}
 
 

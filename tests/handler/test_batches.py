@@ -3,11 +3,15 @@
 import base64
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from model.bundle import read_bundle
+from model.predictor import Predictor
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -129,7 +133,7 @@ def test_v1_answers_each_instance_in_order(
 
 
 def test_explanation_description_and_prediction_share_a_batch(
-    worker: "Worker", requests: "Requests", photos: list[bytes], assert_right: AssertRight
+    worker: "Worker", requests: "Requests", photos: list[bytes], run: Path, assert_right: AssertRight
 ) -> None:
     explained = [requests.explain(photos[1]), requests.explain(b"words")]
     (_, first), (_, shown), (_, described), (status, bad) = worker.ask(
@@ -139,7 +143,7 @@ def test_explanation_description_and_prediction_share_a_batch(
     assert_right(first, 0)
     assert_right(shown, 1)
     assert shown["explanation"]["class"] == shown["predicted"]
-    predictor = worker.handler._predictor
+    predictor = Predictor(read_bundle(run / "bundle"))
     prepared = predictor.prepare(photos[1])
     (heatmap,) = predictor.explain([prepared])
     np.testing.assert_allclose(shown["explanation"]["heatmap"], heatmap, atol=1e-4)
@@ -156,13 +160,13 @@ def test_many_photos_in_few_requests_go_through_the_network_in_parts(
     assert_right: AssertRight,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    predict, sizes = worker.handler._predictor.predict, []
+    predict, sizes = Predictor.predict, []
 
-    def counted(batch: list[np.ndarray]) -> np.ndarray:
+    def counted(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
         sizes.append(len(batch))
-        return predict(batch)
+        return predict(predictor, batch)
 
-    monkeypatch.setattr(worker.handler._predictor, "predict", counted)
+    monkeypatch.setattr(Predictor, "predict", counted)
     numbers = [i % len(photos) for i in range(10)]
     request = requests.json([{"image": requests.b64(photos[i])} for i in numbers])
     for _, answers in worker.ask([request, request]):

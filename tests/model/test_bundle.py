@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,11 @@ def test_the_head_is_read_back(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(linear, tmp_path / "bundle")
     read = read_bundle(tmp_path / "bundle")
     assert (read.spec.head, SPEC.head) == ("linear", "mlp")
+    for one in (read, bundle, linear):  # from the file, and from the network
+        layers = [m for m in one.network.head if isinstance(m, torch.nn.Linear)]
+        for (weight, bias), layer in zip(one.head, layers, strict=True):
+            np.testing.assert_array_equal(weight, layer.weight.detach())
+            np.testing.assert_array_equal(bias, layer.bias.detach())
     assert read.network.state_dict().keys() == linear.network.state_dict().keys()
     with pytest.raises(InputError, match="doesn't hold this model's weights"):  # it is not the other's
         _ = replace(read, spec=SPEC).network

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
@@ -39,10 +40,22 @@ def test_openvino_answers_as_the_reference_does(
 ) -> None:
     reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     prepared = [reference.prepare(photo) for photo in photos[:n]]
-    expected, answers = reference.predict(prepared), other.predict(prepared)
-    assert (answers.shape, answers.dtype) == (expected.shape, np.float32)
-    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5)
-    assert [other.name(row) for row in answers] == [reference.name(row) for row in expected]
+    expected, answers = (
+        reference.engine(np.stack(prepared), True),
+        other.engine(np.stack(prepared), True),
+    )
+    for wanted, found in zip(expected, answers, strict=True):
+        assert wanted is not None
+        assert found is not None
+        assert (found.shape, found.dtype) == (wanted.shape, np.float32)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+    assert answers.maps is not None
+    np.testing.assert_allclose(answers.maps.mean(axis=(2, 3)), answers.features, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.exp(answers.scores), np.exp(expected.scores), rtol=0, atol=1e-5)
+    for own, same in zip(*(p.answer(prepared, [True] * n) for p in (reference, other)), strict=True):
+        assert own.name == same.name
+        np.testing.assert_allclose(own.heatmap, same.heatmap, rtol=0, atol=1e-4)
+    assert reference.outputs(prepared).maps is other.outputs(prepared).maps is None
 
 
 def test_a_linear_head_goes_through_openvino_too(
@@ -64,18 +77,30 @@ def test_an_answer_stays_when_the_next_is_computed(
 ) -> None:
     predictor = Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
     one, other = (predictor.prepare(photo) for photo in photos[:2])
-    scores = predictor.engine(np.stack([one]))
-    before = scores.copy()
-    predictor.engine(np.stack([other]))
-    assert np.array_equal(scores, before)
+    outputs = predictor.engine(np.stack([one]), maps=True)
+    before = [part.copy() for part in outputs if part is not None]
+    predictor.engine(np.stack([other]), maps=True)
+    assert all(np.array_equal(*pair) for pair in zip(outputs, before, strict=True))
 
 
-def test_openvino_explains_with_the_reference(
-    bundle: Bundle, engines: Path, photos: list[bytes]
+def test_an_older_graph_gives_scores_and_the_reference_explains(
+    bundle: Bundle, engines: Path, photos: list[bytes], tmp_path: Path
 ) -> None:
-    reference, other = Predictor(bundle), Predictor(bundle, OpenVinoEngine(engines / "openvino.xml"))
-    prepared = [reference.prepare(photos[0])]
-    np.testing.assert_array_equal(other.explain(prepared), reference.explain(prepared))
+    """As of an archive from before there were features: one output."""
+    graph = ov.Core().read_model(engines / "openvino.xml")
+    for result in graph.get_results()[1:]:
+        graph.remove_result(result)
+    ov.save_model(graph, tmp_path / "old.xml", compress_to_fp16=False)
+    predictor = Predictor(bundle, OpenVinoEngine(tmp_path / "old.xml"))
+    prepared = [predictor.prepare(photo) for photo in photos[:3]]
+    predictor.warm_up(2)
+    assert "_reference" not in vars(predictor)  # PyTorch isn't loaded before it is asked for
+    outputs = predictor.engine(np.stack(prepared), maps=True)
+    assert outputs.features is outputs.maps is None
+    found = predictor.answer(prepared, [False, True, False])
+    (expected,) = Predictor(bundle).answer(prepared[1:2], [True])
+    assert found[0].heatmap is found[2].heatmap is None
+    np.testing.assert_array_equal(found[1].heatmap, expected.heatmap)
 
 
 @pytest.mark.parametrize(
@@ -154,19 +179,23 @@ def test_what_is_packaged(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_worker_imports_what_it_needs(run: Path, engines: Path) -> None:
-    """In a process of its own: nothing of training, no torchvision, nothing that reports to others."""
+    """In a process of its own, explanations too: no PyTorch, no training, nothing that reports."""
     code = f"""
 import sys
+import numpy as np
 from pathlib import Path
-import handler.flyobj_handler
 from model.bundle import read_bundle
 from model.engines import choose_engine
 from model.predictor import Predictor
 engine = choose_engine(read_bundle(Path({str(run / "bundle")!r})), Path({str(engines)!r}))
-Predictor(read_bundle(Path({str(run / "bundle")!r})), engine).warm_up(2)
+predictor = Predictor(read_bundle(Path({str(run / "bundle")!r})), engine)
+predictor.warm_up(2)
+assert predictor.answer([np.zeros((64, 64, 3), np.uint8)], [True])[0].heatmap is not None
 assert engine.description.startswith("OpenVINO")
-print([m for m in ("torchvision", "lightning", "albumentations", "matplotlib", "sklearn", "scipy",
-       "pandas", "openvino_telemetry") if sys.modules.get(m)])
+assert "torch" not in sys.modules
+import handler.flyobj_handler  # TorchServe, which it imports, imports PyTorch
+print([m for m in ("torchvision", "lightning", "albumentations", "matplotlib", "sklearn",
+       "scipy", "pandas", "openvino_telemetry") if sys.modules.get(m)])
 """
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -24,10 +24,12 @@ def test_answers_are_log_probabilities(n_classes: int, head: str) -> None:
     network = Network(n_classes, head).eval()
     photos = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
-        answers, scores = network(photos), network.scores(network.features(photos))
+        answers, (same, features, maps) = network(photos), network.outputs(photos)
+        torch.testing.assert_close(network.head(features), answers)
     assert answers.shape == (4, n_classes) == (4, network.n_classes)
     torch.testing.assert_close(answers.exp().sum(1), torch.ones(4))
-    torch.testing.assert_close(scores.log_softmax(1), answers)
+    assert torch.equal(same, answers)
+    torch.testing.assert_close(network.pool(maps), features)
 
 
 def test_the_linear_head_is_torchvisions() -> None:
@@ -112,10 +114,10 @@ def test_missing_weights_are_refused(network: Network, tmp_path: Path) -> None:
 def test_imagenet_fails_at_once_where_there_is_no_network(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     nobody_listens = "http://127.0.0.1:9/mobilenet_v2-test.pth"
     weights = replace(MobileNet_V2_Weights.DEFAULT.value, url=nobody_listens)
     monkeypatch.setattr(MobileNet_V2_Weights.DEFAULT, "_value_", weights)
     with pytest.raises(InputError, match=r"can't be downloaded .*--weights PATH or --weights none") as e:
         load_pretrained(network, "imagenet")
-    assert str(tmp_path / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)
+    assert str(tmp_path / "hub" / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)

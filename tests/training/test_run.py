@@ -101,7 +101,7 @@ def test_validation_sees_photos_as_they_are_served(run: Path, dataset: Path) -> 
     losses = []
     for name in report["validation_files"]:
         pixels = predictor.prepare((dataset / "train" / name).read_bytes())
-        (scores,) = predictor.scores([pixels])
+        (scores,) = predictor.outputs([pixels]).scores
         losses.append(-scores[bundle.spec.classes.index(name.split("/")[0])])
     assert best["val_loss"] == pytest.approx(float(np.mean(losses)), abs=1e-4)
 

@@ -52,10 +52,13 @@ class BundleTarget:
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[Answer]:
         """Answer each photo, in order; raises `PhotoError` for one that can't be read."""
         pixels = [self._predictor.prepare(photo) for photo in photos]
-        rows = self._predictor.predict(pixels)
-        answers = [as_answer(self._predictor.name(row), self.classes, row) for row in rows]
-        if explain:
-            heatmaps = self._predictor.explain(pixels)
-            for answer, row, own, heat in zip(answers, rows, pixels, heatmaps, strict=True):
-                answer["explanation"] = as_explanation(self.classes[int(row.argmax())], own, heat)
-        return list(answers)
+        answers: list[Answer] = []
+        for one, own in zip(
+            self._predictor.answer(pixels, [explain] * len(pixels)), pixels, strict=True
+        ):
+            answer = as_answer(one, self.classes)
+            if one.heatmap is not None:
+                best = self.classes[int(one.row.argmax())]
+                answer["explanation"] = as_explanation(best, own, one.heatmap)
+            answers.append(answer)
+        return answers

@@ -31,7 +31,7 @@ def classifier(folder: Path, engine: str) -> Classify:
 
 
 def _ours(folder: Path) -> Classify:
-    from model.answers import as_probabilities
+    from model.answers import as_answer
     from model.bundle import read_bundle
     from model.engines import FOLDER, choose_engine
     from model.predictor import Predictor
@@ -42,15 +42,8 @@ def _ours(folder: Path) -> Classify:
     predictor.warm_up(8)
 
     def classify(photos: Sequence[bytes]) -> list[dict[str, Any]]:
-        rows = predictor.predict([predictor.prepare(photo) for photo in photos])
-        return [
-            {
-                "predicted": predictor.name(row),
-                "confidence": float(row.max()),
-                "probabilities": as_probabilities(predictor.classes, row),
-            }
-            for row in rows
-        ]
+        found = predictor.answer([predictor.prepare(photo) for photo in photos])
+        return [as_answer(prediction, predictor.classes) for prediction in found]
 
     return classify
 
