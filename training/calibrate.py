@@ -144,7 +144,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):
         document = read_json(path, remedy=remedy)
-        photos, groups = _held_out(document, run, before.spec.classes, data, remedy)
+        photos, groups = held_out(document, run, before.spec.classes, data, remedy)
     fit = fit_calibration(before, photos, groups, reject_rate)
     made = replace(before.spec, calibration=fit.calibration)
     if made != before.spec:
@@ -153,7 +153,7 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     return fit
 
 
-def _held_out(
+def held_out(
     document: dict[str, Any], run: Path, classes: Sequence[str], data: Path | None, remedy: str
 ) -> tuple[tuple[Photo, ...], Ints]:
     """A run's validation photos, and the number of each one's group."""
@@ -162,7 +162,7 @@ def _held_out(
     if document.get("refit"):
         raise InputError(
             f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
-            "tell what its confidence is worth; train without --refit to calibrate"
+            "tell what it or its confidence is worth; train without --refit for that"
         )
     train, validation = document.get("folders", (TRAIN, TRAIN))
     place = data or find_data(document, run)
