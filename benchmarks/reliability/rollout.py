@@ -95,14 +95,14 @@ class Survival(Events):
         crash = {"flyobj_handler.py": crash_on_load}
         half = self.folder / "half.mar"
         half.write_bytes(self.archive.read_bytes()[:100_000])
-        archives = {
-            "deploy of a damaged archive": half,
-            "deploy of no archive": self.folder / "none.mar",
-            "deploy with other golden answers": as_version(self.archive, self.folder, "7.1", golden),
-            "deploy of workers that crash": as_version(self.archive, self.folder, "7.2", crash),
-        }
+        archives = (
+            ("deploy of a damaged archive, of none", half),
+            ("deploy of a damaged archive, of none", self.folder / "none.mar"),
+            ("deploy with other golden answers", as_version(self.archive, self.folder, "7.1", golden)),
+            ("deploy of workers that crash", as_version(self.archive, self.folder, "7.2", crash)),
+        )
         before = self.state(client)
-        for name, archive in archives.items():
+        for name, archive in archives:
             with self.event(name, "refused", load) as row:
                 with suppress(FlyobjError):
                     deploy(client, archive)
