@@ -18,9 +18,10 @@ def verdicts(rows: Iterable[Row]) -> dict[str, tuple[Reason, str]]:
 
 
 def test_too_small() -> None:
-    rows = [photo("a/1", "1", side=31), photo("a/2", "2", side=32)]
+    rows = [photo("a/1", "1", side=31), photo("a/2", "2", side=32), photo("a/3", "3"), photo("a/4", "4")]
+    rows[2].width = rows[3].height = 31  # of 100: each side counts
     clean(rows, PrepareSettings(min_side=32))
-    assert verdicts(rows) == {"a/1": (Reason.TOO_SMALL, "")}
+    assert verdicts(rows) == dict.fromkeys(("a/1", "a/3", "a/4"), (Reason.TOO_SMALL, ""))
     assert "31 x 31 pixels, at least 32" in rows[0].detail
 
 
