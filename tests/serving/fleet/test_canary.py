@@ -210,6 +210,14 @@ def test_which_answers_of_a_canary_are_failures(
     assert why == (said if failed else None)
 
 
+def test_failures_of_too_few_answers_are_not_judged(tmp_path: Path) -> None:
+    write_log(tmp_path, 0.1, 0.1, LIMITS.least - 1, (503,))
+    mine, _, why = canary.judge(tmp_path, LIMITS)
+    assert (mine.failed, why) == (LIMITS.least - 1, None)
+    write_log(tmp_path, 0.1, 0.1, LIMITS.least, (503,))
+    assert canary.judge(tmp_path, LIMITS)[2] is not None
+
+
 def test_a_canarys_p99_is_no_other_percentile(tmp_path: Path) -> None:
     """Of 1,000 answers of both: nearly all take 0.1 s, 2 % of the canary's 5 s and its slowest 9 s."""
     write_log(tmp_path, 0.1, 0.1, 1000)
