@@ -1,4 +1,4 @@
-"""`flyobj train`."""
+"""`flyobj train`, `calibrate` and `quantize`."""
 
 from dataclasses import asdict, fields
 from functools import partial
@@ -148,6 +148,36 @@ def _show(report: "Report | None", as_json: bool) -> None:
     }
     done = f"{report.run}: {report.stopped_because}"
     emit(document, as_json, table, done, *([] if as_json else after_train(report)))
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
+    reject_rate: Annotated[
+        float | None,
+        typer.Option(help='Answer "unknown" rather than this share of validation photos; 0.02, say.'),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder the run was trained on, if it has moved.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit the temperature on validation photos; with --reject-rate, the threshold of "unknown"."""
+    from training.calibrate import recalibrate
+
+    fit = recalibrate(run, data, reject_rate)
+    lines = [
+        f"temperature {fit.temperature:.3f}; {fit.note}",
+        f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
+        f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
+    ]
+    if fit.reject_below is not None:
+        lines.append(
+            f'"unknown" below a confidence of {fit.reject_below:.3f}, '
+            f"{fit.rejected} of the validation photos"
+        )
+    lines.append("archives made before stay as they are; package and evaluate the run again")
+    emit(asdict(fit), as_json, *lines)
 
 
 @app.command()

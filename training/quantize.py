@@ -41,9 +41,10 @@ from training.evaluation.answers import BATCH
 from training.fit.plan import find_data
 
 MIN_PHOTOS = 50  # fewer don't show the ranges of activations
-_CALIBRATION_PHOTOS = 300  # 100 did as well, 1,000 no better (docs/experiments.md)
-# How many of the first layers stay in float32, in turn until it is good enough: their few channels have
-# ranges far apart, and with three in float32 answers are three times nearer (docs/experiments.md).
+_CALIBRATION_PHOTOS = 100  # 300 and 1,000 did no better (docs/experiments.md)
+# How many of the first layers stay in float32, in turn until it is good enough. Their few channels have
+# ranges far apart: with 3 answers are twice to four times as near to the parent's as with none, with 6
+# again two to six times, for a sixth of the time more (docs/experiments.md).
 _FLOAT_LAYERS = (3, 6)
 _REMEDY = "give a run folder of `flyobj train`"
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")  # as OpenVINO names their types
