@@ -105,14 +105,9 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            folder = Path(room, str(layers))
-            _write_graph(parent, folder, training, layers)
-            spec = replace(
-                parent.spec, precision=precision, created=datetime.now(UTC).isoformat(timespec="seconds")
-            )
-            bundle = Bundle(spec, folder, parent.golden)
+            bundle = write_graph(parent, Path(room, str(layers)), precision, training, layers)
             fit = fit_calibration(bundle, photos, groups, _reject_rate(document))
-            bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
+            bundle = replace(bundle, spec=replace(bundle.spec, calibration=fit.calibration))
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
             seconds = time.monotonic() - started
@@ -207,24 +202,37 @@ def _divergence(old: Floats, new: Floats) -> float:
     return float((old * np.log(np.maximum(old, least) / np.maximum(new, least))).sum(axis=1).mean())
 
 
-def _write_graph(parent: Bundle, folder: Path, training: Sequence[RGB], layers: int) -> None:
-    """Write the graph, in 8 bits if there are photos to measure on, and the weights of the head."""
+def write_graph(
+    parent: Bundle, folder: Path, precision: str, training: Sequence[RGB] = (), layers: int = 3
+) -> Bundle:
+    """Write the graph and the weights of the head; the bundle's calibration and answers are old.
+
+    Args:
+        parent: in float32.
+        folder: is made.
+        precision: "int8" or "bf16".
+        training: (S, S, 3) photos that int8's ranges are measured on.
+        layers: the first ones, which int8 leaves in float32.
+    """
     from safetensors.torch import save_file
 
     from model.openvino_engine import convert, save
 
     folder.mkdir()
     graph = convert(parent)
-    if training:
-        graph = _to_int8(graph, training, layers)
-    save(graph, folder / GRAPH)
+    save(_to_int8(graph, training, layers) if precision == INT8 else graph, folder / GRAPH)
     state = parent.network.state_dict()
     save_file({k: v.contiguous() for k, v in state.items() if k.startswith("head.")}, folder / WEIGHTS)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(
+        parent, spec=replace(parent.spec, precision=precision, created=created), source=folder
+    )
 
 
 def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
     """Quantise an OpenVINO graph; the first `layers` stay as they are."""
     with progress("quantising"), contextlib.redirect_stdout(io.StringIO()):  # it draws bars there
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime"
         import nncf  # its telemetry needs `openvino_telemetry`, which `model.openvino_engine` hides
 
         nncf.set_log_level(logging.ERROR)
