@@ -1,12 +1,14 @@
 """`flyobj data`: make, clean and look at data sets."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.next_steps import after_prepare
+from cli.next_steps import after_prepare, after_suspects
 from cli.options import App, Json, Size, emit
+from model.errors import InputError
 from report.terminal import new_table
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ app = App(no_args_is_help=True, help="Make, clean and look at data sets.")
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
 Copy = Annotated[
     bool, typer.Option("--copy", help="Copy the photos kept; otherwise they are hard links.")
+]
+Decided = Annotated[
+    Path | None,
+    typer.Option(help="suspects.csv: relabel, drop and keep photos as it says (docs/labels.md)."),
+]
+DecidedBy = Annotated[
+    str | None, typer.Option(help="Who decided, for the manifest; USER@HOST by default.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if this command made it before.")]
 
@@ -51,20 +60,27 @@ def prepare(
         str | None, typer.Option(metavar="I/N", help="Process only part I of N, for `merge`.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    decisions: Decided = None,
+    decided_by: DecidedBy = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Clean, prune and split a pile of photos; writes a manifest, a report and an ImageFolder."""
+    from training.data.decisions import read_decisions
     from training.data.prepare import pipeline
     from training.data.prepare.settings import PrepareSettings
 
     settings = PrepareSettings(
         *(min_side, near, keep_near, not no_prune, clusters, prune_share, group_regex, test_share, seed)
     )
+    decided = read_decisions(decisions, decided_by) if decisions else None
     if shard is None:
-        made = pipeline.prepare(source, out, settings, copy=copy, force=force, workers=workers)
+        options: dict[str, Any] = {"copy": copy, "force": force, "workers": workers}
+        made = pipeline.prepare(source, out, settings, **options, decisions=decided)
         _show(made, out, as_json)
         return
+    if decided:
+        raise InputError("--decisions needs all photos: give it to `flyobj data merge`, not to a shard")
     files = pipeline.prepare_shard(source, out, settings, shard, force=force, workers=workers)
     line = (
         f"shard {shard} in {out}: {files} files; once all are made: flyobj data merge SHARD... --out DIR"
@@ -77,13 +93,60 @@ def merge(
     shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="All N shard folders.")],
     out: Out,
     copy: Copy = False,
+    decisions: Decided = None,
+    decided_by: DecidedBy = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Make from all shards what one run of `prepare` would have made."""
+    from training.data.decisions import read_decisions
     from training.data.prepare import pipeline
 
-    _show(pipeline.merge(shards, out, copy=copy, force=force), out, as_json)
+    decided = read_decisions(decisions, decided_by) if decisions else None
+    _show(pipeline.merge(shards, out, copy=copy, force=force, decisions=decided), out, as_json)
+
+
+@app.command()
+def suspects(
+    data: Annotated[Path, typer.Argument(help="Folder of class folders, in splits or not.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for table and page; by default DATA-suspects."),
+    ] = None,
+    group_regex: Annotated[
+        str | None,
+        typer.Option(
+            help=r"Files in whose names it matches the same text belong together: '^(.+)_f\d+'; '' for "
+            "no groups. By default names and times tell."
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Take the network of this run, not a pre-trained one.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="imagenet (downloads once), or a mobilenet_v2 state dict.")
+    ] = "imagenet",
+    size: Size = 224,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Fine-tune three times, on all groups but a third.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rank photos by how little their label fits; writes suspects.csv and a page to decide on them.
+
+    What each photo is, models say that haven't seen its group. Decisions in an earlier table are kept.
+    """
+    from training.data.decisions import default_folder
+    from training.suspects.find import Options, find_suspects
+
+    options = Options(group_regex, run, weights, size, thorough)
+    found = find_suspects(data, out or default_folder(data), options)
+    splits = ", ".join(f"{count} in {name}" for name, count in found.by_split.items())
+    line = (
+        f"{found.suspects} of {found.photos} photos in {found.groups} groups are suspects ({splits}), "
+        f"{found.undecided} undecided; look at {found.page}"
+    )
+    emit(asdict(found), as_json, line, *after_suspects(data, Path(found.table)))
 
 
 @app.command()

@@ -271,6 +271,13 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         lines.append(
             f"{verdict} {a.target}: up to {a.largest_difference:.2g} apart, {len(a.flips)} flips"
         )
+    if c := result.labels:
+        low_, high_ = c.without_95
+        lines.append(
+            f"labels decided to be wrong: {c.wrong} ({c.dropped} of no class, {c.gone} of these gone); "
+            f"accuracy with them as they were labelled {c.as_labelled:.3f}, as decided {c.mended:.3f}, "
+            f"without them {c.without:.3f} ({low_:.3f} to {high_:.3f}, {c.without_photos} photos)"
+        )
     lines.append(
         f"accuracy {result.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}, over {result.intervals_over})"
     )

@@ -30,6 +30,13 @@ def after_prepare(data: Path) -> list[str]:
     return next_steps(command("train", data))
 
 
+def after_suspects(data: Path, table: Path) -> list[str]:
+    """Make a data set with what was decided."""
+    new = f"{shorten(data)}-decided"
+    typed = f"{command('data prepare', data)} --out {shell_quote(new)}"
+    return next_steps(f"{typed} --decisions {shell_quote(shorten(table))}")
+
+
 def after_train(report: "Report") -> list[str]:
     """Evaluate; what else to try if there is more to gain."""
     from model.layout import TEST, read_layout
@@ -49,6 +56,11 @@ def after_train(report: "Report") -> list[str]:
     )
     longer = {**settings, "epochs": 2 * settings["epochs"]}
     return [*lines, *next_steps(first, f"{command('train', shorten(data))}{_changed(longer)}")]
+
+
+def after_quantize(run: Path) -> list[str]:
+    """Evaluate it as any other run."""
+    return next_steps(command("evaluate", run))
 
 
 def after_evaluate(run: Path) -> list[str]:

@@ -15,7 +15,7 @@ import psutil
 
 from loadtest.answers import error_type
 
-_AGE_S = 10.0  # after which the file is looked at again
+AGE_S = 10.0  # after which the file is looked at again
 _NEW_TOKEN_S = 1.0  # until a renewed token is in the file
 _POLL_S = 0.02
 
@@ -36,7 +36,7 @@ class KeyFile:
 
     def token(self) -> str:
         """Return the token, from the file if it was read a while ago."""
-        if time.monotonic() - self._read_at > _AGE_S:
+        if time.monotonic() - self._read_at > AGE_S:
             self._look()
         return self._token
 

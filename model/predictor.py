@@ -14,7 +14,7 @@ import numpy.typing as npt
 from model.answers import Prediction, as_answer
 from model.bundle import Bundle
 from model.calibration import Rows
-from model.engines import Engine, TorchEngine
+from model.engines import Engine, reference_engine
 from model.errors import FlyobjError
 from model.explain import grad_cam
 from model.golden import Golden, difference
@@ -29,9 +29,9 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, engine: Engine | None = None, limits: PhotoLimits = DEFAULT_LIMITS
     ) -> None:
-        """Run `bundle` on `engine`, by default the reference: eager PyTorch on the CPU."""
+        """Run `bundle` on `engine`, by default the reference, which gives golden answers."""
         self.classes = bundle.spec.classes
-        self.engine = engine or TorchEngine(bundle)
+        self.engine = engine or reference_engine(bundle)
         self.limits = limits
         self._bundle = bundle
         self._preprocessing = bundle.spec.preprocessing
@@ -82,7 +82,7 @@ class Predictor:
 
     @cached_property
     def _reference(self) -> Engine:
-        return TorchEngine(self._bundle)
+        return reference_engine(self._bundle)
 
     def check(self, golden: Sequence[Golden]) -> None:
         """Answer the golden photos one by one.

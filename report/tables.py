@@ -4,6 +4,7 @@ RFC 4180, UTF-8. Spreadsheets compute a text that starts with = + - or @, so tha
 a command; such a text gets an apostrophe in front (OWASP, "CSV Injection"). Numbers stay numbers.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from model.files import write_bytes
+from model.files import reading, write_bytes
 
 # Spreadsheets in East Asian languages take the full-width signs too. Apostrophes in front are part of
 # the pattern, so that a name that starts with '= comes back as well.
@@ -47,10 +48,36 @@ def read_csv(path: Path) -> Iterator[list[str]]:
         yield from read_lines(file)
 
 
+def read_edited_csv(path: Path, remedy: str) -> Iterator[list[str]]:
+    """Yield the lines of a table that may have been edited: its header, which says what separates cells.
+
+    Spreadsheets write semicolons or tabs, a byte order mark, UTF-16 and other line ends.
+
+    Raises:
+        InputError: it can't be read; the message ends with `remedy`.
+    """
+    with reading(path, remedy):
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16") if wide else content.decode("utf-8-sig", "surrogateescape")
+        lines = io.StringIO(text, newline="" if "\n" in text else None)
+        header = text.splitlines()[0] if text else ""
+        separator = max(",;\t", key=header.count)
+        try:
+            rows = list(csv.reader(lines, delimiter=separator))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+    return map(_unguard, rows)
+
+
 def read_lines(lines: Iterable[str]) -> Iterator[list[str]]:
     """Yield the rows of a table's text, as `read_csv` does."""
     for row in csv.reader(lines):
-        yield [cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for cell in row]
+        yield _unguard(row)
+
+
+def _unguard(row: Sequence[str]) -> list[str]:
+    return [cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for cell in row]
 
 
 def _guard(cell: object) -> object:

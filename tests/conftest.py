@@ -13,7 +13,8 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
@@ -30,6 +31,7 @@ from torchvision.models import mobilenet_v2
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
+from tests.helpers.commands import run_flyobj
 from tests.helpers.servers import Bucket, Home, MakeHome, free_ports, wait_until_listening
 from tests.helpers.tools import find_tool
 from training.data.photos import read_split
@@ -139,11 +141,9 @@ def flyobj(tmp_path_factory: pytest.TempPathFactory) -> FlyObj:
     folder = tmp_path_factory.mktemp("cwd")
 
     def run(*args: object, code: int = 0, cwd: Path = folder) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("flyobj")), *map(str, args)]
-        result = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert result.returncode == code, f"{command}\n{result.stdout}\n{result.stderr}"
+        words = [str(word) for word in args]
+        result = run_flyobj(words, cwd)
+        assert result.returncode == code, f"{words}\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         return result
 
@@ -298,15 +298,16 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeHome]:
-    """Make homes with free ports; servers that still run are stopped at the end."""
-    with ExitStack() as stack:
+    """Make homes with free ports; servers that still run are stopped at the end, all at once."""
+    homes: list[Home] = []
 
-        def make(name: str) -> Home:
-            home = Home(tmp_path_factory.mktemp(name))
-            stack.callback(home.stop)
-            return home
+    def make(name: str) -> Home:
+        homes.append(Home(tmp_path_factory.mktemp(name)))
+        return homes[-1]
 
-        yield make
+    yield make
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(Home.stop, homes))
 
 
 @pytest.fixture(scope="session")

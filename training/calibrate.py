@@ -162,7 +162,7 @@ def recalibrate(
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):
         document = read_json(path, remedy=remedy)
-        photos, groups, trained = _photos_of(document, run, before.spec.classes, data, remedy)
+        photos, groups, trained = held_out(document, run, before.spec.classes, data, remedy)
     made, fit = calibrate(before, photos, groups, trained, reject_rate, unknown)
     if (made.spec, made.golden) != (before.spec, before.golden):
         write_bundle(made, bundle, replace=True)
@@ -170,7 +170,7 @@ def recalibrate(
     return fit
 
 
-def _photos_of(
+def held_out(
     document: dict[str, Any], run: Path, classes: Sequence[str], data: Path | None, remedy: str
 ) -> tuple[tuple[Photo, ...], Ints, tuple[Photo, ...]]:
     """A run's validation photos, the number of each one's group, and its training photos."""
@@ -179,7 +179,7 @@ def _photos_of(
     if document.get("refit"):
         raise InputError(
             f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
-            "tell what its confidence is worth; train without --refit to calibrate"
+            "tell what it or its confidence is worth; train without --refit for that"
         )
     train, validation = document.get("folders", (TRAIN, TRAIN))
     place = data or find_data(document, run)

@@ -54,8 +54,8 @@ class Judge:
         self._url, self._token = url, token
         self._predictor = Predictor(read_bundle(bundle))
         self.good = list(good_cases(photo))
-        self._expected = {case.photo: self._answer(case) for case in self.good}
-        of_original = self._expected[self.good[0].photo].probabilities
+        self.expected = {case.photo: self._answer(case) for case in self.good}
+        of_original = self.expected[self.good[0].photo].probabilities
         self._best = max(of_original, key=of_original.__getitem__)
 
     def clients(self) -> httpx.Client:
@@ -80,7 +80,7 @@ class Judge:
         if isinstance(answer, dict):
             answer = answer.get("predictions", answer)
         answer = answer[0] if isinstance(answer, list) else answer
-        expected = self._expected[case.photo]
+        expected = self.expected[case.photo]
         if self._trained and case.same_as_original and answer["predicted"] != self._best:
             return f"{answer['predicted']!r}, the original photo is {self._best!r}"
         if len(answer["probabilities"]) < len(expected.probabilities):  # top_k

@@ -144,7 +144,8 @@ def draw_range_tests(rows: list[Row], path: Path) -> None:
                     axes.axvline(stage["lr"], color=colour, ymax=0.08)
         axes.set(title=name, xlabel="learning rate", ylim=(0, 2))
         scale_log(axes, "x", at_most=6)
-    grid[0].set_ylabel("loss over that of the start; SGD red")
+    sgd = "; SGD red" if any("sgd" in Arm(row["arm"]).words for row in rows) else ""
+    grid[0].set_ylabel(f"loss over that of the start{sgd}")
     save_png(figure, path)
 
 

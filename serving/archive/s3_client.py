@@ -17,7 +17,7 @@ SCHEME = "s3://"
 _DENIED = ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 MISSING = ("404", "NoSuchKey")
 CHANGED = ("412", "PreconditionFailed")
-_CONNECT_S, _READ_S = 10, 30
+CONNECT_S, READ_S = 10, 30
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _client(boto3: Any) -> Any:
     from botocore.config import Config
 
     # A network that is cut says nothing: with boto3's own minute for each of five tries, six minutes.
-    timeouts = Config(connect_timeout=_CONNECT_S, read_timeout=_READ_S)
+    timeouts = Config(connect_timeout=CONNECT_S, read_timeout=READ_S)
     try:
         # One of its own: the shared one keeps old credentials.
         return boto3.Session().client("s3", config=timeouts)

@@ -20,7 +20,7 @@ from serving.server.connection import Connection
 Kind = Literal["inference", "management"]
 KINDS: tuple[Kind, ...] = ("inference", "management")
 _RENEW_BEFORE_S = 300
-_NEW_TOKEN_S = 1.0  # until a renewed token is in the file
+NEW_TOKEN_S = 1.0  # until a renewed token is in the file
 _POLL_S = 0.02
 _REMEDY = "TorchServe writes the tokens there when it starts: stop the server and start it again"
 
@@ -70,7 +70,7 @@ class Tokens:
 
     def replacement(self, refused: str, kind: Kind) -> str:
         """Wait a moment for the token that takes the place of a refused one."""
-        until = time.monotonic() + _NEW_TOKEN_S
+        until = time.monotonic() + NEW_TOKEN_S
         while (token := self.get(kind)) == refused and time.monotonic() < until:
             time.sleep(_POLL_S)
         return token
@@ -78,7 +78,7 @@ class Tokens:
     def _read(self, kind: Kind | Literal["API"]) -> tuple[str, str]:
         """Read a token and until when it is good; the one that renews the others, "API", is always."""
         path = self._key_file or Path()
-        until = time.monotonic() + _NEW_TOKEN_S
+        until = time.monotonic() + NEW_TOKEN_S
         while True:
             try:
                 with reading(path, _REMEDY):

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that isn't there yet is waited for; here it never comes."""
-    monkeypatch.setattr("serving.server.tokens._NEW_TOKEN_S", 0)
+    monkeypatch.setattr("serving.server.tokens.NEW_TOKEN_S", 0)
 
 
 DEEP = 100_000

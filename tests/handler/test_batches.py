@@ -2,12 +2,18 @@
 
 import base64
 import io
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from handler.metrics import HandlerMetrics
+from model.bundle import read_bundle
+from model.predictor import Predictor
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -129,7 +135,7 @@ def test_v1_answers_each_instance_in_order(
 
 
 def test_explanation_description_and_prediction_share_a_batch(
-    worker: "Worker", requests: "Requests", photos: list[bytes], assert_right: AssertRight
+    worker: "Worker", requests: "Requests", photos: list[bytes], run: Path, assert_right: AssertRight
 ) -> None:
     explained = [requests.explain(photos[1]), requests.explain(b"words")]
     (_, first), (_, shown), (_, described), (status, bad) = worker.ask(
@@ -139,7 +145,7 @@ def test_explanation_description_and_prediction_share_a_batch(
     assert_right(first, 0)
     assert_right(shown, 1)
     assert shown["explanation"]["class"] == shown["predicted"]
-    predictor = worker.handler._predictor
+    predictor = Predictor(read_bundle(run / "bundle"))
     prepared = predictor.prepare(photos[1])
     (heatmap,) = predictor.explain([prepared])
     np.testing.assert_allclose(shown["explanation"]["heatmap"], heatmap, atol=1e-4)
@@ -156,16 +162,36 @@ def test_many_photos_in_few_requests_go_through_the_network_in_parts(
     assert_right: AssertRight,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    predict, sizes = worker.handler._predictor.predict, []
+    predict, sizes = Predictor.predict, []
 
-    def counted(batch: list[np.ndarray]) -> np.ndarray:
+    def counted(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
         sizes.append(len(batch))
-        return predict(batch)
+        return predict(predictor, batch)
 
-    monkeypatch.setattr(worker.handler._predictor, "predict", counted)
+    monkeypatch.setattr(Predictor, "predict", counted)
     numbers = [i % len(photos) for i in range(10)]
     request = requests.json([{"image": requests.b64(photos[i])} for i in numbers])
     for _, answers in worker.ask([request, request]):
         for i, answer in zip(numbers, answers, strict=True):
             assert_right(answer, i)
     assert sizes == [8, 8, 4]
+
+
+def test_the_times_of_a_batch_are_of_its_steps(
+    worker: "Worker", requests: "Requests", photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the metrics and in the answers' header alike."""
+    predict, noted = Predictor.predict, []
+
+    def slowly(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.3)
+        return predict(predictor, batch)
+
+    monkeypatch.setattr(Predictor, "predict", slowly)
+    monkeypatch.setattr(HandlerMetrics, "batch", lambda _, *figures: noted.append(figures))
+    worker.ask([requests.raw(photos[0])])
+    ((count, _, decode_s, inference_s, whole_s),) = noted
+    assert (count, inference_s >= 0.3, decode_s > 0) == (1, True, True)
+    assert whole_s >= decode_s + inference_s
+    said = f"decode;dur={1000 * decode_s:.2f}, inference;dur={1000 * inference_s:.2f}"
+    assert worker.headers[0]["Server-Timing"] == said

@@ -80,7 +80,7 @@ def test_costly_bodies_hurt_nobody(server: "Home", judge: Judge) -> None:
 def test_the_judge_notices_what_is_wrong(judge: Judge, photo: RGB) -> None:
     """The tests above are worth nothing if it can't tell."""
     other = next(good_cases(np.ascontiguousarray(255 - photo)))
-    judge._expected[other.photo] = judge._expected[judge.good[0].photo]
+    judge.expected[other.photo] = judge.expected[judge.good[0].photo]
     words = Case("words", b"words", frozenset({400}))
     with judge.clients() as http:
         assert "HTTP 415" in str(judge.ask(http, words))

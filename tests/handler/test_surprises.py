@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from handler.request_parsing import id_of_the_gate, read_request
+from model.bundle import read_bundle
 from model.limits import PhotoLimits
+from model.predictor import Predictor
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -24,14 +27,14 @@ def test_a_surprise_hurts_only_its_request(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    prepare = worker.handler._predictor.prepare
+    prepare = Predictor.prepare
 
-    def surprise(photo: bytes, limits: PhotoLimits) -> np.ndarray:
+    def surprise(predictor: Predictor, photo: bytes, limits: PhotoLimits) -> np.ndarray:
         if photo == photos[1]:
             raise RuntimeError("/secret: out of luck")
-        return prepare(photo, limits)
+        return prepare(predictor, photo, limits)
 
-    monkeypatch.setattr(worker.handler._predictor, "prepare", surprise)
+    monkeypatch.setattr(Predictor, "prepare", surprise)
     batch = [requests.raw(photo) for photo in photos[:3]]
     batch[1]["headers"] = [{"name": b"X-Request-Id", "value": b"c0ffee00" * 4}]  # as the gate gives it
     with caplog.at_level(logging.ERROR):
@@ -55,19 +58,19 @@ def test_a_network_that_fails_on_one_photo_answers_the_others(
     worker: "Worker",
     requests: "Requests",
     photos: list[bytes],
+    run: Path,
     assert_right: AssertRight,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    predictor = worker.handler._predictor
-    predict, spoiled = predictor.predict, predictor.prepare(photos[2])
+    predict, spoiled = Predictor.predict, Predictor(read_bundle(run / "bundle")).prepare(photos[2])
 
-    def surprise(batch: list[np.ndarray]) -> np.ndarray:
+    def surprise(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
         if any(np.array_equal(pixels, spoiled) for pixels in batch):
             raise RuntimeError("out of luck")
-        return predict(batch)
+        return predict(predictor, batch)
 
-    monkeypatch.setattr(predictor, "predict", surprise)
+    monkeypatch.setattr(Predictor, "predict", surprise)
     answers = worker.ask([requests.raw(photo) for photo in photos])
     assert [status for status, _ in answers] == [500 if i == 2 else 200 for i in range(len(photos))]
     for i, (_, answer) in enumerate(answers):

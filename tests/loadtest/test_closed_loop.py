@@ -21,6 +21,7 @@ class Echo(BaseHTTPRequestHandler):
     """Answers with the body; an empty one with 503, one with an old token with 400."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer on a kept connection takes 40 ms
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

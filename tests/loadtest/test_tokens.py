@@ -81,7 +81,7 @@ def test_nobody_renews(path: Path) -> None:
 def test_the_file_is_looked_at_from_time_to_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyFile(path)
     write(path, "second")
-    monkeypatch.setattr(tokens, "_AGE_S", 0.0)
+    monkeypatch.setattr(tokens, "AGE_S", 0.0)
     assert keys.token() == "second"
     path.unlink()
     assert keys.token() == "second"  # the server has gone; its refusals will tell

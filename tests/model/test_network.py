@@ -114,10 +114,18 @@ def test_missing_weights_are_refused(network: Network, tmp_path: Path) -> None:
 def test_imagenet_fails_at_once_where_there_is_no_network(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     nobody_listens = "http://127.0.0.1:9/mobilenet_v2-test.pth"
     weights = replace(MobileNet_V2_Weights.DEFAULT.value, url=nobody_listens)
     monkeypatch.setattr(MobileNet_V2_Weights.DEFAULT, "_value_", weights)
     with pytest.raises(InputError, match=r"can't be downloaded .*--weights PATH or --weights none") as e:
         load_pretrained(network, "imagenet")
-    assert str(tmp_path / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)
+    assert str(tmp_path / "hub" / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)
+
+
+def test_a_network_from_scratch_begins_with_blocks_that_do_nothing() -> None:
+    residual = [b for b in Network(2).modules() if getattr(b, "use_res_connect", False)]
+    assert len(residual) == 10
+    for block in residual:
+        photos = torch.randn(2, block.conv[0][0].in_channels, 4, 4)
+        assert torch.equal(block(photos), photos)

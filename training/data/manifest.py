@@ -10,12 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from model.errors import InputError, PhotoError, PhotoTooLarge, UnsupportedFormat
+from model.layout import TEST, TRAIN
 from report.tables import read_csv, write_csv
 
 NAME = "manifest.csv"
 HEADER = (
     *("path", "class", "split", "group", "sha256", "phash", "bytes", "width", "height", "format"),
     *("cluster", "kept", "reason", "other", "detail", "file", "colour", "taken"),
+    *("label", "suspect", "decision", "decided_by", "decided_at"),
 )
 _OLDEST = 15  # columns of the first version; each later one has added some
 
@@ -31,6 +33,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too large"
     UNREADABLE = "not decodable"
     TOO_SMALL = "too small"
+    DECIDED = "dropped by decision"
     CONFLICT = "under two classes"
     DUPLICATE = "exact duplicate"
     NEAR = "near duplicate"
@@ -69,6 +72,11 @@ class Row:
     file: str = ""  # path below its class folder; "" for a file in none
     colour: str = ""  # see `grouping.Look`; so is `taken`
     taken: str = ""
+    label: str = ""  # the class that it came with, where a decision has given it another
+    suspect: str = ""  # why its label is doubted; see `decisions`
+    decision: str = ""
+    decided_by: str = ""
+    decided_at: str = ""  # when the table of decisions was saved, UTC
 
     def drop(self, reason: Reason, detail: str = "", other: str = "") -> None:
         """Leave the file out of the data set."""
@@ -78,6 +86,16 @@ class Row:
     def name(self) -> str:
         """The file's own name."""
         return self.path.rpartition("/")[2]
+
+
+def target(row: Row) -> str:
+    """Where a kept file lies in the prepared folder: SPLIT/CLASS/ and its path below the class."""
+    if row.file:
+        return f"{row.split}/{row.class_name}/{row.file}"
+    # Manifests didn't always have it. The class is the first or, after a split, the second folder.
+    parts = row.path.split("/")
+    depth = 1 if parts[0] in (TRAIN, TEST) and len(parts) > 2 and parts[1] == row.class_name else 0
+    return "/".join((row.split, *parts[depth:]))
 
 
 def write_manifest(rows: Iterable[Row], path: Path) -> None:
@@ -115,7 +133,8 @@ def _cells(r: Row) -> tuple[object, ...]:
     facts = (r.path, r.class_name, r.split, r.group, r.sha256, r.phash, r.bytes)
     photo = (r.width or "", r.height or "", r.format)
     verdict = (r.cluster, "yes" if r.kept else "no", str(r.reason or ""), r.other, r.detail)
-    return (*facts, *photo, *verdict, r.file, r.colour, r.taken)
+    decided = (r.label, r.suspect, r.decision, r.decided_by, r.decided_at)
+    return (*facts, *photo, *verdict, r.file, r.colour, r.taken, *decided)
 
 
 def _row(values: list[str]) -> Row:

@@ -8,9 +8,8 @@ from model.errors import InputError
 from model.layout import TEST, class_name, read_layout
 from model.photo_files import find_files
 from training.data.grouping import NOTICED, find_groups, stems
-from training.data.manifest import NAME, read_manifest
+from training.data.manifest import NAME, read_manifest, target
 from training.data.photos import Photo
-from training.data.prepare.folder import target
 from training.data.prepare.settings import PrepareSettings
 from training.data.split import Indices, number
 

@@ -32,8 +32,7 @@ from model.photo_files import HIDDEN, find_files, folders_in, tally, warn_of_los
 from model.text import did_you_mean, shell_quote, shorten
 from report.progress import say, track
 from training.data.grouping import UNSEEN, Look, look
-from training.data.manifest import NAME, Reason, read_manifest, reason_for
-from training.data.prepare.folder import target
+from training.data.manifest import NAME, Reason, read_manifest, reason_for, target
 from training.data.split import choose, number
 
 GONE = f"listed in {NAME}, but not there"

@@ -85,10 +85,14 @@ def _units(rows: Sequence[Row], near: Iterable[tuple[Row, Row]]) -> dict[str, in
     first: dict[str, int] = {}
     edges = [(index[one.path], index[two.path]) for one, two in near]
     edges += [(i, first.setdefault(row.group, i)) for i, row in enumerate(rows) if row.group]
+    return dict(zip(index, connect(edges, len(rows)).tolist(), strict=True))
+
+
+def connect(edges: Sequence[tuple[int, ...]], count: int) -> Indices:
+    """Number what is connected, (count,), by pairs of places."""
     ends = np.array(edges, np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (len(rows), len(rows)))
-    _, labels = connected_components(graph, directed=False)
-    return dict(zip(index, labels.tolist(), strict=True))
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def few_photos(counts: Mapping[str, int]) -> str:

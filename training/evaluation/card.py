@@ -43,8 +43,8 @@ def render_card(
 
 
 def _validation(run: Mapping[str, Any]) -> str:
-    folders = run.get("folders", ())
-    return "" if len(set(folders)) > 1 else "; validation is held out of the training split"
+    held_out = "" if len(set(run.get("folders", ()))) > 1 else "; validation is held out of training"
+    return held_out + ("; at the end the model learned from validation too" if run.get("refit") else "")
 
 
 def _escape(text: str) -> str:

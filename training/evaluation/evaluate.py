@@ -20,6 +20,7 @@ from report.intervals import Floats, Ints
 from training.data.photo_groups import number_groups
 from training.data.photos import Split, list_unknown, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
+from training.evaluation.labels import LabelCheck, check_labels
 from training.evaluation.measure import Reliability, Scores, reliability, score
 from training.evaluation.target import Target
 
@@ -71,15 +72,20 @@ class Evaluation(Scores):
     calibration: Calibration | None  # None where the target doesn't tell
     unknown: int  # photos of the split that are answered "unknown"
     out_of_distribution: OutOfDistribution | None
+    labels: LabelCheck | None  # None if no label of these photos was decided to be wrong
     agreement: tuple[Agreement, ...]
     mistakes: tuple[Mistake, ...]  # the most confident first
 
     def figures(self) -> dict[str, Any]:
         """What goes with the model into its bundle: everything but files and their folders."""
         document = asdict(self)
-        inner = [document[name] or {} for name in ("reliability", "uncalibrated", "out_of_distribution")]
+        names = ("reliability", "uncalibrated", "out_of_distribution", "labels")
+        inner = [document[name] or {} for name in names]
         for part in (document, *inner):
-            for name in ("mistakes", "agreement", "target", "bins", "folder", "known", "strange"):
+            for name in (
+                *("mistakes", "agreement", "target", "bins"),
+                *("folder", "source", "known", "strange"),
+            ):
                 part.pop(name, None)
         return document
 
@@ -128,6 +134,7 @@ def evaluate(
         calibration=target.spec.calibration if target.spec else None,
         unknown=int(answers.unknown.sum()),
         out_of_distribution=foreign and _ask_foreign(target, *foreign, answers),
+        labels=check_labels(data, read.folder, files, truth, predicted, groups, target.classes),
         agreement=tuple(
             compare(target, answers, other, ask(other, paths, f"asking {other.description}"), files)
             for other in against

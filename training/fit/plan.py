@@ -21,6 +21,7 @@ from model.run_folder import SETTINGS
 from model.text import did_you_mean, shell_quote
 from model.typed import check_fields
 from report.progress import say
+from training.data.decisions import warn_of_suspects
 from training.data.grouping import NOTICED, in_words
 from training.data.manifest import NAME
 from training.data.photo_groups import groups_in_test, groups_of
@@ -137,6 +138,7 @@ def make_plan(data: Path, settings: TrainSettings) -> Plan:
         rest, held = hold_out(photos, groups, VAL_SHARE, settings.seed)
     else:
         rest, held = split.photos, given.photos
+    warn_of_suspects(data, len(photos))
     if few := few_photos({n: sum(p.label == i for p in rest) for i, n in enumerate(split.classes)}):
         say(f"warning: {few}")
     name_of = dict(zip([photo.path for photo in photos], groups, strict=True))

@@ -21,6 +21,7 @@ Epoch = dict[str, float]  # a row of metrics.csv
 ENOUGH = 0.995  # validation accuracy that leaves nothing to gain
 NO_GAIN = 2  # stages in a row that may bring nothing
 FALLEN = 0.05  # of validation accuracy, or two standard errors: far below the stage before
+WARM_UP_SHARE = 0.1  # of a stage's steps
 SCRATCH_LR = 3e-3
 SCRATCH_WHOLE_LR = 1e-3  # at full size, of weights that are good already
 
@@ -139,6 +140,14 @@ def best_stage_index(results: Sequence[StageResult]) -> int:
     size = results[-1].stage.size
     same = [i for i, result in enumerate(results) if result.stage.size == size]
     return max(same, key=lambda i: (results[i].val_accuracy, i))
+
+
+def lr_scale(step: int, steps: int) -> float:
+    """Return the share of a stage's peak learning rate: it rises in a line, falls along a cosine."""
+    warm_up = max(1.0, WARM_UP_SHARE * steps)
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up)))
 
 
 def best_epoch(epochs: list[Epoch]) -> int:

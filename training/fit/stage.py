@@ -4,7 +4,7 @@ With devices, processes and errors left out, the loop is
 
     for epoch in range(stage.epochs):
         for photos, labels in train:                         # (N, S, S, 3) uint8, (N,)
-            lr = peak_lr * lr_scale(step)                    # of the schedule
+            lr = peak_lr * lr_scale(step, steps)             # of the schedule
             for group in optimizer.param_groups:             # one for each block of the network
                 group["lr"] = lr * group["lr_scale"]         # of the block: layer decay
             logits = model(normalize(photos))                # (N, classes)
@@ -46,14 +46,13 @@ from training.fit.checkpoint import StageProgress, State
 from training.fit.loaders import Batch, Batches, Order, Unreadable, seed_of
 from training.fit.lr_finder import STEPS, Curve, range_test
 from training.fit.partially_frozen import PartiallyFrozen
-from training.fit.schedule import Epoch, Stage, best_epoch
+from training.fit.schedule import Epoch, Stage, best_epoch, lr_scale
 from training.fit.settings import TrainSettings
 from training.fit.tracking import Tracker
 from training.fit.transforms import Normalize
 
 Model = Callable[[Tensor], Tensor]
 
-WARM_UP_SHARE = 0.1  # of a stage's steps
 WEIGHT_DECAY = 1e-2
 # Alphas of torchvision's reference recipe (references/classification, 2021).
 MIXERS = {"mixup": (v2.MixUp, 0.2), "cutmix": (v2.CutMix, 1.0)}
@@ -167,7 +166,7 @@ class StageLoop:
         steps, total, right, photos = len(self._train), 0.0, 0.0, 0
         batches = self._context.tracker.track(self._train, f"{self._stage.name} {number + 1}")
         for at, batch in enumerate(batches):
-            loss, share, n = self._step(batch, peak_lr * self._lr_scale(number * steps + at))
+            loss, share, n = self._step(batch, peak_lr * lr_scale(number * steps + at, self.steps))
             if not math.isfinite(loss):
                 raise FlyobjError(
                     f"the loss became {loss} in stage {self._stage.name!r} at a peak learning rate of "
@@ -258,13 +257,6 @@ class StageLoop:
         if self._context.fabric.world_size == 1:
             return value
         return cast(Tensor, self._context.fabric.all_reduce(value.clone(), reduce_op=how))
-
-    def _lr_scale(self, step: int) -> float:
-        """Rise in a line, fall along a cosine."""
-        warm_up = max(1.0, WARM_UP_SHARE * self.steps)
-        if step < warm_up:
-            return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, self.steps - warm_up)))
 
     def _new_optimizer(self) -> Any:
         groups = self._trained.groups(self._context.settings.layer_decay)

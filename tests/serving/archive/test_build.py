@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import Bundle, read_bundle
+from model.bundle import ARCHITECTURES, Bundle, read_bundle, write_bundle
 from model.engines import ENGINES
 from model.errors import FlyobjError, InputError
+from model.network import Network
 from model.openvino_engine import write_graph
 from serving.archive import layout
 from serving.archive.build import build_archive, read_archive, sha256
 from serving.archive.isolated import check_archive
 from serving.archive.layout import unpack
+from training.calibrate import answer_golden
 
 pytestmark = pytest.mark.slow
 
@@ -178,9 +180,11 @@ def test_packages_may_lie_in_another_site_directory(
     (site / "only_there.py").touch()
     path = repack(tmp_path / "a.mar", {"model/image.py": lambda text: f"import only_there\n{text}"})
     golden = read_bundle(run / "bundle").golden
+    monkeypatch.syspath_prepend(site)
+    (site / "pyproject.toml").touch()  # a checkout, which a server doesn't have
     with pytest.raises(FlyobjError, match=r"doesn't run by itself: .*only_there"):
         check_archive(path, golden)
-    monkeypatch.syspath_prepend(site)
+    (site / "pyproject.toml").unlink()
     check_archive(path, golden)
 
 
@@ -275,3 +279,18 @@ def test_an_archive_too_large_to_be_ours_is_not_unpacked(
                 files.writestr(str(name), content)
         with pytest.raises(InputError, match=r"files of \d+ bytes; 2 of 5000 are allowed"):
             unpack(path, tmp_path / "folder")
+
+
+def test_a_linear_head_answers_as_in_training_with_each_engine(run_copy: Path, tmp_path: Path) -> None:
+    before = read_bundle(run_copy / "bundle")
+    torch.manual_seed(0)
+    network = Network(len(before.spec.classes), "linear").eval()
+    network.features = before.network.features
+    bundle = replace(
+        before, spec=replace(before.spec, architecture=ARCHITECTURES["linear"]), source=network
+    )
+    write_bundle(answer_golden(bundle), run_copy / "bundle", replace=True)
+    path = build_archive(run_copy, "2.0", tmp_path, "openvino")
+    check_archive(path, read_bundle(run_copy / "bundle").golden, ENGINES)
+    with pytest.raises(FlyobjError, match=rf"of {len(before.golden)} golden photos differently"):
+        check_archive(path, before.golden, ENGINES)

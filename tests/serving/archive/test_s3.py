@@ -327,7 +327,7 @@ def test_what_the_user_gave(
 @pytest.mark.usefixtures("bucket")
 def test_a_store_that_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one does whose network is cut; the seconds that it is waited for are shortened here."""
-    monkeypatch.setattr(s3_client, "_READ_S", 0.2)
+    monkeypatch.setattr(s3_client, "READ_S", 0.2)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -30,6 +30,7 @@ class Upstream(BaseHTTPRequestHandler):
 
     status = 200
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer on a kept connection takes 40 ms
 
     def do_POST(self) -> None:
         photo = self.rfile.read(int(self.headers["Content-Length"]))
@@ -240,3 +241,8 @@ def test_a_split_that_makes_no_sense(tmp_path: Path, version: str, percent: floa
 def test_off_without_a_start(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no nginx\.conf"):
         canary.off(tmp_path)
+
+
+def test_all_the_traffic(tmp_path: Path) -> None:
+    canary.start(tmp_path, 8080, DEFAULT_MODEL, "2.0", 100, 8090)
+    assert '* "/2.0";' in (tmp_path / "canary.conf").read_text()

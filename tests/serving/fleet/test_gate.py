@@ -32,6 +32,7 @@ class Upstream(BaseHTTPRequestHandler):
     """Answers with the request line, headers and length that it got, and remembers them."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer on a kept connection takes 40 ms
     seen: list[str] = []  # noqa: RUF012
 
     def do_POST(self) -> None:

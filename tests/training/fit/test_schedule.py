@@ -13,6 +13,7 @@ from training.fit.schedule import (
     StageResult,
     best_stage_index,
     end_reason,
+    lr_scale,
     next_stage_reason,
     stage_end,
     stages_of,
@@ -185,3 +186,12 @@ def test_settings_come_back_from_json() -> None:
     assert (old.augment, old.head, old.refit) == ("mild", "mlp", False)
     with pytest.raises(InputError, match="here: settings: missing keys"):
         TrainSettings.from_json({"size": 3}, "here")
+
+
+def test_the_rate_rises_and_falls_to_nothing() -> None:
+    course = [lr_scale(step, 40) for step in range(40)]
+    assert course[:4] == [0.2, 0.4, 0.6, 0.8]
+    assert max(course) == course[4] == 1.0
+    assert course[22] == pytest.approx(0.5)  # half-way down a cosine
+    assert course[5:] == sorted(course[5:], reverse=True)
+    assert course[-1] < 0.01

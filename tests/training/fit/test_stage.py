@@ -143,15 +143,6 @@ def test_the_range_test_leaves_nothing_behind(loop: MakeLoop) -> None:
     assert changed(left[0].average, left[1].average) == set()
 
 
-def test_the_rate_rises_and_falls_to_nothing(loop: MakeLoop) -> None:
-    made = loop(Network(2), Stage("whole", 20, 32))
-    course = [made._lr_scale(step) for step in range(40)]
-    assert course[:4] == [0.2, 0.4, 0.6, 0.8]
-    assert max(course) == course[4] == 1.0
-    assert course[5:] == sorted(course[5:], reverse=True)
-    assert course[-1] < 0.01
-
-
 def test_weights_make_a_class_count_more(loop: MakeLoop) -> None:
     torch.manual_seed(0)
     network = Network(2)

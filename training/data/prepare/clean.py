@@ -2,13 +2,14 @@
 
 Of copies the one in the test split stays (a given test set stays what it is), then that in the
 validation split, then the one with the most pixels, the most bytes, the first path. The same photo under
-two classes is dropped with all its copies.
+two classes is dropped with all its copies, but for those that someone has decided to keep.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from model.layout import TEST, VALIDATION
+from training.data.decisions import KEEP
 from training.data.manifest import Reason, Row
 from training.data.prepare.near import Pairs, near_pairs
 from training.data.prepare.settings import PrepareSettings
@@ -45,7 +46,7 @@ def _drop_exact(rows: Sequence[Row]) -> None:
         alike.sort(key=_rank)
         for row in alike if len(alike) > 1 else ():
             others = [r for r in alike if r.class_name != row.class_name]
-            if others:
+            if others and row.decision != KEEP:
                 row.drop(Reason.CONFLICT, f"also {others[0].class_name!r}", others[0].path)
             elif row is not alike[0]:
                 row.drop(Reason.DUPLICATE, other=alike[0].path)
@@ -56,7 +57,7 @@ def _drop_conflicts(rows: Sequence[Row], pairs: Pairs) -> None:
         if rows[i].class_name == rows[j].class_name:
             continue
         for row, other in ((rows[i], rows[j]), (rows[j], rows[i])):
-            if row.kept:
+            if row.kept and row.decision != KEEP:
                 row.drop(Reason.CONFLICT, f"nearly the same as {other.class_name!r}", other.path)
 
 

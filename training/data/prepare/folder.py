@@ -9,10 +9,9 @@ from stat import S_ISLNK
 
 from model.errors import InputError
 from model.files import atomic_folder
-from model.layout import TEST, TRAIN
 from report.progress import track
 from training.data import manifest
-from training.data.manifest import Row, read_manifest
+from training.data.manifest import Row, read_manifest, target
 
 SUMMARY, REPORT, SHARD = "summary.json", "report.html", "shard.json"
 OWN = {manifest.NAME, SUMMARY, REPORT, SHARD}
@@ -55,16 +54,6 @@ def check_out(out: Path, force: bool) -> None:
                 f"{str(path)!r} wasn't made by `flyobj data prepare`, so --force doesn't replace its "
                 "folder; move the file away or name another folder"
             )
-
-
-def target(row: Row) -> str:
-    """Where a kept file lies in the prepared folder: SPLIT/CLASS/ and its path below the class."""
-    if row.file:
-        return f"{row.split}/{row.class_name}/{row.file}"
-    # Manifests didn't always have it. The class is the first or, after a split, the second folder.
-    parts = row.path.split("/")
-    depth = 1 if parts[0] in (TRAIN, TEST) and len(parts) > 2 and parts[1] == row.class_name else 0
-    return "/".join((row.split, *parts[depth:]))
 
 
 def place(rows: Iterable[Row], source: Path, folder: Path, copy: bool) -> int:

@@ -15,6 +15,7 @@ from model.files import atomic_file, write_json
 from model.layout import TEST
 from report.progress import progress
 from training.data import manifest
+from training.data.decisions import Decisions, apply_decisions
 from training.data.grouping import Look, find_groups
 from training.data.manifest import Row, read_manifest, write_manifest
 from training.data.prepare import folder as folders
@@ -37,6 +38,7 @@ def prepare(
     copy: bool = False,
     force: bool = False,
     workers: int | None = None,
+    decisions: Decisions | None = None,
 ) -> Summary:
     """Make the folder `out` from `source`, and return the summary that is in it too.
 
@@ -46,7 +48,7 @@ def prepare(
     """
     _check_apart(source, out)
     with folders.new_folder(out, force) as room:
-        return _finish(_look(source, settings, "1/1", workers), room, copy)
+        return _finish(_look(source, settings, "1/1", workers), room, copy, decisions)
 
 
 def prepare_shard(
@@ -71,7 +73,14 @@ def prepare_shard(
     return len(seen.rows)
 
 
-def merge(shards: Sequence[Path], out: Path, *, copy: bool = False, force: bool = False) -> Summary:
+def merge(
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    copy: bool = False,
+    force: bool = False,
+    decisions: Decisions | None = None,
+) -> Summary:
     """Make from all shards of a source what one run would have made.
 
     Raises:
@@ -85,7 +94,7 @@ def merge(shards: Sequence[Path], out: Path, *, copy: bool = False, force: bool 
         )
     _check_apart(seen.source, out)
     with folders.new_folder(out, force) as room:
-        return _finish(seen, room, copy)
+        return _finish(seen, room, copy, decisions)
 
 
 def report(out: Path) -> Path:
@@ -117,9 +126,10 @@ def _look(source: Path, settings: PrepareSettings, part: str, workers: int | Non
     return ScanResult(source.absolute(), settings, *facts, part, rows)
 
 
-def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
+def _finish(seen: ScanResult, room: Path, copy: bool, decisions: Decisions | None) -> Summary:
     """Decide over the rows and fill the folder `room`."""
     settings, rows = seen.settings, seen.rows
+    decided = apply_decisions(decisions, rows, seen.classes) if decisions else None
     with progress("comparing, clustering and splitting"):
         suspects = _notice_groups(rows) if settings.group_regex is None else []
         near = clean(rows, settings)
@@ -131,7 +141,7 @@ def _finish(seen: ScanResult, room: Path, copy: bool) -> Summary:
     links = folders.place(rows, seen.source, room, copy)
     with progress("writing manifest and report"):
         write_manifest(rows, room / manifest.NAME)
-        summary = summarize(seen, clusters, elbows, found, links, suspects)
+        summary = summarize(seen, clusters, elbows, found, links, suspects, decided)
         write_json(summary, room / folders.SUMMARY)
         write_report(summary, rows, room / folders.REPORT)
     return summary

@@ -32,6 +32,7 @@ MEANING = {
     Reason.TOO_LARGE: "More bytes or pixels than a photo may have; refused from the header.",
     Reason.UNREADABLE: "The photo is damaged, or ends before its last line.",
     Reason.TOO_SMALL: "A side is shorter than --min-side.",
+    Reason.DECIDED: "Someone has looked at it and found that it belongs to none of the classes.",
     Reason.CONFLICT: "The same photo, or nearly the same, in two class folders. Someone has to look.",
     Reason.DUPLICATE: "The same bytes as another photo.",
     Reason.NEAR: "The same picture as another photo, resized, recompressed or brightened.",

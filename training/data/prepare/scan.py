@@ -41,18 +41,23 @@ def scan(source: Path, files: Sequence[Row], workers: int | None = None) -> list
 
 def scan_file(source: Path, found: Row) -> Row:
     """Look at one file. Whatever is wrong with it ends up in its row."""
-    row = replace(found)
+    return scan_photo(source, found)[0]
+
+
+def scan_photo(source: Path, found: Row) -> tuple[Row, RGB | None]:
+    """Look at one file as `scan_file` does, and return its pixels too; None of what is dropped."""
+    row, pixels = replace(found), None
     if not row.kept:
-        return row
+        return row, pixels
     try:
         content = _read(source / found.path, row)
         if content is not None:
-            _look_into(content, row)
+            pixels = _look_into(content, row)
     except OSError as error:
         row.drop(reason_for(error), error.strerror or str(error))
     except PhotoError as error:  # without the remedy, which is for someone who sends a photo
         row.drop(reason_for(error), str(error).partition(";")[0])
-    return row
+    return row, pixels
 
 
 def _read(path: Path, row: Row) -> bytes | None:
@@ -70,7 +75,7 @@ def _read(path: Path, row: Row) -> bytes | None:
     return content
 
 
-def _look_into(content: bytes, row: Row) -> None:
+def _look_into(content: bytes, row: Row) -> RGB:
     row.format = format_of(content) or ""
     pixels = decode_photo(content)  # (H, W, 3)
     row.height, row.width = pixels.shape[:2]
@@ -81,6 +86,7 @@ def _look_into(content: bytes, row: Row) -> None:
     if extension not in SUFFIXES[row.format]:
         row.reason = Reason.EXTENSION
         row.detail = f"{extension or 'no extension'}, but a {row.format}"
+    return pixels
 
 
 def perceptual_hash(pixels: RGB) -> str:

@@ -20,7 +20,7 @@ from training.data.split import Leak, few_photos
 
 Summary = dict[str, Any]
 
-_NEWER = ("unentered", "elbows", "grouping", "suspects")  # keys that an older summary lacks
+_NEWER = ("unentered", "elbows", "grouping", "suspects", "decisions")  # keys that an older summary lacks
 _REMEDY = "make it again with `flyobj data prepare`"
 CLOSE = 0.15  # so near to --prune-share the share of small photos is a close call
 IMBALANCE = 3.0  # the largest class over the smallest, in train, from which a warning is given
@@ -33,6 +33,7 @@ def summarize(
     leaks: Sequence[Leak],
     symbolic_links: int = 0,
     suspects: Sequence[str] = (),
+    decisions: dict[str, Any] | None = None,
 ) -> Summary:
     """Count everything. The same rows give the same summary: it holds no time of day."""
     rows = seen.rows
@@ -66,6 +67,7 @@ def summarize(
         "clusters": [asdict(cluster) for cluster in clusters],
         "elbows": [asdict(elbow) for elbow in elbows],
         "leaks": [asdict(leak) for leak in leaks],
+        "decisions": decisions,
         "unentered": seen.unentered,
         "unopened": tally(row.detail for row in rows if row.reason is Reason.UNOPENED),
     }
@@ -93,6 +95,7 @@ class _Written:
     unentered: dict[str, str]
     grouping: str
     suspects: list[str]
+    decisions: dict[str, str | int] | None
 
 
 def _how(group_regex: str | None) -> str:
@@ -107,7 +110,7 @@ def read_summary(path: Path) -> Summary:
         check_fields(_Written, document, repr(str(path)), _REMEDY)
         _ = [document[name] for name in _Written.__annotations__ if name not in _NEWER]
         _ = PrepareSettings(**document["settings"]), document["settings"]["seed"]
-        document.setdefault("elbows", [])
+        document |= {"elbows": document.get("elbows", []), "decisions": document.get("decisions")}
         kinds = (Cluster, "clusters"), (Elbow, "elbows"), (Leak, "leaks")
         for kind, name in kinds:
             document[name] = [asdict(kind(**entry)) for entry in document[name]]
