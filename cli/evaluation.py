@@ -262,8 +262,9 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
     if s := result.out_of_distribution:
         lines.append(
-            f'{s.unknown} of {s.photos} photos of no known class are answered "unknown"; confidence '
-            f"tells them apart with an AUROC of {s.auroc:.3f}"
+            f'{s.unknown} of {s.photos} photos of no known class are answered "unknown"; '
+            f"{s.by} tells them apart with an AUROC of {s.auroc:.3f}, and keeping 95 % of "
+            f"the {result.split} photos takes {100 * s.taken:.0f} % of them for known ones"
         )
     for a in result.agreement:
         verdict = "the same answers as" if a.agrees else "answers differ from"

@@ -2,6 +2,7 @@
 
     weights.safetensors  the network's state
     model.json           classes, preprocessing, calibration, where it came from (`ModelSpec`)
+    novelty.safetensors  what features known photos have (`model.novelty`); not in older bundles
     golden/              a few photos, and in golden.json the answers that training gave for them
     metrics.json         what evaluation measured; written later, so not there at first
     graph.xml, graph.bin only in other precisions than float32 (`model.precision`): OpenVINO's graph,
@@ -24,6 +25,7 @@ from model.errors import InputError
 from model.explain import Head
 from model.files import atomic_folder, exact_keys, first_line, read_json, reading, write_json
 from model.golden import Golden, read_golden
+from model.novelty import Novelty, read_novelty, write_novelty
 from model.precision import F32, PRECISIONS
 from model.preprocessing import Preprocessing
 from model.typed import check_fields
@@ -91,6 +93,7 @@ class Bundle:
     # engine never does.
     source: "Network | Path"
     golden: tuple[Golden, ...]  # the golden photos
+    novelty: Novelty | None = None
 
     @property
     def graph(self) -> Path | None:
@@ -137,9 +140,11 @@ def write_bundle(bundle: Bundle, path: Path, replace: bool = False) -> None:
             state = {name: t.contiguous() for name, t in bundle.network.state_dict().items()}
             (new / WEIGHTS).write_bytes(save(state))  # whose own errors are of no kind
         write_json(asdict(bundle.spec), new / "model.json")
+        write_novelty(bundle.novelty, new)
         (new / "golden").mkdir()
         answers = [
             {"file": g.name, "label": g.label, "probabilities": dict(g.probabilities)}
+            | ({} if g.novelty is None else {"novelty": g.novelty})
             for g in bundle.golden
         ]
         write_json(answers, new / "golden" / "golden.json")
@@ -156,7 +161,7 @@ def read_bundle(path: Path) -> Bundle:
     where = path / "model.json"
     with reading(where, _REMEDY):
         spec = ModelSpec.from_json(read_json(where, remedy=_REMEDY), str(where))
-    return Bundle(spec, path, read_golden(path / "golden"))
+    return Bundle(spec, path, read_golden(path / "golden"), read_novelty(path))
 
 
 def _read_network(folder: Path, spec: ModelSpec) -> "Network":
@@ -186,6 +191,7 @@ def _calibration(document: Any, classes: list[str], where: str) -> Calibration:
     names = [f.name for f in fields(Calibration)]
     values = exact_keys(document, names, where, optional=names)
     calibration = Calibration(**values)
-    if calibration.reject_below is not None and UNKNOWN in classes:
-        raise InputError(f"{where}: reject_below needs the name {UNKNOWN!r}, which is a class")
+    if calibration.rejects and UNKNOWN in classes:
+        name = "reject_rate" if calibration.reject_below is None else "reject_below"
+        raise InputError(f"{where}: {name} needs the name {UNKNOWN!r}, which is a class")
     return calibration

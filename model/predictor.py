@@ -54,11 +54,21 @@ class Predictor:
         pixels = np.stack(photos)
         outputs = self.engine(pixels, maps=any(explain))
         rows = self._calibration.probabilities(outputs.scores)
-        predictions = [Prediction(self._calibration.name(self.classes, row), row) for row in rows]
+        shares = self._novelty(outputs)
+        predictions = [
+            Prediction(self._calibration.name(self.classes, row, share), row, share)
+            for row, share in zip(rows, shares, strict=True)
+        ]
         asked = np.flatnonzero(explain)
         for i, heat in zip(asked.tolist(), self._explain(pixels, outputs, asked), strict=True):
             predictions[i] = predictions[i]._replace(heatmap=heat)
         return predictions
+
+    def _novelty(self, outputs: Outputs) -> Sequence[float | None]:
+        """How strange each photo is; None where the model is from before that could be told."""
+        if self._bundle.novelty is None or outputs.features is None:
+            return [None] * len(outputs.scores)
+        return [float(share) for share in self._bundle.novelty.of(outputs.features)]
 
     def _explain(self, pixels: RGB, outputs: Outputs, asked: "npt.NDArray[np.intp]") -> list[Heatmap]:
         """Show where the network looked in the photos of these numbers."""

@@ -27,7 +27,6 @@ import numpy as np
 from model.bundle import GRAPH, WEIGHTS, Bundle, read_bundle, write_bundle
 from model.errors import FlyobjError, InputError
 from model.files import atomic_folder, read_json, reading, write_json
-from model.layout import TRAIN
 from model.limits import RGB
 from model.precision import F32, INT8, PRECISIONS, require_cpu
 from model.predictor import Predictor
@@ -35,8 +34,8 @@ from model.run_folder import BUNDLE, find_bundle
 from report.comparison import MARGIN, Comparison, Labels, Said, figures, in_words, judge
 from report.intervals import Floats, Ints
 from report.progress import progress, say, track
-from training.calibrate import answer_golden, fit_calibration, held_out
-from training.data.photos import Photo, photos_named
+from training.calibrate import calibrate, held_out
+from training.data.photos import Photo
 from training.evaluation.answers import BATCH
 from training.fit.plan import find_data
 
@@ -98,20 +97,20 @@ def quantize(
     """
     parent, document = _read_parent(run, out, precision)
     place = data or find_data(document, run)
-    photos, groups = held_out(document, run, parent.spec.classes, place, _REMEDY)
-    training = _prepare(parent, _choose_photos(document, place, parent)) if precision == INT8 else []
+    photos, groups, trained = held_out(document, run, parent.spec.classes, place, _REMEDY)
+    training = _choose_photos(parent, trained) if precision == INT8 else []
     old, rows = _ask(Predictor(parent), photos)
     candidates = []
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            bundle = write_graph(parent, Path(room, str(layers)), precision, training, layers)
-            fit = fit_calibration(bundle, photos, groups, _reject_rate(document))
-            bundle = replace(bundle, spec=replace(bundle.spec, calibration=fit.calibration))
+            made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
+            rate = parent.spec.calibration.reject_rate
+            bundle, fit = calibrate(made, photos, groups, trained, rate)
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
-            seconds = time.monotonic() - started
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
+            seconds = time.monotonic() - started
             attempt = Attempt(how, comparison, _divergence(rows, others), seconds)
             candidates.append((attempt, bundle, fit))
             say(f"{precision}, {how}: {figures(comparison)}; divergence {attempt.divergence:.4f}")
@@ -128,7 +127,7 @@ def quantize(
         facts |= {"data": str(place), "data_from_run": os.path.relpath(place, out)}
         with atomic_folder(out) as new_run:
             write_json({**document, **facts}, new_run / "run.json")
-            write_bundle(answer_golden(bundle), new_run / BUNDLE)
+            write_bundle(bundle, new_run / BUNDLE)
     return result
 
 
@@ -155,24 +154,17 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
     return parent, document
 
 
-def _choose_photos(document: dict[str, Any], place: Path, parent: Bundle) -> tuple[Photo, ...]:
-    """Training photos to calibrate on, evenly spread."""
-    folder = place / document.get("folders", (TRAIN, TRAIN))[0]
-    listed = photos_named(folder, parent.spec.classes, document.get("train_files", ()))
-    photos = tuple(photo for photo in listed if photo.path.is_file())
-    if len(photos) < MIN_PHOTOS:
+def _choose_photos(parent: Bundle, trained: Sequence[Photo]) -> list[RGB]:
+    """Photos to measure ranges on, evenly over all of them, as the network gets them."""
+    if len(trained) < MIN_PHOTOS:
         raise InputError(
-            f"{len(photos)} of the run's {len(listed)} training photos are in {str(folder)!r}, and int8 "
-            f"needs at least {MIN_PHOTOS} to measure ranges on; add photos and train again, or give the "
-            "folder it was trained on with --data"
+            f"int8 needs at least {MIN_PHOTOS} photos to measure ranges on, and the run was trained on "
+            f"{len(trained)}; add photos and train again, or take --precision bf16"
         )
-    step = len(photos) / min(len(photos), _CALIBRATION_PHOTOS)
-    return tuple(photos[int(i * step)] for i in range(min(len(photos), _CALIBRATION_PHOTOS)))
-
-
-def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
-    size = bundle.spec.preprocessing
-    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
+    places = np.linspace(0, len(trained) - 1, min(len(trained), _CALIBRATION_PHOTOS)).round().astype(int)
+    chosen = [trained[i].path for i in places.tolist()]
+    load = parent.spec.preprocessing.load
+    return [load(path.read_bytes()) for path in track(chosen, "reading training photos")]
 
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
@@ -250,12 +242,6 @@ def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
         )
-
-
-def _reject_rate(document: dict[str, Any]) -> float | None:
-    """The share of validation photos that the parent answers "unknown"; None without a threshold."""
-    fit = document.get("calibration") or {}
-    return None if fit.get("reject_below") is None else fit["rejected"] / fit["photos"]
 
 
 def _why_refused(result: QuantizedRun) -> str:

@@ -107,7 +107,8 @@ def test_a_new_calibration_keeps_the_graph(int8: Path, tmp_path: Path) -> None:
     run = shutil.copytree(int8, tmp_path / "run")
     recalibrate(run, None, 0.1)
     before, after = read_bundle(int8 / "bundle"), read_bundle(run / "bundle")
-    assert after.spec.calibration.reject_below is not None
+    assert after.spec.calibration.reject_rate == 0.1
+    assert after.novelty is not None
     assert before.graph
     assert after.graph
     assert before.graph.read_bytes() == after.graph.read_bytes()

@@ -15,6 +15,7 @@ import torch
 from model.bundle import read_bundle
 from model.errors import InputError
 from model.limits import RGB
+from model.malloc import keep_memory
 from model.network import FEATURES, Network, load_pretrained
 from model.parallel import in_order
 from model.photo_files import tally
@@ -73,6 +74,7 @@ def collect(data: Path, extractor: Extractor) -> Photos:
     Raises:
         InputError: as `walk`, or there is no photo in two classes.
     """
+    keep_memory()  # half of the time went into getting it from the system for each batch
     tree = walk(data)
     files = [row for row in tree.rows if row.kept]
     rows: list[Row] = []

@@ -1,8 +1,9 @@
 """What speaks for each class of each photo: its look, that of its group, and the labels of its group.
 
-The looks are judged by models that haven't seen the group (`left_out`). Labels of the group's other
-photos count as much as labels agree within groups at all: that is one number, fitted to the data, so the
-same rule serves clips, whose photos are all of one class, and days or places, whose aren't.
+The looks are judged by models that haven't seen the group (`left_out`). What the group's other photos
+look like and are called counts as much as labels agree within groups at all: that is one number, fitted
+to the data, so the same rule serves clips, whose photos are all of one class, and days or places, whose
+aren't.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from scipy.special import log_softmax, softmax
 from report.intervals import Floats, Ints
 
 OWN_LOOK, GROUP_LOOK = 0.5, 1.0  # weights; docs/experiments.md has those tried
+SURE = 0.9  # confidence in another class that always counts against a label
 FEW = 3  # photos of a class outside a group, without which a model can't know it
 _AGREEMENT = np.geomspace(0.05, 1e4, 40)  # tried of Polya's urn; the last is no agreement at all
 _LEAST = 1e-9
@@ -49,7 +51,8 @@ def weigh(scores: list[Floats], labels: Ints, groups: Ints) -> Evidence:
     total = np.zeros((groups.max() + 1, looks.shape[1]))
     np.add.at(total, groups, looks)
     others = (total[groups] - looks) / np.maximum(sizes - 1, 1)
-    support = OWN_LOOK * looks + GROUP_LOOK * others + _from_labels(labels, groups)
+    from_labels, agreement = _from_labels(labels, groups)
+    support = OWN_LOOK * looks + GROUP_LOOK * agreement * others + from_labels
     inside = _count_labels(labels, groups)[groups]
     unknown = np.bincount(labels) - inside < FEW  # (N, classes): can't be told from outside
     place = np.arange(len(labels))
@@ -61,7 +64,8 @@ def weigh(scores: list[Floats], labels: Ints, groups: Ints) -> Evidence:
     # Photos that contradict their group, and then groups whose looks contradict what they are called.
     alone = _confidently_other(support, labels) & ~unjudged
     mended = np.where(alone, suggested, labels)
-    together = _confidently_other(total[groups] / sizes, mended) & ~unjudged
+    whole = agreement * total[groups] / sizes + (1 - agreement) * looks
+    together = _confidently_other(whole, mended) & ~unjudged
     return Evidence(margin, suggested, int((alone | together).sum()), unjudged)
 
 
@@ -75,6 +79,7 @@ def _confidently_other(logs: Floats, labels: Ints) -> Flags:
     own = likely[np.arange(len(labels)), labels]
     photos = np.bincount(labels, minlength=likely.shape[1])
     threshold = np.bincount(labels, own, likely.shape[1]) / np.maximum(photos, 1)
+    threshold = np.minimum(threshold, SURE)
     sure = np.where((likely >= threshold) & (photos > 0), likely, -1)
     return np.asarray((sure.max(axis=1) >= 0) & (sure.argmax(axis=1) != labels))
 
@@ -99,8 +104,10 @@ def _count_labels(labels: Ints, groups: Ints) -> Floats:
     return counts
 
 
-def _from_labels(labels: Ints, groups: Ints) -> Floats:
+def _from_labels(labels: Ints, groups: Ints) -> tuple[Floats, float]:
     """(N, classes) log-odds of a photo's class from the labels of its group's other photos.
+
+    And how much groups agree, from 0 to 1.
 
     Polya's urn: the chance of a label is (others of the group that have it + a p) / (others + a), p its
     share among all photos. What a fits the labels best is how little groups agree.
@@ -114,4 +121,4 @@ def _from_labels(labels: Ints, groups: Ints) -> Floats:
         return np.asarray(np.log((counts + agreement * share + 1e-12) / (others + agreement)))
 
     best = max(_AGREEMENT, key=lambda a: _likelihood(urn(a), labels))
-    return urn(best) - np.log(np.maximum(share, 1e-12))
+    return urn(best) - np.log(np.maximum(share, 1e-12)), float(1 / (1 + best))

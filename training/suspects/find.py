@@ -197,7 +197,7 @@ class _Reasons:
             other = self._rows[self._copies[i]]
             return f"nearly the same as {other.path}, which is {other.class_name}"
         if self._strange[i] > 0:
-            return "like none of the classes"
+            return "unlike the other photos of any class"
         suggested = self._evidence.suggested[i]
         name = self._classes[suggested]
         others = [j for j in self._members[int(self._units[i])] if j != i]

@@ -136,9 +136,12 @@ def test_a_copy_in_two_classes_stays_where_it_was_decided_to_be(
 def test_wrong_decisions(
     source: Path, table: Callable[..., Path], tmp_path: Path, lines: str, message: str
 ) -> None:
-    with pytest.raises(InputError, match=message):
+    def run() -> None:
         decisions = read_decisions(table(HEADER + lines))
         prepare(source, tmp_path / "out", PrepareSettings(), workers=1, decisions=decisions)
+
+    with pytest.raises(InputError, match=message):
+        run()
     assert not (tmp_path / "out").exists()
 
 
