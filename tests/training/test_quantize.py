@@ -1,7 +1,9 @@
 """A run in fewer bits: what it holds, that its own graph answers everywhere, and what is refused."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +23,8 @@ from serving.archive.isolated import open_archive
 from training import quantize as module
 from training.calibrate import recalibrate
 from training.quantize import quantize
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +84,15 @@ def test_products_of_the_weights_fit_into_16_bits_where_a_processor_adds_them_in
     assert len(weights) > 40
     assert min(int(w.min()) for w in weights) >= -64
     assert max(int(w.max()) for w in weights) <= 63
+
+
+def test_an_older_processor_gives_the_same_answers(int8: Path) -> None:
+    code = (
+        "from pathlib import Path; from model.bundle import read_bundle; from model.predictor import "
+        f"Predictor; b = read_bundle(Path({str(int8 / 'bundle')!r})); Predictor(b).check(b.golden)"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # hides VNNI and AVX-512 from OpenVINO
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
 
 def test_the_run_says_what_it_is(int8: Path, run: Path) -> None:
