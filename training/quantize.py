@@ -70,8 +70,8 @@ class Attempt:
 class QuantizedRun:
     """What came of it."""
 
-    run: Path
-    parent: Path
+    run: str
+    parent: str
     precision: str
     accepted: bool
     kept: Attempt
@@ -120,7 +120,7 @@ def quantize(
         order = sorted(candidates, key=lambda c: (not c[0].comparison.acceptable, c[0].divergence))
         best, bundle, fit = order[0]
         attempts = tuple(attempt for attempt, _, _ in candidates)
-        result = QuantizedRun(out, run, precision, best.comparison.acceptable, best, attempts)
+        result = QuantizedRun(str(out), str(run), precision, best.comparison.acceptable, best, attempts)
         if not (result.accepted or force):
             raise FlyobjError(_why_refused(result))
         facts = {"precision": precision, "quantized": asdict(result), "calibration": asdict(fit)}
@@ -248,7 +248,7 @@ def _why_refused(result: QuantizedRun) -> str:
     kept, name = result.kept, f"the model in {result.precision}"
     tried = "; ".join(f"{attempt.how}: {figures(attempt.comparison)}" for attempt in result.attempts)
     return (
-        f"{in_words(kept.comparison, name, str(result.parent))}, so nothing is written. At most "
+        f"{in_words(kept.comparison, name, result.parent)}, so nothing is written. At most "
         f"{100 * MARGIN:g} points of accuracy may be lost, with 95 % confidence. Tried: {tried}. "
         "--force writes it anyway"
     )

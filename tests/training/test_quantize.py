@@ -41,7 +41,7 @@ def few_photos_will_do() -> None:
 def int8(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quantized") / "int8"
     result = quantize(run, out, force=True)
-    assert (result.run, result.parent, result.precision) == (out, run, "int8")
+    assert (result.run, result.parent, result.precision) == (str(out), str(run), "int8")
     return out
 
 
