@@ -221,6 +221,6 @@ def quantize(
     result = quantize(run, out_ or run.with_name(f"{run.name}-{precision}"), precision, data, force)
     lines = [
         f"{precision}, {result.kept.how}: {figures(result.kept.comparison)}",
-        f"{result.run}: {in_words(result.kept.comparison, str(result.run), str(run))}",
+        f"{result.run}: {in_words(result.kept.comparison, result.run, result.parent)}",
     ]
-    emit(asdict(result), as_json, *lines, *([] if as_json else after_quantize(result.run)))
+    emit(asdict(result), as_json, *lines, *([] if as_json else after_quantize(Path(result.run))))
