@@ -197,6 +197,8 @@ def synthesize(
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
+    from training.data.decisions import in_words
+
     classes = new_table("class", *next(iter(summary["classes"].values())))
     for name, counts in summary["classes"].items():
         classes.add_row(name, *map(str, counts.values()))
@@ -212,5 +214,6 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "elbows", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    parts = [classes, *splits, why, summary["grouping"], *warnings, line]
+    decided = [in_words(summary["decisions"])] if summary["decisions"] else []
+    parts = [classes, *splits, why, summary["grouping"], *decided, *warnings, line]
     emit(shown, as_json, *parts, *after_prepare(folder))

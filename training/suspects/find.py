@@ -45,7 +45,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; `by_split` counts suspects, `unjudged` photos of classes in too few groups."""
+    """What was found; `by_split` counts suspects, `unjudged` photos of classes in too few groups.
+
+    `left_out` counts files that are no photos, or in no class.
+    """
 
     table: str
     page: str
@@ -56,6 +59,7 @@ class Report:
     by_split: dict[str, int]
     unjudged: int
     lost_decisions: int
+    left_out: int
     network: str
 
 
@@ -239,5 +243,6 @@ def _report(
         by_split,
         unjudged,
         lost,
+        photos.left_out,
         photos.network,
     )

@@ -28,7 +28,7 @@ def data(dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_every_photo_is_in_the_table_once(data: Path, tmp_path: Path, options: Options) -> None:
-    (data / "train" / "notes.txt").write_text("no photo")
+    (data / "train" / "Winged Drones" / "notes.txt").write_text("no photo")
     report = find_suspects(data, tmp_path / "out", options)
     with (tmp_path / "out" / "suspects.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -40,6 +40,7 @@ def test_every_photo_is_in_the_table_once(data: Path, tmp_path: Path, options: O
     assert scores == sorted(scores, reverse=True)
     assert report.suspects == report.undecided == sum(bool(row[4]) for row in rows)
     assert set(report.by_split) == {"train", "test"}
+    assert report.left_out == 2
     again = find_suspects(data, tmp_path / "again", options)
     assert again.suspects == report.suspects
     table = [tmp_path / name / "suspects.csv" for name in ("out", "again")]
