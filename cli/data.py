@@ -9,6 +9,7 @@ import typer
 from cli.next_steps import after_prepare, after_suspects
 from cli.options import App, Json, Size, emit
 from model.errors import InputError
+from model.text import shorten
 from report.terminal import new_table
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def suspects(
     splits = ", ".join(f"{count} in {name}" for name, count in found.by_split.items())
     line = (
         f"{found.suspects} of {found.photos} photos in {found.groups} groups are suspects ({splits}), "
-        f"{found.undecided} undecided; look at {found.page}"
+        f"{found.undecided} undecided; look at {shorten(found.page)}"
     )
     emit(asdict(found), as_json, line, *after_suspects(data, Path(found.table)))
 

@@ -85,17 +85,16 @@ def find_suspects(data: Path, out: Path, options: Options) -> Report:
     with progress("comparing labels with what models say"):
         basis = find_axes(photos.features)
         strange = _strangeness(measure_strangeness(photos.features, basis, labels))
-        scores = (
-            [score_fine_tuned(photos, labels, units, options.weights, options.size)]
-            if options.thorough
-            else score_left_out(photos.features, basis, labels, units)
-        )
+        if options.thorough:
+            scores = [score_fine_tuned(photos, labels, units, options.weights, options.size)]
+        else:
+            scores = score_left_out(photos.features, basis, labels, units)
         evidence = weigh(scores, labels, units)
     copies = _copies_elsewhere(near, labels)
     rank = _rank(evidence, strange, copies)
     order = np.argsort(-rank, kind="stable")
-    flagged = set(order[: evidence.likely_wrong].tolist()) | {*copies}
-    flagged = {i for i in flagged if np.isfinite(rank[i])} | {*np.flatnonzero(strange > 0).tolist()}
+    likely = [i for i in order[: evidence.likely_wrong].tolist() if np.isfinite(rank[i])]
+    flagged = {*likely, *copies, *np.flatnonzero(strange > 0).tolist()}
     reasons = _Reasons(photos, labels, units, evidence, strange, copies)
     table = [
         _line(photos, i, rank[i], evidence, reasons.of(i) if i in flagged else "", earlier)
@@ -104,8 +103,7 @@ def find_suspects(data: Path, out: Path, options: Options) -> Report:
     with progress("writing table and page"), writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_csv(out / SUSPECTS, HEADER, ([*asdict(line).values()] for line in table))
-        first = order[:SHOWN]
-        shown = _neighbours(photos, labels, units, evidence, first)
+        shown = _neighbours(photos, labels, units, evidence, order[:SHOWN])
         write_page(out, photos, table, shown)
     return _report(photos, units, table, evidence, earlier, out)
 
