@@ -173,25 +173,37 @@ def calibrate(
     run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
     reject_rate: Annotated[
         float | None,
-        typer.Option(help='Answer "unknown" rather than this share of validation photos; 0.02, say.'),
+        typer.Option(
+            help='Answer "unknown" if fewer known photos than this share are as strange; 0.02.'
+        ),
+    ] = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photos of no known class, to choose how novelty is measured."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder the run was trained on, if it has moved.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the temperature on validation photos; with --reject-rate, the threshold of "unknown"."""
+    """Fit temperature and novelty on validation photos; with --reject-rate, answer "unknown"."""
     from training.calibrate import recalibrate
 
-    fit = recalibrate(run, data, reject_rate)
+    fit = recalibrate(run, data, reject_rate, unknown)
     lines = [
         f"temperature {fit.temperature:.3f}; {fit.note}",
         f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
         f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
     ]
-    if fit.reject_below is not None:
+    if n := fit.novelty:
+        tried = "".join(f"; {kind}: AUROC {auroc:.3f}" for kind, auroc in n.auroc.items())
         lines.append(
-            f'"unknown" below a confidence of {fit.reject_below:.3f}, '
+            f"novelty by {n.kind} in {n.dimensions} dimensions, of {n.photos} training photos and "
+            f"{n.groups} held-out groups{tried}"
+        )
+    if fit.reject_rate is not None:
+        lines.append(
+            f'"unknown" where novelty is below {fit.reject_rate:g}, '
             f"{fit.rejected} of the validation photos"
         )
     lines.append("archives made before stay as they are; package and evaluate the run again")
@@ -250,8 +262,9 @@ def _lines(result: "Evaluation", see: str) -> list[str]:
         lines.append(f'{result.unknown} of {result.photos} photos are answered "unknown"')
     if s := result.out_of_distribution:
         lines.append(
-            f'{s.unknown} of {s.photos} photos of no known class are answered "unknown"; confidence '
-            f"tells them apart with an AUROC of {s.auroc:.3f}"
+            f'{s.unknown} of {s.photos} photos of no known class are answered "unknown"; '
+            f"{s.by} tells them apart with an AUROC of {s.auroc:.3f}, and keeping 95 % of "
+            f"the {result.split} photos takes {100 * s.taken:.0f} % of them for known ones"
         )
     for a in result.agreement:
         verdict = "the same answers as" if a.agrees else "answers differ from"

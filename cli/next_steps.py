@@ -58,6 +58,11 @@ def after_train(report: "Report") -> list[str]:
     return [*lines, *next_steps(first, f"{command('train', shorten(data))}{_changed(longer)}")]
 
 
+def after_quantize(run: Path) -> list[str]:
+    """Evaluate it as any other run."""
+    return next_steps(command("evaluate", run))
+
+
 def after_evaluate(run: Path) -> list[str]:
     """Package the run."""
     return next_steps(_package(run, DEFAULT_STORE))

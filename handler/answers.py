@@ -30,7 +30,6 @@ class Photo:
 
     def fail(self, error: Exception) -> None:
         """Answer with an error; what isn't the sender's fault is described in the server's log only."""
-        self.pixels = None
         self.status, self.phrase = 500, "Internal Server Error"
         if isinstance(error, PhotoError):
             self.status, self.phrase, self.headers = error.status, error.phrase, error.headers

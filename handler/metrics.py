@@ -22,6 +22,7 @@ HISTOGRAMS = (
     "flyobj_inference_seconds",
     "flyobj_handler_seconds",
     "flyobj_confidence",
+    "flyobj_novelty",
 )
 # TorchServe's front end takes a metric's line apart at these.
 _SEPARATORS = str.maketrans(dict.fromkeys(",:|#[]\n\r", "_"))
@@ -59,6 +60,8 @@ class HandlerMetrics:
                 self._write("flyobj_inference_seconds", infer_s)
             for photo in good:
                 self._write("flyobj_confidence", photo.answer["confidence"])
+                if "novelty" in photo.answer:
+                    self._write("flyobj_novelty", photo.answer["novelty"])
             self._count("flyobj_photos", [photo.format or "other" for photo in photos])
             self._count("flyobj_predictions", [photo.answer["predicted"] for photo in good])
             errors = [photo.answer["type"] for photo in photos if photo.status != 200]

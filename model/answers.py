@@ -1,9 +1,10 @@
 """Every word of an answer: the handler's, Lambda's and evaluation's. Needs no PyTorch.
 
-    {"file": "left", "predicted": "Flying Birds", "confidence": 0.97, "probabilities": {...},
-     "model_version": "1.0"}
+    {"file": "left", "predicted": "Flying Birds", "confidence": 0.97, "novelty": 0.41,
+     "probabilities": {...}, "model_version": "1.0"}
 
-`file`, the name of a form's field, and `model_version` are left out where there is none.
+`novelty` is the share of known photos that look at least as strange as this one. It, `file`, the name of
+a form's field, and `model_version` are left out where there is none.
 """
 
 import base64
@@ -24,6 +25,7 @@ class Prediction(NamedTuple):
 
     name: str  # the best class, or "unknown"
     row: Any  # (classes,) probabilities
+    novelty: float | None = None  # see `model.novelty`; None of older models
     heatmap: "Heatmap | None" = None  # where the network looked, if that was asked
 
 
@@ -46,6 +48,8 @@ def as_answer(
         order = (-row).argsort(kind="stable")[:top_k]
         probabilities = {classes[i]: probabilities[classes[i]] for i in order}
     answer = {"predicted": prediction.name, "confidence": float(row.max())}
+    if prediction.novelty is not None:
+        answer["novelty"] = prediction.novelty
     answer["probabilities"] = probabilities
     return _with_file(answer if version is None else {**answer, "model_version": version}, file)
 

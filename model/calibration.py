@@ -25,18 +25,26 @@ class Calibration:
             (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
         reject_below: a photo whose best probability is below this is answered "unknown" (Hendrycks
             and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in
-            Neural Networks", ICLR 2017); None to name a class always.
+            Neural Networks", ICLR 2017). Of older bundles; None for none.
+        reject_rate: a photo whose `model.novelty` is below this is answered "unknown"; None for none.
     """
 
     temperature: float = 1.0
     reject_below: float | None = None
+    reject_rate: float | None = None
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a photo may be answered "unknown"."""
+        return self.reject_below is not None or self.reject_rate is not None
 
     def __post_init__(self) -> None:
         """Refuse what can't be computed with."""
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(f"temperature {self.temperature} must be a number above 0")
-        if self.reject_below is not None and not 0 <= self.reject_below <= 1:
-            raise InputError(f"reject_below {self.reject_below} must be from 0 to 1, or null")
+        for name in ("reject_below", "reject_rate"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} {value} must be from 0 to 1, or null")
 
     def probabilities(self, log_probabilities: Rows) -> Rows:
         """(N, classes) log-probabilities -> (N, classes) probabilities."""
@@ -46,9 +54,13 @@ class Calibration:
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))  # the softmax, without overflow
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
-    def name(self, classes: Sequence[str], row: npt.NDArray[np.float32]) -> str:
+    def name(
+        self, classes: Sequence[str], row: npt.NDArray[np.float32], novelty: float | None = None
+    ) -> str:
         """Name the best of a (classes,) row of probabilities, or "unknown"."""
         best = int(row.argmax())
         if self.reject_below is not None and row[best] < self.reject_below:
+            return UNKNOWN
+        if self.reject_rate is not None and novelty is not None and novelty < self.reject_rate:
             return UNKNOWN
         return classes[best]

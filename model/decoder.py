@@ -4,7 +4,8 @@ A photo of a few kilobytes can keep a decoder busy for minutes or make it ask fo
 that no check of its header foresees, and some crash it. So whatever isn't a small, ordinary JPEG is
 decoded in a child process (`model.decoder_process`). The system ends that when its CPU time is used up
 and refuses it memory, and then the photo is refused, alone. The child is kept for the next photo; one
-that has ended is replaced. Threads have a child each, and forked processes their own.
+that has ended is replaced. One that fails when it has decoded others may suffer from what they left in
+it, so its photo gets a second try, in a new one. Threads have a child each, forked processes their own.
 """
 
 import atexit
@@ -65,6 +66,8 @@ class _Decoder:
             with suppress(OSError):  # a user may have only so much of them
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._is_ready, self._noted_s = False, 0.0
+        self._decoded = 0  # photos
+        self.may_suffer = False  # whether it failed for what photos before this one left in it
 
     @property
     def running(self) -> bool:
@@ -84,13 +87,15 @@ class _Decoder:
         reply = self._reply(limits.max_wall_s)
         if reply is None:
             raise self._why_ended(limits)
+        if reply.get("error") == "MemoryError":
+            self.end()
+            raise self._fail(_over_memory())
+        self._decoded += 1
         if "shape" in reply:
             pixels = np.empty(reply["shape"], np.uint8)
             if self._read_into(pixels.data.cast("B")):
                 return pixels
             raise self._why_ended(limits)
-        if reply["error"] == "MemoryError":
-            raise _over_memory()
         raise _ERRORS[reply["error"]](reply["message"])
 
     def end(self) -> tuple[int, float]:
@@ -121,11 +126,16 @@ class _Decoder:
             left = left[self._stdin.write(left) :]
 
     def _reply(self, wait_s: float) -> dict[str, Any] | None:
-        """Wait for a reply; None if the process has ended, or doesn't come to it in that time."""
+        """Wait for a reply; None if the process has ended. Raises `TooBusy` after `wait_s`."""
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         if not poll.poll(1000 * wait_s):
-            return None
+            _, life_s = self.end()
+            self._spend(life_s)
+            raise TooBusy(
+                f"the photo takes more than {wait_s:.2g} s to decode beside what else runs; send it "
+                "again, or a smaller one"
+            )
         line = self._stdout.readline()
         reply: dict[str, Any] | None = json.loads(line) if line else None
         if reply:
@@ -147,22 +157,20 @@ class _Decoder:
 
     def _why_ended(self, limits: PhotoLimits) -> PhotoError:
         """End the process, which hasn't decoded a photo, and say why."""
-        late = not select.select([self._stdout], [], [], 0)[0]
         status, life_s = self.end()
         self._spend(life_s)
-        if late:
-            return TooBusy(
-                f"the photo takes more than {limits.max_wall_s:.2g} s to decode beside what else runs; "
-                "send it again, or a smaller one"
-            )
         if status == -signal.SIGPROF:
             return PhotoTooSlow(
                 f"the photo takes more than {limits.max_cpu_s:.2g} s of CPU to decode, as much as it "
                 "may; send a smaller one, or a JPEG"
             )
         if status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
-            return UnreadableImage("the photo makes its decoder crash; save it again")
-        return _over_memory()
+            return self._fail(UnreadableImage("the photo makes its decoder crash; save it again"))
+        return self._fail(_over_memory())
+
+    def _fail(self, error: PhotoError) -> PhotoError:
+        self.may_suffer = self._decoded > 0
+        return error
 
 
 _idle: list[_Decoder] = []
@@ -182,7 +190,13 @@ def decode(data: bytes | bytearray, limits: PhotoLimits, at_least: int) -> RGB:
     except IndexError:
         decoder = _Decoder()
     try:
-        return decoder.decode(data, limits, at_least)
+        try:
+            return decoder.decode(data, limits, at_least)
+        except PhotoError:
+            if not decoder.may_suffer:
+                raise
+            decoder = _Decoder()
+            return decoder.decode(data, limits, at_least)
     finally:
         if not decoder.running:
             decoder = _Decoder()  # while it starts there is other work

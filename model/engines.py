@@ -3,10 +3,10 @@
     torch     eager PyTorch, the reference that every other engine is compared with; also on GPUs
     openvino  Intel's runtime for CPUs of any make (`model.openvino_engine`), more than twice as fast
 
-All compute in float32: in bfloat16 OpenVINO takes half the time again, but gave other answers to 2 % of
-real photos (docs/experiments.md). An archive always holds the weights, so `torch` works everywhere; the
-graph for OpenVINO is next to them in the folder `engines/`. `choose_engine` has the rule which one a
-worker runs. PyTorch is imported by its own engine alone: where OpenVINO answers it needn't be installed.
+They compute in float32, and an archive always holds the weights, so `torch` works everywhere; the graph
+for OpenVINO is next to them in the folder `engines/`. A bundle of another precision (`model.precision`)
+holds the one graph that answers. `choose_engine` has the rule which one a worker runs. PyTorch is
+imported by its own engine alone: where OpenVINO answers it needn't be installed.
 """
 
 import logging
@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from model.bundle import Bundle
 from model.errors import FlyobjError, InputError
+from model.files import first_line
 from model.outputs import Outputs
+from model.precision import require_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,15 @@ class TorchEngine:
             return Outputs(*(np.asarray(one.cpu().numpy(), np.float32) for one in outputs))
 
 
+def reference_engine(bundle: Bundle) -> Engine:
+    """What gives the golden answers: eager PyTorch on the CPU, or the graph of another precision.
+
+    Raises:
+        FlyobjError: the graph can't run here.
+    """
+    return _run_graph(bundle, bundle.graph, 1) if bundle.graph else TorchEngine(bundle)
+
+
 def choose_engine(
     bundle: Bundle, folder: Path, device: str = "cpu", threads: int = 1, setting: str = "auto"
 ) -> Engine:
@@ -73,9 +84,10 @@ def choose_engine(
 
     1. What the environment variable `FLYOBJ_ENGINE` names, then what `setting` does, or an error if that
        can't run.
-    2. PyTorch on a GPU.
-    3. OpenVINO, if the archive has its graph, the package is installed and takes it on this CPU.
-    4. PyTorch.
+    2. OpenVINO, or an error, if the precision isn't float32.
+    3. PyTorch on a GPU.
+    4. OpenVINO, if the archive has its graph, the package is installed and takes it on this CPU.
+    5. PyTorch.
 
     Args:
         bundle: the model.
@@ -92,6 +104,13 @@ def choose_engine(
     wanted = os.environ.get(VARIABLE, setting)
     if wanted not in ("auto", *ENGINES):
         raise InputError(f"{source} is {wanted!r}; allowed are auto, {', '.join(ENGINES)}")
+    if bundle.graph:
+        if wanted == "torch":
+            raise InputError(
+                f"{source} asks for PyTorch, which can't compute this model: it is in "
+                f"{bundle.spec.precision}; let it be auto"
+            )
+        return _run_graph(bundle, bundle.graph, threads)
     if wanted == "openvino" or (wanted == "auto" and device == "cpu" and has_openvino(folder)):
         try:
             if not has_openvino(folder):
@@ -100,7 +119,7 @@ def choose_engine(
 
             return OpenVinoEngine(folder / _GRAPH, threads)
         except (ImportError, RuntimeError, FlyobjError) as error:  # RuntimeError: OpenVINO's own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             if wanted == "openvino":
                 raise FlyobjError(
                     f"{source} asks for OpenVINO, which can't run here ({reason}); package with "
@@ -108,6 +127,21 @@ def choose_engine(
                 ) from error
             logger.warning("PyTorch answers, as OpenVINO can't run here: %s", reason)
     return TorchEngine(bundle, device, threads)
+
+
+def _run_graph(bundle: Bundle, graph: Path, threads: int) -> Engine:
+    """Run the graph of a bundle that isn't in float32; no other engine can."""
+    precision = bundle.spec.precision
+    require_cpu(precision)
+    try:
+        from model.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(graph, threads, precision)
+    except (ImportError, RuntimeError) as error:
+        raise FlyobjError(
+            f"the model is in {precision}, which only OpenVINO computes, and that can't run it here "
+            f"({first_line(error)}); `pip install openvino`, or use the float32 model"
+        ) from error
 
 
 def write_engines(bundle: Bundle, folder: Path, wanted: str) -> tuple[str, ...]:
@@ -123,10 +157,18 @@ def write_engines(bundle: Bundle, folder: Path, wanted: str) -> tuple[str, ...]:
         The engines that can run it then.
 
     Raises:
-        InputError: `wanted` is none of these, or OpenVINO isn't installed.
+        InputError: `wanted` is none of these, can't compute the bundle's precision, or OpenVINO isn't
+            installed.
     """
     if wanted not in ("auto", *ENGINES):
         raise InputError(f"engine {wanted!r} is unknown; allowed are auto, {', '.join(ENGINES)}")
+    if bundle.graph:  # it holds the one that answers
+        if wanted == "torch":
+            raise InputError(
+                f"the model is in {bundle.spec.precision}, which only OpenVINO computes; leave out "
+                "--engine torch"
+            )
+        return ("openvino",)
     if wanted == "torch" or (wanted == "auto" and not find_spec("openvino")):
         return ("torch",)
     try:

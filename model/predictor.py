@@ -14,7 +14,7 @@ import numpy.typing as npt
 from model.answers import Prediction, as_answer
 from model.bundle import Bundle
 from model.calibration import Rows
-from model.engines import Engine, TorchEngine
+from model.engines import Engine, reference_engine
 from model.errors import FlyobjError
 from model.explain import grad_cam
 from model.golden import Golden, difference
@@ -29,9 +29,9 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, engine: Engine | None = None, limits: PhotoLimits = DEFAULT_LIMITS
     ) -> None:
-        """Run `bundle` on `engine`, by default the reference: eager PyTorch on the CPU."""
+        """Run `bundle` on `engine`, by default the reference, which gives golden answers."""
         self.classes = bundle.spec.classes
-        self.engine = engine or TorchEngine(bundle)
+        self.engine = engine or reference_engine(bundle)
         self.limits = limits
         self._bundle = bundle
         self._preprocessing = bundle.spec.preprocessing
@@ -54,11 +54,21 @@ class Predictor:
         pixels = np.stack(photos)
         outputs = self.engine(pixels, maps=any(explain))
         rows = self._calibration.probabilities(outputs.scores)
-        predictions = [Prediction(self._calibration.name(self.classes, row), row) for row in rows]
+        shares = self._novelty(outputs)
+        predictions = [
+            Prediction(self._calibration.name(self.classes, row, share), row, share)
+            for row, share in zip(rows, shares, strict=True)
+        ]
         asked = np.flatnonzero(explain)
         for i, heat in zip(asked.tolist(), self._explain(pixels, outputs, asked), strict=True):
             predictions[i] = predictions[i]._replace(heatmap=heat)
         return predictions
+
+    def _novelty(self, outputs: Outputs) -> Sequence[float | None]:
+        """How strange each photo is; None where the model is from before that could be told."""
+        if self._bundle.novelty is None or outputs.features is None:
+            return [None] * len(outputs.scores)
+        return [float(share) for share in self._bundle.novelty.of(outputs.features)]
 
     def _explain(self, pixels: RGB, outputs: Outputs, asked: "npt.NDArray[np.intp]") -> list[Heatmap]:
         """Show where the network looked in the photos of these numbers."""
@@ -72,7 +82,7 @@ class Predictor:
 
     @cached_property
     def _reference(self) -> Engine:
-        return TorchEngine(self._bundle)
+        return reference_engine(self._bundle)
 
     def check(self, golden: Sequence[Golden]) -> None:
         """Answer the golden photos one by one.

@@ -13,7 +13,8 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
@@ -297,15 +298,16 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeHome]:
-    """Make homes with free ports; servers that still run are stopped at the end."""
-    with ExitStack() as stack:
+    """Make homes with free ports; servers that still run are stopped at the end, all at once."""
+    homes: list[Home] = []
 
-        def make(name: str) -> Home:
-            home = Home(tmp_path_factory.mktemp(name))
-            stack.callback(home.stop)
-            return home
+    def make(name: str) -> Home:
+        homes.append(Home(tmp_path_factory.mktemp(name)))
+        return homes[-1]
 
-        yield make
+    yield make
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(Home.stop, homes))
 
 
 @pytest.fixture(scope="session")

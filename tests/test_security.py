@@ -1,12 +1,19 @@
-"""What SECURITY.md says of TorchServe's jar is in the jar."""
+"""What SECURITY.md says of TorchServe's jar is in the jar; and a file of weights is only read."""
 
 import re
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
+import torch
 import ts
 
+from model.errors import InputError
+from model.network import Network, load_pretrained
 from serving.stock import ROOT
+from training.fit import checkpoint
 
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 
@@ -40,3 +47,25 @@ def test_the_versions_in_the_jar() -> None:
 def test_its_links_lead_somewhere() -> None:
     for link in re.findall(r"\]\(((?!http)[^)#]+)", TEXT):
         assert (ROOT / link).exists(), link
+
+
+class Trap:
+    """Runs when it is unpickled."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.sprung,)
+
+
+@pytest.mark.parametrize("place", ["weights.pth", "checkpoints/last.ckpt"])
+def test_a_file_of_weights_runs_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    torch.save({"features.0.0.weight": Trap(tmp_path / "sprung")}, tmp_path / place)
+    read: Callable[[], object] = partial(checkpoint.load, tmp_path, ("a", "b"))
+    if place == "weights.pth":
+        read = partial(load_pretrained, Network(2), str(tmp_path / place))
+    with pytest.raises(InputError, match=r"can't be read as a PyTorch|isn't a checkpoint"):
+        read()
+    assert not (tmp_path / "sprung").exists()

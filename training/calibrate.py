@@ -1,7 +1,8 @@
-"""What a network's confidence is worth: the temperature and the threshold of "unknown".
+"""What a network's confidence is worth, and how strange a photo is: temperature and novelty.
 
 Both come from validation photos, which the weights didn't, and are written into the bundle; the golden
-answers are then given again, so that they are those of the calibrated model.
+answers are then given again, so that they are those of the calibrated model. Novelty takes features of
+training photos too; "unknown" is a photo whose novelty is below the rate asked for.
 
 The temperature with the least loss on the validation photos (Guo et al., ICML 2017) is that of the few
 groups that the network was most wrong about, and goes too far for others. So it is taken to the power of
@@ -31,10 +32,11 @@ from model.run_folder import find_bundle
 from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups
 from report.progress import track
 from training.data.photo_groups import number_groups
-from training.data.photos import Photo, photos_named
+from training.data.photos import Photo, list_unknown, photos_named
 from training.evaluation.answers import BATCH
 from training.evaluation.measure import reliability
 from training.fit.plan import find_data
+from training.novelty import NoveltyFit, fit_novelty, sample
 
 MIN_PHOTOS = 100  # fewer say too little about a temperature
 HOTTEST = 8.0
@@ -72,28 +74,32 @@ class Temperature:
 
 @dataclass(frozen=True)
 class CalibrationFit(Temperature):
-    """Temperature and threshold that were fitted, on `photos` photos."""
+    """Temperature and novelty that were fitted, on `photos` photos; older runs have no novelty."""
 
-    reject_below: float | None
     photos: int
     rejected: int  # of these photos, answered "unknown" from now on
-
-    @property
-    def calibration(self) -> Calibration:
-        """As the bundle keeps it."""
-        return Calibration(self.temperature, self.reject_below)
+    reject_below: float | None = None  # of older runs, a confidence
+    reject_rate: float | None = None
+    novelty: NoveltyFit | None = None
 
 
-def fit_calibration(
-    bundle: Bundle, photos: Sequence[Photo], groups: Ints, reject_rate: float | None = None
-) -> CalibrationFit:
-    """Fit temperature and threshold of a bundle, which stays as it is.
+def calibrate(
+    bundle: Bundle,
+    photos: Sequence[Photo],
+    groups: Ints,
+    trained: Sequence[Photo] = (),
+    reject_rate: float | None = None,
+    unknown: Path | None = None,
+) -> tuple[Bundle, CalibrationFit]:
+    """Fit temperature and novelty of a bundle, and give its golden answers (again).
 
     Args:
         bundle: its own calibration doesn't matter.
         photos: of validation, labelled as the bundle's classes are.
         groups: (photos,) number of each one's group.
-        reject_rate: share of them that may be answered "unknown"; None for no threshold.
+        trained: photos it was trained on, for its novelty; without any it gets none.
+        reject_rate: share of known photos that may be answered "unknown"; None to name a class always.
+        unknown: folder of photos of no known class, which choose the kind of novelty.
 
     Raises:
         InputError: the rate is no share, or "unknown" is the name of a class.
@@ -105,13 +111,21 @@ def fit_calibration(
             f"--reject-rate needs the name {UNKNOWN!r} for what is no class, but it is one of "
             f"{list(bundle.spec.classes)}; rename that class"
         )
-    raw = replace(bundle, spec=replace(bundle.spec, calibration=Calibration()))
-    scores = _scores(Predictor(raw), photos)  # (N, classes)
-    found = fit_temperature(scores, np.array([photo.label for photo in photos], np.int64), groups)
-    best = Calibration(found.temperature).probabilities(scores).max(axis=1).astype(np.float64)
-    below = None if reject_rate is None else threshold(best, reject_rate)
-    rejected = 0 if below is None else int((best < below).sum())
-    return CalibrationFit(**vars(found), reject_below=below, photos=len(photos), rejected=rejected)
+    strangers = list_unknown(unknown)[1] if unknown else []
+    predictor = Predictor(bundle)
+    scores, features = _outputs(predictor, [photo.path for photo in photos], "calibrating")
+    labels = np.array([photo.label for photo in photos], np.int64)
+    found, novelty, kind, rejected = fit_temperature(scores, labels, groups), None, None, 0
+    if trained:
+        _, known = _outputs(predictor, [p.path for p in sample(trained)], "learning what is known")
+        others = _outputs(predictor, strangers, "comparing what isn't")[1] if strangers else None
+        novelty, kind = fit_novelty(known, features, groups, others)
+        rejected = int((novelty.of(features) < (reject_rate or 0)).sum())
+    fit = CalibrationFit(
+        **vars(found), photos=len(photos), rejected=rejected, reject_rate=reject_rate, novelty=kind
+    )
+    spec = replace(bundle.spec, calibration=Calibration(found.temperature, reject_rate=reject_rate))
+    return answer_golden(replace(bundle, spec=spec, novelty=novelty)), fit
 
 
 def answer_golden(bundle: Bundle) -> Bundle:
@@ -119,14 +133,17 @@ def answer_golden(bundle: Bundle) -> Bundle:
     predictor = Predictor(bundle)
 
     def answer(golden: Golden) -> Golden:
-        row = predictor.predict([predictor.prepare(golden.photo)])[0]
-        return replace(golden, probabilities=as_probabilities(predictor.classes, row))
+        (found,) = predictor.answer([predictor.prepare(golden.photo)])
+        probabilities = as_probabilities(predictor.classes, found.row)
+        return replace(golden, probabilities=probabilities, novelty=found.novelty)
 
     return replace(bundle, golden=tuple(map(answer, bundle.golden)))
 
 
-def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> CalibrationFit:
-    """Calibrate a run's bundle on the validation photos that `run.json` lists, and write so there.
+def recalibrate(
+    run: Path, data: Path | None, reject_rate: float | None, unknown: Path | None = None
+) -> CalibrationFit:
+    """Calibrate a run's bundle on the photos that `run.json` lists, and write so there.
 
     The bundle is replaced by one with another calibration and its own golden answers; figures of an
     evaluation are dropped, as they were of another model.
@@ -134,7 +151,8 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     Args:
         run: folder of the run.
         data: folder it was trained on; None to take the one it names.
-        reject_rate: as in `fit_calibration`.
+        reject_rate: as in `calibrate`.
+        unknown: as there.
 
     Raises:
         InputError: the run doesn't list them, or one isn't there (any more).
@@ -144,39 +162,38 @@ def recalibrate(run: Path, data: Path | None, reject_rate: float | None) -> Cali
     path, remedy = run / "run.json", "train again with this version"
     with reading(path, remedy):
         document = read_json(path, remedy=remedy)
-        photos, groups = _held_out(document, run, before.spec.classes, data, remedy)
-    fit = fit_calibration(before, photos, groups, reject_rate)
-    made = replace(before.spec, calibration=fit.calibration)
-    if made != before.spec:
-        write_bundle(answer_golden(replace(before, spec=made)), bundle, replace=True)
+        photos, groups, trained = held_out(document, run, before.spec.classes, data, remedy)
+    made, fit = calibrate(before, photos, groups, trained, reject_rate, unknown)
+    if (made.spec, made.golden) != (before.spec, before.golden):
+        write_bundle(made, bundle, replace=True)
     write_json({**document, "calibration": asdict(fit)}, path)
     return fit
 
 
-def _held_out(
+def held_out(
     document: dict[str, Any], run: Path, classes: Sequence[str], data: Path | None, remedy: str
-) -> tuple[tuple[Photo, ...], Ints]:
-    """A run's validation photos, and the number of each one's group."""
+) -> tuple[tuple[Photo, ...], Ints, tuple[Photo, ...]]:
+    """A run's validation photos, the number of each one's group, and its training photos."""
     if not (names := document.get("validation_files")):
         raise InputError(f"{str(run / 'run.json')!r} doesn't list its validation files; {remedy}")
     if document.get("refit"):
         raise InputError(
             f"{str(run)!r} has learned from its validation photos too (--refit), so they can't "
-            "tell what its confidence is worth; train without --refit to calibrate"
+            "tell what it or its confidence is worth; train without --refit for that"
         )
     train, validation = document.get("folders", (TRAIN, TRAIN))
     place = data or find_data(document, run)
     photos = photos_named(place / validation, classes, names)
-    if missing := [photo.path for photo in photos if not photo.path.is_file()]:
+    rest = photos_named(place / train, classes, document.get("train_files", ()))
+    if missing := [photo.path for photo in (*photos, *rest) if not photo.path.is_file()]:
         raise InputError(
-            f"{len(missing)} of the run's {len(photos)} validation photos aren't there, such as "
+            f"{len(missing)} of the run's {len(photos) + len(rest)} photos aren't there, such as "
             f"{str(missing[0])!r}; give the folder it was trained on with --data"
         )
     if len(numbers := document.get("validation_groups", ())) == len(photos):
-        return photos, np.array(numbers, np.int64)
-    rest = photos_named(place / train, classes, document.get("train_files", ()))
+        return photos, np.array(numbers, np.int64), rest
     regex = (document.get("settings") or {}).get("group_regex")
-    return photos, number_groups((*photos, *rest), place, regex)[0][: len(photos)]
+    return photos, number_groups((*photos, *rest), place, regex)[0][: len(photos)], rest
 
 
 def fit_temperature(scores: Rows, labels: Ints, groups: Ints) -> Temperature:
@@ -245,24 +262,18 @@ def _losses(scores: Rows, labels: Ints, temperatures: Floats) -> Floats:
     return -np.asarray(cooled[np.arange(len(labels)), labels])
 
 
-def threshold(best: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: float) -> float:
-    """Find the confidence below which at most a share `rate` of (N,) best probabilities lies."""
-    return float(np.sort(best)[int(rate * len(best))])
-
-
-def _scores(predictor: Predictor, photos: Sequence[Photo]) -> Rows:
-    """(N, classes) log-probabilities, without any temperature."""
-    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
-    return np.concatenate(
-        [
-            predictor.outputs([_prepare_photo(predictor, photo.path) for photo in batch]).scores
-            for batch in track(batches, "calibrating")
-        ]
-    )
+def _outputs(predictor: Predictor, photos: Sequence[Path], what: str) -> tuple[Rows, Rows]:
+    """(N, classes) log-probabilities, without any temperature, and (N, 1280) features."""
+    found = []
+    for start in track(range(0, len(photos), BATCH), what):
+        pixels = [_prepare_photo(predictor, path) for path in photos[start : start + BATCH]]
+        found.append(predictor.outputs(pixels)[:2])
+    scores, features = (np.concatenate(column) for column in zip(*found, strict=True))
+    return scores, features
 
 
 def _prepare_photo(predictor: Predictor, path: Path) -> RGB:
     try:
         return predictor.prepare(path.read_bytes())
     except (PhotoError, OSError) as error:
-        raise InputError(f"validation photo {str(path)!r} can't be read: {error}") from error
+        raise InputError(f"photo {str(path)!r} can't be read: {error}") from error

@@ -31,7 +31,7 @@ from model.preprocessing import Preprocessing
 from model.run_folder import FAILED, SETTINGS
 from model.text import shell_quote
 from report.progress import say
-from training.calibrate import answer_golden, fit_calibration
+from training.calibrate import answer_golden, calibrate
 from training.data.photos import Photo
 from training.fit import checkpoint
 from training.fit.distributed import end_together, gather, is_first, launch
@@ -195,12 +195,14 @@ def _write_run(
     bundle = Bundle(spec, network.cpu(), _choose_golden(plan.classes, held))
     numbers = plan.validation_groups or range(len(plan.validation))
     group_of = {photo.path: n for photo, n in zip(plan.validation, numbers, strict=True)}
-    fit = fit_calibration(bundle, held, np.array([group_of[photo.path] for photo in held]))
+    # With --refit no photo is left that it hasn't learned from, to say how strange known ones look.
+    trained = [] if refit else [photo for photo in plan.train if photo.path not in unreadable]
+    bundle, fit = calibrate(bundle, held, np.array([group_of[photo.path] for photo in held]), trained)
     document["calibration"] = asdict(fit)
     write_json(document, report.run / "run.json")
-    kept = refit.network.cpu().eval() if refit else bundle.network
-    bundle = Bundle(replace(spec, calibration=fit.calibration), kept, bundle.golden)
-    write_bundle(answer_golden(bundle), report.run / "bundle")
+    if refit:
+        bundle = answer_golden(replace(bundle, source=refit.network.cpu().eval()))
+    write_bundle(bundle, report.run / "bundle")
     for folder in (report.run, report.run / FOLDER):
         (folder / checkpoint.LAST).unlink(missing_ok=True)
 

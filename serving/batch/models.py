@@ -151,7 +151,9 @@ def open_run(bundle: Path, photos: int) -> Iterator[LocalModel]:
     for name in ("model.json", "weights.safetensors"):
         if not (bundle / name).is_file():
             raise InputError(f"{str(bundle)!r} has no {name}; give a run folder of `flyobj train`")
-        read.update(sha256(bundle / name).encode())
+    for path in sorted(path for path in bundle.iterdir() if path.suffix in (".json", ".safetensors")):
+        if path.name != "metrics.json":
+            read.update(sha256(path).encode())
     with tempfile.TemporaryDirectory(prefix="flyobj-engines-") as folder:
         engines = Path(folder, FOLDER)
         if photos >= WORTH_CONVERTING:

@@ -52,6 +52,7 @@ class Answer:
     probabilities: Sequence[tuple[str, float]]  # of the classes, the most probable first
     took_ms: float  # from sending the photo to having the answer
     worker_ms: Mapping[str, float]  # the worker's part of it by step; empty if the archive doesn't say
+    novelty: float | None = None  # share of known photos that look at least as strange, if it says so
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Backend:
             return Failure(version, _advice(error), of_photo=False)
         ranked = sorted(timed.answer["probabilities"].items(), key=lambda item: -item[1])
         named, predicted = timed.answer["model_version"], timed.answer["predicted"]
-        return Answer(named, predicted, ranked, timed.took_ms, timed.worker_ms)
+        novelty = timed.answer.get("novelty")
+        return Answer(named, predicted, ranked, timed.took_ms, timed.worker_ms, novelty)
 
     def heatmap(self, photo: bytes, version: str) -> Heatmap | None:
         """Ask where the version looked; None if it can't say."""

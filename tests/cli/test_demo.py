@@ -21,7 +21,8 @@ CLASSES = ["Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Dro
 def test_does_the_main_job_and_shows_it(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     options = ["--per-class", "24", "--epochs", "2", "--size", "64", "--json", "--out"]
-    command = [sys.executable, "-m", "cli", "demo", *options, str(out)]
+    start = "import cli, cli.demo_steps; cli.demo_steps.LOAD_S = 4; cli.main()"  # of 20 s
+    command = [sys.executable, "-c", start, "demo", *options, str(out)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=1100, check=True)
 
     summary = json.loads((out / "summary.json").read_text())
@@ -38,7 +39,7 @@ def test_does_the_main_job_and_shows_it(tmp_path: Path) -> None:
     assert [Path(p["photo"]).parent.name for p in summary["predictions"]] == CLASSES
     assert [truth for truth, _ in answers] == CLASSES
     assert summary["loadtest"]["failures"] == 0
-    assert summary["loadtest"]["requests"] > 100
+    assert summary["loadtest"]["requests"] > 20
     # The four single photos, and those sent at once.
     assert sum(int(size) * count for size, count in summary["batch_sizes"].items()) >= 64 + 4
     assert lifecycle.find(out / "server") is None

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handler.metrics import HandlerMetrics
 from model.bundle import read_bundle
 from model.predictor import Predictor
 
@@ -173,3 +175,23 @@ def test_many_photos_in_few_requests_go_through_the_network_in_parts(
         for i, answer in zip(numbers, answers, strict=True):
             assert_right(answer, i)
     assert sizes == [8, 8, 4]
+
+
+def test_the_times_of_a_batch_are_of_its_steps(
+    worker: "Worker", requests: "Requests", photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the metrics and in the answers' header alike."""
+    predict, noted = Predictor.predict, []
+
+    def slowly(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.3)
+        return predict(predictor, batch)
+
+    monkeypatch.setattr(Predictor, "predict", slowly)
+    monkeypatch.setattr(HandlerMetrics, "batch", lambda _, *figures: noted.append(figures))
+    worker.ask([requests.raw(photos[0])])
+    ((count, _, decode_s, inference_s, whole_s),) = noted
+    assert (count, inference_s >= 0.3, decode_s > 0) == (1, True, True)
+    assert whole_s >= decode_s + inference_s
+    said = f"decode;dur={1000 * decode_s:.2f}, inference;dur={1000 * inference_s:.2f}"
+    assert worker.headers[0]["Server-Timing"] == said

@@ -163,3 +163,13 @@ def test_an_ordinary_photo_may_take_twice_what_it_should(megapixels: float) -> N
     first, limits = next(budget.allot([Request([photo]) for photo in photos]))
     assert first is photos[-1]
     assert limits.max_cpu_s >= 2 * expected_s(ordinary)
+
+
+def test_the_first_photo_leaves_what_the_others_may_take() -> None:
+    """A batch of two has 0.8 of what one photo may take; twice its share is kept for the second."""
+    photos = [Photo(None, png_of(1000, 5000)) for _ in range(2)]
+    cost = expected_s(photos[0].content) + 0.01
+    assert 4 * cost < 0.8 * DEFAULT_LIMITS.max_cpu_s
+    budget = BatchBudget(DEFAULT_LIMITS, Prices(answer_s=0.01), batch_size=1)
+    _, limits = next(budget.allot([Request([photo]) for photo in photos]))
+    assert limits.max_cpu_s <= 0.8 * DEFAULT_LIMITS.max_cpu_s - 2 * cost

@@ -37,16 +37,28 @@ def test_it_holds_until_the_folder_is_gone(folder: Path) -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("value", ["", "../../etc", "0" * 31, "G" * 32, "0" * 32 + "/x", None])
+@pytest.mark.parametrize("value", ["", "x", "../../etc", "0" * 31, "G" * 32, "0" * 32 + "/x", None])
 def test_other_headers_hold_nothing(folder: Path, value: str | None) -> None:
     folder.mkdir()
+    (folder.parent / "flyobj-pause-x").mkdir()  # there as it is, its name is none that we give
     hold({} if value is None else {HEADER: value})
-    assert list(folder.iterdir()) == []
+    assert [path for path in folder.parent.rglob("*") if not path.is_dir()] == []
 
 
 def test_a_folder_that_is_gone_holds_nothing(folder: Path) -> None:
     hold({HEADER: name(folder)})
     assert not folder.exists()
+
+
+def test_it_resumes_by_itself_after_ten_seconds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if whoever asked for the pause is gone."""
+    folder.mkdir()
+    clock = iter((100.0, 109.9, 110.1))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: next(clock))
+        hold({HEADER: name(folder)})
+    assert list(clock) == []
+    assert (folder / str(os.getpid())).exists()
 
 
 def test_both_sides_use_one_header() -> None:

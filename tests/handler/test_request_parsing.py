@@ -110,6 +110,7 @@ def test_photos_in_a_request(row: dict[str, Any], headers: dict[str, Any], photo
         ),
         (as_json({"image": TEXT, "b64": TEXT}), JSON, WrongJson, 'one of "image" and "b64"'),
         (as_json({"image": "a"}), JSON, WrongJson, "isn't base64"),
+        (as_json({"image": f"{TEXT[:4]}!{TEXT[4:]}"}), JSON, WrongJson, "isn't base64"),
         (as_json({"image": "größe"}), JSON, WrongJson, "isn't base64"),
         (as_json({"instances": []}), JSON, WrongJson, "list of one photo or more"),
         (as_json({"image": TEXT, "top_k": True}), JSON, WrongOption, "top_k True must be"),
@@ -203,3 +204,38 @@ def test_any_body_is_photos_or_an_error_of_the_sender(body: bytes, content_type:
 def test_base64_is_undone(content: bytes) -> None:
     document = {"image": base64.b64encode(content).decode()}
     assert read(as_json(document), JSON).photos[0].content == content
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1).filter(lambda name: name.lower() not in ("top_k", "content-type")),
+        st.binary(max_size=5000),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_form_is_its_files_in_order(files: dict[str, bytes]) -> None:
+    """As TorchServe hands it over, whatever the fields are called and hold."""
+    parts = [{"name": n, "contentType": "image/png", "value": bytearray(v)} for n, v in files.items()]
+    sent = [{"name": b"content-type", "value": b"multipart/form-data; boundary=x"}]
+    request = {"requestId": b"1", "headers": sent, "parameters": parts}
+    processors, rows, _ = Service.retrieve_data_for_inference([request])
+    found = read(rows[0], processors[0].get_request_properties())
+    assert [(photo.file, bytes(photo.content)) for photo in found.photos] == list(files.items())
+    assert found.shape == ("object" if len(files) == 1 else "list")
+
+
+@given(st.lists(st.binary(min_size=1) | _JSON, min_size=1, max_size=3))
+def test_each_entry_of_a_list_is_its_own_affair(entries: list[Any]) -> None:
+    """Photos come as they were sent and in order, whatever is beside them."""
+    sent = [
+        {"image": base64.b64encode(entry).decode()} if isinstance(entry, bytes) else entry
+        for entry in entries
+    ]
+    found = read(as_json(sent), JSON).photos
+    assert len(found) == len(entries)
+    for photo, entry in zip(found, entries, strict=True):
+        if isinstance(entry, bytes):
+            assert photo.content == entry
+        else:
+            assert isinstance(photo.content, bytes | RequestError)

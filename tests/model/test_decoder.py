@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from benchmarks.reliability.corpus import encode
 from benchmarks.reliability.costly_photos import PHOTOS
 from model import decoder
 from model.decoding_cost import declared_size, expected_s, is_cheap
-from model.errors import PhotoTooCostly, PhotoTooSlow, UnsupportedFormat
+from model.errors import PhotoTooCostly, PhotoTooSlow, TooBusy, UnsupportedFormat
 from model.formats import FORMATS, format_of
 from model.image import decode_here, decode_photo
 from model.limits import DEFAULT_LIMITS, PhotoLimits
@@ -113,15 +114,31 @@ def test_the_next_photo_is_decoded_after_one_that_was_too_costly() -> None:
 
 
 @pytest.mark.usefixtures("no_child")
-def test_a_child_that_dies_costs_the_photo_that_it_decodes() -> None:
+@pytest.mark.parametrize("harm", ["it died", "its memory is full"])
+def test_what_an_earlier_photo_left_costs_no_other(harm: str) -> None:
     png = encode(Image.linear_gradient("L"), "PNG")
-    decode_photo(png)
+    expected = decode_photo(png)
     (child,) = children()
-    child.kill()
-    child.wait()
-    with pytest.raises(PhotoTooCostly):
-        decode_photo(png)
-    assert decode_photo(png).shape == (256, 256, 3)
+    if harm == "it died":
+        child.kill()
+        child.wait()
+    else:
+        full = child.memory_info().vms
+        child.rlimit(psutil.RLIMIT_AS, (full, full))
+    assert np.array_equal(decode_photo(png), expected)
+    (other,) = children()
+    assert other.pid != child.pid
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_photo_that_comes_too_late_costs_its_child() -> None:
+    png = encode(Image.linear_gradient("L"), "PNG")
+    expected = decode_photo(png)
+    (child,) = children()
+    child.suspend()
+    with pytest.raises(TooBusy, match=r"takes more than 0.2 s to decode beside what else runs"):
+        decode_photo(png, PhotoLimits(max_wall_s=0.2))
+    assert np.array_equal(decode_photo(png), expected)
 
 
 @pytest.mark.usefixtures("no_child")
@@ -226,3 +243,14 @@ def test_what_decoding_should_cost() -> None:
     assert expected_s(b"words") < 1e-6
     assert declared_size(b"\x89PNG\r\n\x1a\n") is None
     assert format_of(b"MM*\0" + bytes(8)) == "TIFF"  # as Pillow reads it, too
+
+
+@pytest.mark.usefixtures("no_child")
+def test_a_childs_time_is_counted_once_and_it_leaves_no_core() -> None:
+    before, png = decoder.children_cpu_s(), encode(Image.linear_gradient("L"), "PNG")
+    for _ in range(5):
+        decode_photo(png)
+    (child,) = children()
+    spent = child.cpu_times()
+    assert 0 < decoder.children_cpu_s() - before <= spent.user + spent.system + 0.05
+    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)  # it would hold the photo

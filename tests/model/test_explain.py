@@ -59,3 +59,11 @@ def test_nothing_to_show_is_zeros_and_no_division_by_them() -> None:
             parameter.zero_()
     (heat,) = explain(silent, torch.randn(1, 3, 64, 64))
     assert np.array_equal(heat, np.zeros((2, 2)))
+
+
+def test_what_speaks_against_a_class_is_no_heat() -> None:
+    maps = np.array([[[[4.0, 1.0]], [[1.0, 3.0]]]], np.float32)  # (1, 2, 1, 2)
+    head = [(np.array([[0.0, 0.0], [1.0, -1.0]], np.float32), np.zeros(2, np.float32))]
+    outputs = Outputs(np.array([[-2.0, -0.1]], np.float32), maps.mean((2, 3)), maps)
+    (heat,) = grad_cam(head, outputs)
+    assert heat.tolist() == [[1.0, 0.0]]  # of 3 and -2

@@ -1,5 +1,6 @@
 """Our own files: every damage has one kind of error, and a write that fails leaves what was there."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -84,3 +85,38 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "sub").rglob("*")] == ["out", "one"]
     fill("two")
     assert [p.name for p in (tmp_path / "sub").rglob("*")] == ["out", "two"]
+
+
+def test_a_power_cut_leaves_the_old_content_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content is on the disk before it gets its name, and then the name is."""
+    path, synced = tmp_path / "file", list[tuple[str, str]]()
+    write_text("old", path)
+    fsync = os.fsync
+
+    def noted(number: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{number}").readlink().name, path.read_text()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_text("new", path)
+    assert synced == [(f".file.{os.getpid()}.partial", "old"), (tmp_path.name, "new")]
+
+
+def test_a_folder_that_cannot_be_replaced_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "old").touch()
+    rename = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(FlyobjError, match="No space left"), atomic_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]

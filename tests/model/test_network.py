@@ -121,3 +121,11 @@ def test_imagenet_fails_at_once_where_there_is_no_network(
     with pytest.raises(InputError, match=r"can't be downloaded .*--weights PATH or --weights none") as e:
         load_pretrained(network, "imagenet")
     assert str(tmp_path / "hub" / "checkpoints" / "mobilenet_v2-test.pth") in str(e.value)
+
+
+def test_a_network_from_scratch_begins_with_blocks_that_do_nothing() -> None:
+    residual = [b for b in Network(2).modules() if getattr(b, "use_res_connect", False)]
+    assert len(residual) == 10
+    for block in residual:
+        photos = torch.randn(2, block.conv[0][0].in_channels, 4, 4)
+        assert torch.equal(block(photos), photos)

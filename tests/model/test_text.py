@@ -56,3 +56,4 @@ def test_a_shell_reads_a_suggested_path_back(name: str) -> None:
     read = subprocess.run(command, capture_output=True, check=True).stdout
     assert read.decode("utf-8", "surrogateescape").removeprefix("./") == name
     assert shell_quote(Path("runs/first")) == "runs/first"
+    assert shell_quote("-r") == "./-r"  # no option

@@ -22,7 +22,6 @@ from training.calibrate import (
     _losses,
     fit_temperature,
     recalibrate,
-    threshold,
 )
 
 Draw = tuple[Rows, Ints, Ints]
@@ -117,12 +116,6 @@ def test_fewer_groups_than_folds(groups: int) -> None:
     assert 1 <= fit_temperature(scores, labels, numbers).temperature <= 8
 
 
-@pytest.mark.parametrize(("rate", "rejected"), [(0.0, 0), (0.02, 2), (0.029, 2), (0.5, 50), (0.99, 99)])
-def test_the_threshold_rejects_at_most_the_rate(rate: float, rejected: int) -> None:
-    best = np.random.default_rng(0).random(100)
-    assert (best < threshold(best, rate)).sum() == rejected
-
-
 def test_a_run_lists_its_validation_photos_and_is_calibrated(run: Path, dataset: Path) -> None:
     document = json.loads((run / "run.json").read_text())
     files = document["validation_files"]
@@ -147,8 +140,12 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
     (run_copy / "bundle" / "metrics.json").write_text("{}")
     fit = recalibrate(run_copy, None, reject_rate=0.25)
     after = read_bundle(run_copy / "bundle")
-    assert after.spec.calibration == Calibration(fit.temperature, fit.reject_below)
-    assert (fit.photos, fit.rejected, fit.note) == (4, 1, "kept")
+    assert after.spec.calibration == Calibration(fit.temperature, reject_rate=0.25)
+    shares = [golden.novelty for golden in after.golden]
+    assert (fit.photos, fit.note) == (4, "kept")
+    assert fit.rejected == sum(share < 0.25 for share in shares if share is not None)
+    assert fit.novelty
+    assert (fit.novelty.kind, fit.novelty.groups, fit.novelty.auroc) == ("ViM", 4, {})
     assert fit.temperature == 2
     assert json.loads((run_copy / "run.json").read_text())["calibration"]["tried"] == 2
     Predictor(after).check(after.golden)
@@ -158,7 +155,7 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
     assert not (run_copy / "bundle" / "metrics.json").exists()  # they were of another model
     assert sorted(p.name for p in run_copy.glob("bundle*")) == ["bundle"]
     build_archive(run_copy, "1.0", tmp_path / "store")
-    assert recalibrate(run_copy, None, None).reject_below is None  # off unless asked for
+    assert recalibrate(run_copy, None, None).reject_rate is None  # off unless asked for
     assert read_bundle(run_copy / "bundle").spec.calibration == Calibration(fit.temperature)
 
 
@@ -176,7 +173,7 @@ def moved(document: dict[str, object]) -> None:
         (lambda _: None, 1.0, r"--reject-rate 1\.0 must be a share from 0 to less than 1"),
         (lambda _: None, float("nan"), "--reject-rate nan must be"),
         (without_files, 0.1, "doesn't list its validation files; train again"),
-        (moved, 0.1, r"4 of the run's 4 validation photos aren't there.*give the folder .* with --data"),
+        (moved, 0.1, r"(\d+) of the run's \1 photos aren't there.*give the folder .* with --data"),
     ],
 )
 def test_what_cannot_be_calibrated(
@@ -195,7 +192,7 @@ def test_what_cannot_be_calibrated(
 def test_data_that_has_moved(run_copy: Path, dataset: Path) -> None:
     path = run_copy / "run.json"
     path.write_text(path.read_text().replace(str(dataset), "elsewhere"))
-    assert recalibrate(run_copy, dataset, 0.5).rejected == 2
+    assert recalibrate(run_copy, dataset, 0.5).photos == 4
 
 
 def test_a_class_called_unknown_cannot_be_told_from_an_answer(run_copy: Path) -> None:

@@ -28,7 +28,7 @@ from model.layout import (
     require_distinct,
     require_no_broken_class,
 )
-from model.photo_files import HIDDEN, find_files, folders_in, tally
+from model.photo_files import HIDDEN, find_files, folders_in, tally, warn_of_lost
 from model.text import did_you_mean, shell_quote, shorten
 from report.progress import say, track
 from training.data.grouping import UNSEEN, Look, look
@@ -138,6 +138,21 @@ def check_photos(files: Sequence[Path], what: str) -> list[CheckResult]:
         file, reason = left_out[0]
         say(f"{what}: {len(left_out)} of {len(files)} left out: {counts}; {str(file)!r} is {reason}")
     return results
+
+
+def list_unknown(folder: Path) -> tuple[Path, list[Path], int]:
+    """List the readable photos anywhere under `folder`, and count the other files."""
+    found = find_files(folder)
+    warn_of_lost(folder, found)
+    files = [folder / name for name in found.files]
+    checks = check_photos(files, "checking photos of no known class")
+    photos = [file for file, check in zip(files, checks, strict=True) if not check.reason]
+    if not photos:
+        raise InputError(
+            f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "
+            "photos that belong to none of the classes"
+        )
+    return folder, photos, len(found.files) + len(found.skipped) - len(photos)
 
 
 def hold_out(

@@ -21,6 +21,7 @@ class Answers:
 
     probabilities: Floats  # (N, classes)
     unknown: "np.ndarray[tuple[int], np.dtype[np.bool_]]"  # (N,), whether it was answered "unknown"
+    novelty: Floats | None = None  # (N,); None where the target doesn't tell
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def ask(target: Target, photos: Sequence[Path], what: str) -> Answers:
     """
     rows: list[list[float]] = []
     unknown: list[bool] = []
+    novelty: list[float] = []
     for start in track(range(0, len(photos), BATCH), what):
         batch = photos[start : start + BATCH]
         replies = target.answer([path.read_bytes() for path in batch])
@@ -66,7 +68,9 @@ def ask(target: Target, photos: Sequence[Path], what: str) -> Answers:
                 )
             rows.append([reply["probabilities"][name] for name in target.classes])
             unknown.append(reply["predicted"] not in target.classes)
-    return Answers(np.array(rows), np.array(unknown))
+            novelty += [reply["novelty"]] if "novelty" in reply else []
+    told = len(novelty) == len(rows)
+    return Answers(np.array(rows), np.array(unknown), np.array(novelty) if told else None)
 
 
 def compare(
@@ -90,11 +94,14 @@ def compare(
 
 
 def largest_difference(one: Target, ours: Answers, other: Target, theirs: Answers) -> float:
-    """How far two targets' probabilities of a photo's class are apart at most; 1 if classes differ."""
-    if set(one.classes) != set(other.classes):
+    """How far probabilities and novelty are apart at most; 1 if classes differ or one lacks novelty."""
+    if set(one.classes) != set(other.classes) or (ours.novelty is None) != (theirs.novelty is None):
         return 1.0
     columns = [other.classes.index(name) for name in one.classes]
-    return float(np.abs(ours.probabilities - theirs.probabilities[:, columns]).max())
+    apart = float(np.abs(ours.probabilities - theirs.probabilities[:, columns]).max())
+    if ours.novelty is None or theirs.novelty is None:
+        return apart
+    return max(apart, float(np.abs(ours.novelty - theirs.novelty).max()))
 
 
 def require_classes(one: Target, other: Target) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_curve
 
 from report import charts as kit
 from report.charts import Axes, Chart, Figure
-from training.evaluation.evaluate import Evaluation
+from training.evaluation.evaluate import Evaluation, OutOfDistribution
 from training.evaluation.history import History, StageRow
 from training.fit.lr_finder import draw_losses
 
 LABELLED = 12  # classes up to which each cell of the confusion matrix says its count
+_LEAST_DRAWN = 1e-5  # of novelty, on a logarithmic axis
 DRAWN = 40  # classes; of more, the figures by class stay in the table
 
 
@@ -24,6 +26,9 @@ def charts_of(result: Evaluation, history: History) -> list[Chart]:
             Chart("confusion", "confusion matrix", confusion(result)),
         ]
     found.append(Chart("reliability", "accuracy by confidence", reliability(result)))
+    if strange := result.out_of_distribution:
+        drawn = out_of_distribution(strange, result.split)
+        found.append(Chart("out_of_distribution", f"{strange.by} of known and other photos", drawn))
     if any(stage.epochs for stage in history.stages):
         found.append(Chart("curves", "loss and accuracy by epoch", curves(history)))
     tested = [stage for stage in history.stages if stage.range_test]
@@ -112,6 +117,33 @@ def reliability(result: Evaluation) -> Figure:
     kit.whole_ticks(below.yaxis, 3)
     for axes in (above, below):
         axes.grid(axis="y")
+    return figure
+
+
+def out_of_distribution(found: OutOfDistribution, split: str) -> Figure:
+    """How novelty or confidence is distributed over both kinds of photos, and the ROC curve."""
+    figure, (shares, roc) = kit.panels((9, 3.6), 1, 2, width_ratios=(1.6, 1))
+    by_novelty = found.by == "novelty"
+    edges = np.geomspace(_LEAST_DRAWN, 1, 26) if by_novelty else np.linspace(0, 1, 26)
+    both = [np.maximum(values, edges[0]) for values in (found.known, found.strange)]
+    names = f"{split} photos", "of no known class"
+    for values, name, colour in zip(both, names, (kit.BLUE, kit.RED), strict=True):
+        weights = np.full(len(values), 1 / len(values))
+        shares.hist(values, edges.tolist(), weights=weights, color=colour, alpha=0.6, label=name)
+    shares.set(xlabel=found.by, ylabel="share of photos", xlim=(edges[0], 1))
+    if by_novelty:
+        shares.set_xscale("log")
+        kit.mark(shares, "x", 0.02, "")
+    kit.percent_ticks(shares.yaxis)
+    kit.legend_above(shares)
+    truth = np.repeat((0, 1), [len(values) for values in both])
+    rate, caught, _ = roc_curve(truth, -np.concatenate((found.known, found.strange)))
+    roc.plot((0, 1), (0, 1), color=kit.GREY, lw=1.2, ls=kit.DASHED)
+    roc.plot(rate, caught, color=kit.BLUE)
+    roc.set(
+        title=f"ROC, area {found.auroc:.3f}", xlabel="known photos given up", ylabel="others noticed"
+    )
+    kit.percent_ticks(roc.xaxis, roc.yaxis)
     return figure
 
 

@@ -15,15 +15,16 @@ from sklearn.metrics import roc_auc_score
 from model.calibration import Calibration
 from model.errors import InputError
 from model.layout import class_name
-from model.photo_files import find_files, warn_of_lost
 from model.text import did_you_mean
 from report.intervals import Floats, Ints
 from training.data.photo_groups import number_groups
-from training.data.photos import Split, check_photos, read_split
+from training.data.photos import Split, list_unknown, read_split
 from training.evaluation.answers import Agreement, Answers, ask, compare, require_classes
 from training.evaluation.labels import LabelCheck, check_labels
 from training.evaluation.measure import Reliability, Scores, reliability, score
 from training.evaluation.target import Target
+
+KEPT = 0.95  # share of known photos
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Mistake:
 class OutOfDistribution:
     """What became of photos of no known class.
 
-    `auroc` is how well confidence alone tells them from the split's photos, whatever the threshold: 0.5
-    is chance (Hendrycks and Gimpel, ICLR 2017).
+    `auroc` is how well novelty tells them from the split's photos, whatever the threshold: 0.5 is
+    chance. Older models have confidence alone (Hendrycks and Gimpel, ICLR 2017). `taken` is the share
+    of them that a threshold takes for known which keeps 95 % of the split's photos.
     """
 
     folder: str
@@ -49,7 +51,11 @@ class OutOfDistribution:
     skipped: int  # files that are no photos
     unknown: int  # answered "unknown"
     mean_confidence: float
+    by: str  # "novelty" or "confidence"
     auroc: float
+    taken: float
+    known: tuple[float, ...]  # of each of the split's photos, novelty or confidence
+    strange: tuple[float, ...]  # of each of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +82,10 @@ class Evaluation(Scores):
         names = ("reliability", "uncalibrated", "out_of_distribution", "labels")
         inner = [document[name] or {} for name in names]
         for part in (document, *inner):
-            for name in ("mistakes", "agreement", "target", "bins", "folder", "source"):
+            for name in (
+                *("mistakes", "agreement", "target", "bins"),
+                *("folder", "source", "known", "strange"),
+            ):
                 part.pop(name, None)
         return document
 
@@ -104,7 +113,7 @@ def evaluate(
     """
     for other in against:
         require_classes(target, other)
-    foreign = _list_foreign(out_of_distribution) if out_of_distribution else None
+    foreign = list_unknown(out_of_distribution) if out_of_distribution else None
     read = read_split(data, split)
     truth = _labels(target, read)
     groups, how = number_groups(read.photos, data, group_regex)
@@ -167,28 +176,24 @@ def _reliability_before(target: Target, probabilities: Floats, truth: Ints) -> R
     return reliability(powers / powers.sum(axis=1, keepdims=True), truth)
 
 
-def _list_foreign(folder: Path) -> tuple[Path, list[Path], int]:
-    """List the readable photos anywhere under `folder`, and count the other files."""
-    found = find_files(folder)
-    warn_of_lost(folder, found)
-    files = [folder / name for name in found.files]
-    checks = check_photos(files, "checking photos of no known class")
-    photos = [file for file, check in zip(files, checks, strict=True) if not check.reason]
-    if not photos:
-        raise InputError(
-            f"{str(folder)!r} has no readable photo ({len(found.files)} file(s)); give a folder of "
-            "photos that belong to none of the classes"
-        )
-    return folder, photos, len(found.files) + len(found.skipped) - len(photos)
-
-
 def _ask_foreign(
     target: Target, folder: Path, photos: list[Path], skipped: int, known: Answers
 ) -> OutOfDistribution:
     answers = ask(target, photos, "asking about photos of no known class")
-    own, theirs = known.probabilities.max(axis=1), answers.probabilities.max(axis=1)
-    auroc = roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))
-    rejected = int(answers.unknown.sum())
+    confidence = answers.probabilities.max(axis=1)
+    if known.novelty is None or answers.novelty is None:
+        by, own, theirs = "confidence", known.probabilities.max(axis=1), confidence
+    else:
+        by, own, theirs = "novelty", known.novelty, answers.novelty
     return OutOfDistribution(
-        str(folder), len(photos), skipped, rejected, float(theirs.mean()), float(auroc)
+        folder=str(folder),
+        photos=len(photos),
+        skipped=skipped,
+        unknown=int(answers.unknown.sum()),
+        mean_confidence=float(confidence.mean()),
+        by=by,
+        auroc=float(roc_auc_score([1] * len(own) + [0] * len(theirs), np.concatenate([own, theirs]))),
+        taken=float((theirs >= np.quantile(own, 1 - KEPT)).mean()),
+        known=tuple(own.tolist()),
+        strange=tuple(theirs.tolist()),
     )

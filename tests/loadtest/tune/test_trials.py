@@ -43,12 +43,15 @@ def test_settings_have_their_names_in_the_file() -> None:
 
 
 @pytest.mark.usefixtures("torchserve")
-def test_a_real_tuning(flyobj: Callable[..., object], archive_path: Path, config: Path) -> None:
+def test_a_real_tuning(
+    archive_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It says what it saw, and the file holds what it chose."""
     out, before = config.parent / "tune", config.read_text()
-    words = ["--candidates", 3, "--seconds", 0.5, "--rounds", 5, "--clients", 2, "--p99-ms", 5000]
-    ended = flyobj("tune", archive_path, *words, "--config", config, "--out", out, "--json")
-    document = json.loads(getattr(ended, "stdout", ""))
+    monkeypatch.setattr("loadtest.tune.trials.WARM_UP_S", 0.1)
+    limits = {"p99_ms": 5000, "clients": 2, "candidates": 3, "seconds": 0.2, "rounds": 5}
+    tune(archive_path, **limits, config=config, out=out, as_json=True)
+    document = json.loads(capsys.readouterr().out)
     assert document == json.loads((out / "tuning.json").read_text())
     (rung,) = document["rungs"]
     loads = [load for trial in rung for load in trial["loads"]]

@@ -180,9 +180,11 @@ def test_packages_may_lie_in_another_site_directory(
     (site / "only_there.py").touch()
     path = repack(tmp_path / "a.mar", {"model/image.py": lambda text: f"import only_there\n{text}"})
     golden = read_bundle(run / "bundle").golden
+    monkeypatch.syspath_prepend(site)
+    (site / "pyproject.toml").touch()  # a checkout, which a server doesn't have
     with pytest.raises(FlyobjError, match=r"doesn't run by itself: .*only_there"):
         check_archive(path, golden)
-    monkeypatch.syspath_prepend(site)
+    (site / "pyproject.toml").unlink()
     check_archive(path, golden)
 
 

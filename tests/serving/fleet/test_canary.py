@@ -241,3 +241,8 @@ def test_a_split_that_makes_no_sense(tmp_path: Path, version: str, percent: floa
 def test_off_without_a_start(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no nginx\.conf"):
         canary.off(tmp_path)
+
+
+def test_all_the_traffic(tmp_path: Path) -> None:
+    canary.start(tmp_path, 8080, DEFAULT_MODEL, "2.0", 100, 8090)
+    assert '* "/2.0";' in (tmp_path / "canary.conf").read_text()

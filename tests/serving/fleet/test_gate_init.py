@@ -154,3 +154,8 @@ def test_a_folder_that_is_in_use(flyobj: FlyObj, tmp_path: Path) -> None:
     (folder / nginx.CONF).unlink()
     (folder / nginx.KEYS).write_text("default torchserve;\n")
     assert "lets everybody in" in flyobj("gate", "init", folder, "--plain", code=2).stderr
+
+
+def test_a_key_of_our_own_making_is_its_owners_alone(tmp_path: Path) -> None:
+    made = certificate.make(tmp_path, ["gate.test"])
+    assert (tmp_path / made.key).stat().st_mode & 0o777 == 0o600

@@ -275,3 +275,15 @@ ts_inference_requests_total{model_name="m",} 99.0
 """
     write_keys(tmp_path, minutes=30)
     assert connect(lambda _: httpx.Response(200, text=text)).batch_sizes() == {1: 5, 8: 13}
+
+
+def test_both_tokens_are_kept(connect: Connect, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def renew(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["type"])
+        return httpx.Response(200)
+
+    write_keys(tmp_path, minutes=4)
+    connect(renew).tokens.keep()
+    assert asked == list(KINDS)

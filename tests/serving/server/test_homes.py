@@ -35,11 +35,12 @@ def running() -> Iterator[MakeServer]:
 
 
 def test_the_only_server_that_runs_is_used(
-    running: MakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: MakeServer, tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert choose_home(None) == Path("runs/server")
     running(tmp_path / "one", 8080)
     assert choose_home(None) == tmp_path / "one"
+    assert (state / "flyobj" / "homes").stat().st_mode & 0o077 == 0
     assert f"with home {tmp_path}/one, the only server that runs" in capsys.readouterr().err
     assert choose_home(Path("named")) == Path("named")
 

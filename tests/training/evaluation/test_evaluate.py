@@ -281,9 +281,7 @@ def test_what_the_temperature_did_is_on_the_page(
     run_copy: Path, dataset: Path, result: Evaluation, tmp_path: Path
 ) -> None:
     path = run_copy / "run.json"
-    fit = CalibrationFit(
-        1.0, 2.12, 37, 0.0351, 0.0652, 0.3, 0.4, (-0.1, 0.05), "not kept: no", None, 9, 0
-    )
+    fit = CalibrationFit(1.0, 2.12, 37, 0.0351, 0.0652, 0.3, 0.4, (-0.1, 0.05), "not kept: no", 9, 0)
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "calibration": asdict(fit)}))
     history = read_history(run_copy)

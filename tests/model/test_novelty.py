@@ -1,0 +1,116 @@
+"""How strange features are, and what a bundle keeps of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import InputError
+from model.novelty import Novelty, read_novelty, shorten, write_novelty
+from model.outputs import Rows
+from training.novelty import MAHALANOBIS, VIM, fit_novelty
+
+RNG = np.random.default_rng(0)
+GROUPS = np.repeat(np.arange(40), 10)
+BASIS = np.linalg.qr(RNG.standard_normal((64, 8)))[0].T  # eight directions, all that is known
+
+
+def known(n: int) -> Rows:
+    drawn = 6 + RNG.standard_normal((n, 8)) @ (5 * BASIS) + 0.3 * RNG.standard_normal((n, 64))
+    return np.asarray(np.maximum(drawn, 0), np.float32)
+
+
+def strange(n: int) -> Rows:
+    return np.asarray(np.maximum(6 + 2 * RNG.standard_normal((n, 64)), 0), np.float32)
+
+
+@pytest.fixture(scope="module")
+def novelty() -> Novelty:
+    return fit_novelty(known(800), known(400), GROUPS)[0]
+
+
+def test_it_is_the_share_of_known_photos_that_look_as_strange(novelty: Novelty) -> None:
+    shares = np.sort(novelty.of(known(2000)))
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares, np.linspace(0, 1, 2000), atol=0.06)
+    assert (shares < 0.02).mean() <= 0.02
+
+
+def test_strangers_are_told_apart_and_ranked_beyond_all_known(novelty: Novelty) -> None:
+    shares = novelty.of(strange(300))
+    assert shares.max() < 0.02
+    assert len(np.unique(shares)) > 250  # not all at 0, or nobody could choose a threshold among them
+
+
+def test_a_photo_alone_and_in_a_batch(novelty: Novelty) -> None:
+    features = known(5)
+    alone = np.concatenate([novelty.of(one[None]) for one in features])
+    np.testing.assert_allclose(alone, novelty.of(features), rtol=0, atol=1e-4)
+    assert novelty.of(np.zeros((1, 64), np.float32)) < 1e-3  # and nothing is divided by 0
+
+
+def test_distances_are_those_of_their_papers() -> None:
+    """The residual's square, and Mahalanobis with what is left as one more direction."""
+    trained = known(800)
+    _, fit = fit_novelty(trained, known(400), GROUPS)
+    assert (fit.kind, fit.dimensions, fit.photos, fit.groups, fit.auroc) == (VIM, 16, 800, 40, {})
+    few, _ = fit_novelty(trained[:32], known(400), GROUPS)
+    assert few.basis.shape == (64, 8)  # a quarter of the photos
+    x = shorten(known(3)).astype(float) - few.mean
+    residual = x - x @ few.basis @ few.basis.T
+    expected = np.log((residual**2).sum(1))
+    np.testing.assert_allclose(few.log_distances(known_again(x, few)), expected, rtol=1e-3)
+
+
+def known_again(x: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", novelty: Novelty) -> Rows:
+    """Undo `shorten`."""
+    short = x + novelty.mean
+    return np.asarray(short * np.linalg.norm(short, axis=1, keepdims=True), np.float32)
+
+
+def test_strangers_choose_the_kind() -> None:
+    """By which of the two tells them apart better."""
+    held, others = known(400), strange(200)
+    found, fit = fit_novelty(known(800), held, GROUPS, others)
+    assert set(fit.auroc) == {VIM, MAHALANOBIS}
+    assert fit.kind == max(fit.auroc, key=fit.auroc.__getitem__)
+    assert (found.weights[:-1] == 0).all() == (fit.kind == VIM)
+
+
+def test_written_and_read_and_small(novelty: Novelty, tmp_path: Path) -> None:
+    write_novelty(novelty, tmp_path)
+    (file,) = tmp_path.iterdir()
+    features = known(5)
+    read = read_novelty(tmp_path)
+    assert read is not None
+    np.testing.assert_array_equal(read.of(features), novelty.of(features))
+    whole = fit_novelty(
+        RNG.random((1200, 1280), np.float32), RNG.random((900, 1280), np.float32), np.arange(900)
+    )[0]
+    write_novelty(whole, tmp_path)
+    assert file.stat().st_size < 2e6
+    assert (whole.basis.shape, whole.known.shape) == ((1280, 256), (500,))
+
+
+def test_a_bundle_from_before_has_none(tmp_path: Path) -> None:
+    write_novelty(None, tmp_path)
+    assert read_novelty(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"words", "cut", "nan", "shape"])
+def test_damage_is_said(novelty: Novelty, tmp_path: Path, damage: bytes | str) -> None:
+    write_novelty(novelty, tmp_path)
+    (file,) = tmp_path.iterdir()
+    if damage == "cut":
+        damage = file.read_bytes()[:-5]
+    if isinstance(damage, bytes):
+        file.write_bytes(damage)
+    else:
+        from safetensors.numpy import save_file
+
+        parts = {name: np.array(part) for name, part in vars(novelty).items()}
+        parts["mean"] = parts["mean"] * np.nan if damage == "nan" else parts["mean"][:-1]
+        save_file(parts, file)
+    with pytest.raises(InputError, match=r"novelty\.safetensors.* train or package it again"):
+        read_novelty(tmp_path)

@@ -1,0 +1,259 @@
+"""A trained run in fewer bits: a run of its own, with the graph that answers.
+
+int8   NNCF quantises OpenVINO's graph after training: the ranges of activations are measured on training
+       photos, and biases corrected layer by layer. Weights take 7 of the 8 bits, as processors without
+       VNNI add products in 16 bits, which would overflow; so answers are the same on all
+bf16   the graph stays, and OpenVINO computes it in bfloat16
+
+Whether it is good enough is decided on the parent's validation photos, by the rule of `flyobj compare`.
+Calibration and golden answers are then made anew, by that very graph.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.bundle import GRAPH, WEIGHTS, Bundle, read_bundle, write_bundle
+from model.errors import FlyobjError, InputError
+from model.files import atomic_folder, read_json, reading, write_json
+from model.layout import TRAIN
+from model.limits import RGB
+from model.precision import F32, INT8, PRECISIONS, require_cpu
+from model.predictor import Predictor
+from model.run_folder import BUNDLE, find_bundle
+from report.comparison import MARGIN, Comparison, Labels, Said, figures, in_words, judge
+from report.intervals import Floats, Ints
+from report.progress import progress, say, track
+from training.calibrate import answer_golden, fit_calibration, held_out
+from training.data.photos import Photo, photos_named
+from training.evaluation.answers import BATCH
+from training.fit.plan import find_data
+
+MIN_PHOTOS = 50  # fewer don't show the ranges of activations
+_CALIBRATION_PHOTOS = 300  # 100 did as well, 1,000 no better (docs/experiments.md)
+# How many of the first layers stay in float32, in turn until it is good enough: their few channels have
+# ranges far apart, and with three in float32 answers are three times nearer (docs/experiments.md).
+_FLOAT_LAYERS = (3, 6)
+_REMEDY = "give a run folder of `flyobj train`"
+_LAYERS = ("Convolution", "GroupConvolution", "MatMul")  # as OpenVINO names their types
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way that was tried.
+
+    Attributes:
+        how: which layers were in the wanted precision.
+        comparison: with the parent, on validation photos.
+        divergence: mean Kullback-Leibler divergence of its answers from the parent's, in nats.
+        seconds: of this machine.
+    """
+
+    how: str
+    comparison: Comparison
+    divergence: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QuantizedRun:
+    """What came of it."""
+
+    run: Path
+    parent: Path
+    precision: str
+    accepted: bool
+    kept: Attempt
+    attempts: tuple[Attempt, ...]
+
+
+def quantize(
+    run: Path, out: Path, precision: str = INT8, data: Path | None = None, force: bool = False
+) -> QuantizedRun:
+    """Write the run `out`, which must not exist yet, with the model of `run` in `precision`.
+
+    Args:
+        run: of `flyobj train`, in float32.
+        out: is written as a whole, or not at all.
+        precision: "int8" or "bf16".
+        data: folder that `run` was trained on; None to take the one it names.
+        force: write it even if it isn't shown to be as good.
+
+    Raises:
+        InputError: the run can't be quantised, or its photos aren't there; NNCF is missing.
+        FlyobjError: this processor doesn't compute in `precision`, or, without `force`, the best attempt
+            is worse than its parent, or the validation photos can't tell.
+    """
+    parent, document = _read_parent(run, out, precision)
+    place = data or find_data(document, run)
+    photos, groups = held_out(document, run, parent.spec.classes, place, _REMEDY)
+    training = _prepare(parent, _choose_photos(document, place, parent)) if precision == INT8 else []
+    old, rows = _ask(Predictor(parent), photos)
+    candidates = []
+    with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
+        for layers in _FLOAT_LAYERS:
+            started = time.monotonic()
+            folder = Path(room, str(layers))
+            _write_graph(parent, folder, training, layers)
+            spec = replace(
+                parent.spec, precision=precision, created=datetime.now(UTC).isoformat(timespec="seconds")
+            )
+            bundle = Bundle(spec, folder, parent.golden)
+            fit = fit_calibration(bundle, photos, groups, _reject_rate(document))
+            bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
+            new, others = _ask(Predictor(bundle), photos)
+            comparison = _judge(parent, photos, groups, new, old)
+            seconds = time.monotonic() - started
+            how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
+            attempt = Attempt(how, comparison, _divergence(rows, others), seconds)
+            candidates.append((attempt, bundle, fit))
+            say(f"{precision}, {how}: {figures(comparison)}; divergence {attempt.divergence:.4f}")
+            if comparison.acceptable or precision != INT8:
+                break
+        # One that is good enough is the last; else the one whose answers are nearest.
+        order = sorted(candidates, key=lambda c: (not c[0].comparison.acceptable, c[0].divergence))
+        best, bundle, fit = order[0]
+        attempts = tuple(attempt for attempt, _, _ in candidates)
+        result = QuantizedRun(out, run, precision, best.comparison.acceptable, best, attempts)
+        if not (result.accepted or force):
+            raise FlyobjError(_why_refused(result))
+        facts = {"precision": precision, "quantized": asdict(result), "calibration": asdict(fit)}
+        facts |= {"data": str(place), "data_from_run": os.path.relpath(place, out)}
+        with atomic_folder(out) as new_run:
+            write_json({**document, **facts}, new_run / "run.json")
+            write_bundle(answer_golden(bundle), new_run / BUNDLE)
+    return result
+
+
+def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str, Any]]:
+    """Read the run's bundle and `run.json`, and refuse what can't come to a good end."""
+    if precision not in (allowed := PRECISIONS[1:]):
+        raise InputError(f"precision {precision!r} is none of {', '.join(allowed)}")
+    if os.path.lexists(out):
+        raise InputError(f"{str(out)!r} exists already; give another --out or remove it")
+    require_cpu(precision)
+    needed, extra = ("nncf", ".[quantize]") if precision == INT8 else ("openvino", ".")
+    if not find_spec(needed):
+        raise InputError(
+            f"{precision} needs {needed!r}, which isn't installed: pip install -e '{extra}'"
+        )
+    parent, path = read_bundle(find_bundle(run)), run / "run.json"
+    with reading(path, _REMEDY):
+        document: dict[str, Any] = read_json(path, remedy=_REMEDY)
+    if parent.spec.precision != F32:
+        origin = (document.get("quantized") or {}).get("parent", "the float32 run it was made from")
+        raise InputError(
+            f"{str(run)!r} is in {parent.spec.precision} already; quantise {str(origin)!r} instead"
+        )
+    return parent, document
+
+
+def _choose_photos(document: dict[str, Any], place: Path, parent: Bundle) -> tuple[Photo, ...]:
+    """Training photos to calibrate on, evenly spread."""
+    folder = place / document.get("folders", (TRAIN, TRAIN))[0]
+    listed = photos_named(folder, parent.spec.classes, document.get("train_files", ()))
+    photos = tuple(photo for photo in listed if photo.path.is_file())
+    if len(photos) < MIN_PHOTOS:
+        raise InputError(
+            f"{len(photos)} of the run's {len(listed)} training photos are in {str(folder)!r}, and int8 "
+            f"needs at least {MIN_PHOTOS} to measure ranges on; add photos and train again, or give the "
+            "folder it was trained on with --data"
+        )
+    step = len(photos) / min(len(photos), _CALIBRATION_PHOTOS)
+    return tuple(photos[int(i * step)] for i in range(min(len(photos), _CALIBRATION_PHOTOS)))
+
+
+def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
+    size = bundle.spec.preprocessing
+    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
+
+
+def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
+    """What a model says of the photos: in words, and (photos, classes) probabilities."""
+    found = []
+    for start in track(range(0, len(photos), BATCH), "comparing"):
+        batch = photos[start : start + BATCH]
+        found += predictor.answer([predictor.prepare(photo.path.read_bytes()) for photo in batch])
+    rows = np.stack([one.row for one in found]).astype(np.float64)
+    return [Said(one.name, float(one.row.max())) for one in found], rows
+
+
+def _judge(
+    parent: Bundle, photos: Sequence[Photo], groups: Ints, new: list[Said], old: list[Said]
+) -> Comparison:
+    """Compare on validation, by the rule of `flyobj compare`."""
+    classes = parent.spec.classes
+    count = f"{len(np.unique(groups))} groups of validation photos"
+    names = [photo.path.name for photo in photos]
+    labels = Labels(names, [classes[photo.label] for photo in photos], groups, count)
+    return judge(labels, new, old, (classes, classes))
+
+
+def _divergence(old: Floats, new: Floats) -> float:
+    """Mean Kullback-Leibler divergence of (photos, classes) probabilities from the old ones, in nats."""
+    least = np.finfo(np.float32).tiny
+    return float((old * np.log(np.maximum(old, least) / np.maximum(new, least))).sum(axis=1).mean())
+
+
+def _write_graph(parent: Bundle, folder: Path, training: Sequence[RGB], layers: int) -> None:
+    """Write the graph, in 8 bits if there are photos to measure on, and the weights of the head."""
+    from safetensors.torch import save_file
+
+    from model.openvino_engine import convert, save
+
+    folder.mkdir()
+    graph = convert(parent)
+    if training:
+        graph = _to_int8(graph, training, layers)
+    save(graph, folder / GRAPH)
+    state = parent.network.state_dict()
+    save_file({k: v.contiguous() for k, v in state.items() if k.startswith("head.")}, folder / WEIGHTS)
+
+
+def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
+    """Quantise an OpenVINO graph; the first `layers` stay as they are."""
+    with progress("quantising"), contextlib.redirect_stdout(io.StringIO()):  # it draws bars there
+        import nncf  # its telemetry needs `openvino_telemetry`, which `model.openvino_engine` hides
+
+        nncf.set_log_level(logging.ERROR)
+        names = [
+            op.get_friendly_name() for op in graph.get_ordered_ops() if op.get_type_name() in _LAYERS
+        ]
+        return nncf.quantize(
+            graph,
+            nncf.Dataset([photo[None] for photo in training]),
+            preset=nncf.QuantizationPreset.MIXED,  # asymmetric where activations are, as behind ReLU6
+            subset_size=len(training),
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=names[:layers]),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE
+            ),
+        )
+
+
+def _reject_rate(document: dict[str, Any]) -> float | None:
+    """The share of validation photos that the parent answers "unknown"; None without a threshold."""
+    fit = document.get("calibration") or {}
+    return None if fit.get("reject_below") is None else fit["rejected"] / fit["photos"]
+
+
+def _why_refused(result: QuantizedRun) -> str:
+    kept, name = result.kept, f"the model in {result.precision}"
+    tried = "; ".join(f"{attempt.how}: {figures(attempt.comparison)}" for attempt in result.attempts)
+    return (
+        f"{in_words(kept.comparison, name, str(result.parent))}, so nothing is written. At most "
+        f"{100 * MARGIN:g} points of accuracy may be lost, with 95 % confidence. Tried: {tried}. "
+        "--force writes it anyway"
+    )
