@@ -1,4 +1,4 @@
-"""`flyobj evaluate`, `compare` and `calibrate`."""
+"""`flyobj evaluate` and `compare`."""
 
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -12,7 +12,10 @@ from cli.options import App, Home, Json, emit
 from report.terminal import Table, new_table, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from report.comparison import Comparison
+    from training.evaluation.costs import Row
     from training.evaluation.evaluate import Evaluation
 
 app = App()
@@ -111,6 +114,13 @@ def compare(
     split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
     margin: Margin = DEFAULT_MARGIN,
     group_regex: Groups = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="C", help="Also compare C with B; can be given several times."),
+    ] = None,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Measure CPU time and size of the runs among them.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page; for a run A, A/comparison.")
     ] = None,
@@ -124,7 +134,9 @@ def compare(
     """
     from cli.targets import open_target
     from report.comparison import require_acceptable
+    from training.data.photos import read_split
     from training.evaluation.compare import compare_targets, publish_comparison
+    from training.evaluation.costs import cheapest, measure_costs, table_of
     from training.evaluation.history import read_history
     from training.evaluation.publish import check_folder
 
@@ -136,17 +148,47 @@ def compare(
         check_folder(out, force=True)
     if group_regex is None and run:
         group_regex = read_history(run).settings.get("group_regex")
+    every = [new, *(beside or [])]
     with ExitStack() as stack:
-        ours, theirs = (stack.enter_context(open_target(name, home)) for name in (new, old))
-        data = data or _data_of(new, old)
-        result = compare_targets(ours, theirs, data, split, group_regex, margin)
-    names = _title(new), _title(old)
-    if names[0] == names[1]:
-        names = new, old
-    page = publish_comparison(result, data, out, *names) if out else None
+        ours, theirs = (
+            [stack.enter_context(open_target(name, home)) for name in some] for some in (every, [old])
+        )
+        data = data or _data_of(*every, old)
+        results = compare_targets(ours, theirs[0], data, split, group_regex, margin)
+    names = [_title(name) for name in (*every, old)]
+    if len({*names}) < len(names):
+        names = [*every, old]
+    rows, best = [], None
+    if beside or costs:
+        places = dict(zip(names, map(Path, (*every, old)), strict=True))
+        runs = {name: place for name, place in places.items() if place.is_dir()} if costs else {}
+        photos = [photo.path for photo in read_split(data, split).photos] if runs else []
+        measured = measure_costs(runs, photos) if runs else {}
+        rows = table_of(dict(zip(names, results, strict=False)), names[-1], measured)
+        best = cheapest(rows)
+    result, shown = results[0], (names[0], names[-1])
+    page = publish_comparison(result, data, out, *shown, rows, best) if out else None
     see = f"look at {page}" if page else "--out DIR draws a page"
-    emit(asdict(result), as_json, *show_comparison(result.comparison, *names), see)
-    require_acceptable(result.comparison, *names)
+    table = [_show_models(rows)] if rows else []
+    told = [f"{best.name} is the cheapest that isn't worse"] if best else []
+    document = {**asdict(result), **({"models": [asdict(row) for row in rows]} if rows else {})}
+    emit(document, as_json, *table, *show_comparison(result.comparison, *shown), *told, see)
+    require_acceptable(result.comparison, *shown)
+
+
+def _show_models(rows: "Sequence[Row]") -> Table:
+    columns = ("model", "precision", "pixels", "accuracy (95 %)", "verdict", "losing", "CPU-ms", "MiB")
+    table = new_table(*columns)
+    for row in rows:
+        low, high = row.accuracy_95
+        losing = ", ".join(f"{name} {100 * change:+.1f}" for name, change in row.losing)
+        cost = (f"{row.cost.cpu_ms:.2f}", f"{row.cost.mib:.1f}") if row.cost else ("", "")
+        facts = (
+            f"{row.accuracy:.3f} ({low:.2f} to {high:.2f})",
+            row.comparison.verdict if row.comparison else "",
+        )
+        table.add_row(row.name, row.precision, str(row.pixels or ""), *facts, losing, *cost)
+    return table
 
 
 def show_comparison(c: "Comparison", new: str, old: str) -> list[Table | str]:
@@ -166,48 +208,6 @@ def show_comparison(c: "Comparison", new: str, old: str) -> list[Table | str]:
         if names
     ]
     return [table, *lines, figures(c), in_words(c, new, old)]
-
-
-@app.command()
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
-    reject_rate: Annotated[
-        float | None,
-        typer.Option(
-            help='Answer "unknown" if fewer known photos than this share are as strange; 0.02.'
-        ),
-    ] = None,
-    unknown: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photos of no known class, to choose how novelty is measured."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder the run was trained on, if it has moved.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Fit temperature and novelty on validation photos; with --reject-rate, answer "unknown"."""
-    from training.calibrate import recalibrate
-
-    fit = recalibrate(run, data, reject_rate, unknown)
-    lines = [
-        f"temperature {fit.temperature:.3f}; {fit.note}",
-        f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
-        f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
-    ]
-    if n := fit.novelty:
-        tried = "".join(f"; {kind}: AUROC {auroc:.3f}" for kind, auroc in n.auroc.items())
-        lines.append(
-            f"novelty by {n.kind} in {n.dimensions} dimensions, of {n.photos} training photos and "
-            f"{n.groups} held-out groups{tried}"
-        )
-    if fit.reject_rate is not None:
-        lines.append(
-            f'"unknown" where novelty is below {fit.reject_rate:g}, '
-            f"{fit.rejected} of the validation photos"
-        )
-    lines.append("archives made before stay as they are; package and evaluate the run again")
-    emit(asdict(fit), as_json, *lines)
 
 
 def _data_of(*targets: str) -> Path:

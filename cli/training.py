@@ -1,4 +1,4 @@
-"""`flyobj train`."""
+"""`flyobj train`, `calibrate` and `quantize`."""
 
 from dataclasses import asdict, fields
 from functools import partial
@@ -151,6 +151,48 @@ def _show(report: "Report | None", as_json: bool) -> None:
 
 
 @app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
+    reject_rate: Annotated[
+        float | None,
+        typer.Option(
+            help='Answer "unknown" if fewer known photos than this share are as strange; 0.02.'
+        ),
+    ] = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photos of no known class, to choose how novelty is measured."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder the run was trained on, if it has moved.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit temperature and novelty on validation photos; with --reject-rate, answer "unknown"."""
+    from training.calibrate import recalibrate
+
+    fit = recalibrate(run, data, reject_rate, unknown)
+    lines = [
+        f"temperature {fit.temperature:.3f}; {fit.note}",
+        f"{fit.photos} validation photos of {fit.groups} groups: calibration error {fit.ece_before:.3f} "
+        f"at temperature 1, {fit.ece:.3f} at {fit.tried:.3f}, each group at one fitted without it",
+    ]
+    if n := fit.novelty:
+        tried = "".join(f"; {kind}: AUROC {auroc:.3f}" for kind, auroc in n.auroc.items())
+        lines.append(
+            f"novelty by {n.kind} in {n.dimensions} dimensions, of {n.photos} training photos and "
+            f"{n.groups} held-out groups{tried}"
+        )
+    if fit.reject_rate is not None:
+        lines.append(
+            f'"unknown" where novelty is below {fit.reject_rate:g}, '
+            f"{fit.rejected} of the validation photos"
+        )
+    lines.append("archives made before stay as they are; package and evaluate the run again")
+    emit(asdict(fit), as_json, *lines)
+
+
+@app.command()
 def quantize(
     run: Annotated[Path, typer.Argument(help="Run folder of `flyobj train`.")],
     out_: Annotated[
@@ -179,6 +221,6 @@ def quantize(
     result = quantize(run, out_ or run.with_name(f"{run.name}-{precision}"), precision, data, force)
     lines = [
         f"{precision}, {result.kept.how}: {figures(result.kept.comparison)}",
-        f"{result.run}: {in_words(result.kept.comparison, str(result.run), str(run))}",
+        f"{result.run}: {in_words(result.kept.comparison, result.run, result.parent)}",
     ]
-    emit(asdict(result), as_json, *lines, *([] if as_json else after_quantize(result.run)))
+    emit(asdict(result), as_json, *lines, *([] if as_json else after_quantize(Path(result.run))))

@@ -163,6 +163,7 @@ class FlyingObjectsHandler:
             "metrics": read_json(metrics) if metrics.is_file() else None,
             "data_fingerprint": spec.data_fingerprint,
             "architecture": spec.architecture,
+            "precision": spec.precision,
             "engine": engine,
             "created": spec.created,
             "code_version": spec.code_version,

@@ -27,7 +27,6 @@ import numpy as np
 from model.bundle import GRAPH, WEIGHTS, Bundle, read_bundle, write_bundle
 from model.errors import FlyobjError, InputError
 from model.files import atomic_folder, read_json, reading, write_json
-from model.layout import TRAIN
 from model.limits import RGB
 from model.precision import F32, INT8, PRECISIONS, require_cpu
 from model.predictor import Predictor
@@ -35,15 +34,17 @@ from model.run_folder import BUNDLE, find_bundle
 from report.comparison import MARGIN, Comparison, Labels, Said, figures, in_words, judge
 from report.intervals import Floats, Ints
 from report.progress import progress, say, track
-from training.calibrate import answer_golden, fit_calibration, held_out
-from training.data.photos import Photo, photos_named
+from training.calibrate import calibrate, held_out
+from training.data.photos import Photo
 from training.evaluation.answers import BATCH
 from training.fit.plan import find_data
+from training.novelty import sample
 
 MIN_PHOTOS = 50  # fewer don't show the ranges of activations
-_CALIBRATION_PHOTOS = 300  # 100 did as well, 1,000 no better (docs/experiments.md)
-# How many of the first layers stay in float32, in turn until it is good enough: their few channels have
-# ranges far apart, and with three in float32 answers are three times nearer (docs/experiments.md).
+_CALIBRATION_PHOTOS = 100  # 300 and 1,000 did no better (docs/experiments.md)
+# How many of the first layers stay in float32, in turn until it is good enough. Their few channels have
+# ranges far apart: with 3 answers are twice to four times as near to the parent's as with none, with 6
+# again two to six times, for a sixth of the time more (docs/experiments.md).
 _FLOAT_LAYERS = (3, 6)
 _REMEDY = "give a run folder of `flyobj train`"
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")  # as OpenVINO names their types
@@ -70,8 +71,8 @@ class Attempt:
 class QuantizedRun:
     """What came of it."""
 
-    run: Path
-    parent: Path
+    run: str
+    parent: str
     precision: str
     accepted: bool
     kept: Attempt
@@ -97,25 +98,20 @@ def quantize(
     """
     parent, document = _read_parent(run, out, precision)
     place = data or find_data(document, run)
-    photos, groups = held_out(document, run, parent.spec.classes, place, _REMEDY)
-    training = _prepare(parent, _choose_photos(document, place, parent)) if precision == INT8 else []
+    photos, groups, trained = held_out(document, run, parent.spec.classes, place, _REMEDY)
+    training = _choose_photos(parent, trained) if precision == INT8 else []
     old, rows = _ask(Predictor(parent), photos)
     candidates = []
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            folder = Path(room, str(layers))
-            _write_graph(parent, folder, training, layers)
-            spec = replace(
-                parent.spec, precision=precision, created=datetime.now(UTC).isoformat(timespec="seconds")
-            )
-            bundle = Bundle(spec, folder, parent.golden)
-            fit = fit_calibration(bundle, photos, groups, _reject_rate(document))
-            bundle = replace(bundle, spec=replace(spec, calibration=fit.calibration))
+            made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
+            rate = parent.spec.calibration.reject_rate
+            bundle, fit = calibrate(made, photos, groups, trained, rate)
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
-            seconds = time.monotonic() - started
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
+            seconds = time.monotonic() - started
             attempt = Attempt(how, comparison, _divergence(rows, others), seconds)
             candidates.append((attempt, bundle, fit))
             say(f"{precision}, {how}: {figures(comparison)}; divergence {attempt.divergence:.4f}")
@@ -125,14 +121,14 @@ def quantize(
         order = sorted(candidates, key=lambda c: (not c[0].comparison.acceptable, c[0].divergence))
         best, bundle, fit = order[0]
         attempts = tuple(attempt for attempt, _, _ in candidates)
-        result = QuantizedRun(out, run, precision, best.comparison.acceptable, best, attempts)
+        result = QuantizedRun(str(out), str(run), precision, best.comparison.acceptable, best, attempts)
         if not (result.accepted or force):
             raise FlyobjError(_why_refused(result))
         facts = {"precision": precision, "quantized": asdict(result), "calibration": asdict(fit)}
         facts |= {"data": str(place), "data_from_run": os.path.relpath(place, out)}
         with atomic_folder(out) as new_run:
             write_json({**document, **facts}, new_run / "run.json")
-            write_bundle(answer_golden(bundle), new_run / BUNDLE)
+            write_bundle(bundle, new_run / BUNDLE)
     return result
 
 
@@ -156,27 +152,23 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
         raise InputError(
             f"{str(run)!r} is in {parent.spec.precision} already; quantise {str(origin)!r} instead"
         )
+    if parent.spec.calibration.reject_below is not None:
+        raise InputError(
+            f'{str(run)!r} answers "unknown" by its confidence, as earlier versions did, and a model in '
+            f"fewer bits only by novelty; `flyobj calibrate {run} --reject-rate 0.02` first"
+        )
     return parent, document
 
 
-def _choose_photos(document: dict[str, Any], place: Path, parent: Bundle) -> tuple[Photo, ...]:
-    """Training photos to calibrate on, evenly spread."""
-    folder = place / document.get("folders", (TRAIN, TRAIN))[0]
-    listed = photos_named(folder, parent.spec.classes, document.get("train_files", ()))
-    photos = tuple(photo for photo in listed if photo.path.is_file())
-    if len(photos) < MIN_PHOTOS:
+def _choose_photos(parent: Bundle, trained: Sequence[Photo]) -> list[RGB]:
+    """Photos to measure ranges on, evenly over all of them, as the network gets them."""
+    if len(trained) < MIN_PHOTOS:
         raise InputError(
-            f"{len(photos)} of the run's {len(listed)} training photos are in {str(folder)!r}, and int8 "
-            f"needs at least {MIN_PHOTOS} to measure ranges on; add photos and train again, or give the "
-            "folder it was trained on with --data"
+            f"int8 needs at least {MIN_PHOTOS} photos to measure ranges on, and the run was trained on "
+            f"{len(trained)}; add photos and train again, or take --precision bf16"
         )
-    step = len(photos) / min(len(photos), _CALIBRATION_PHOTOS)
-    return tuple(photos[int(i * step)] for i in range(min(len(photos), _CALIBRATION_PHOTOS)))
-
-
-def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
-    size = bundle.spec.preprocessing
-    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
+    load, chosen = parent.spec.preprocessing.load, sample(trained, _CALIBRATION_PHOTOS)
+    return [load(photo.path.read_bytes()) for photo in track(chosen, "reading training photos")]
 
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
@@ -206,24 +198,37 @@ def _divergence(old: Floats, new: Floats) -> float:
     return float((old * np.log(np.maximum(old, least) / np.maximum(new, least))).sum(axis=1).mean())
 
 
-def _write_graph(parent: Bundle, folder: Path, training: Sequence[RGB], layers: int) -> None:
-    """Write the graph, in 8 bits if there are photos to measure on, and the weights of the head."""
+def write_graph(
+    parent: Bundle, folder: Path, precision: str, training: Sequence[RGB] = (), layers: int = 3
+) -> Bundle:
+    """Write the graph and the weights of the head; the bundle's calibration and answers are old.
+
+    Args:
+        parent: in float32.
+        folder: is made.
+        precision: "int8" or "bf16".
+        training: (S, S, 3) photos that int8's ranges are measured on.
+        layers: the first ones, which int8 leaves in float32.
+    """
     from safetensors.torch import save_file
 
     from model.openvino_engine import convert, save
 
     folder.mkdir()
     graph = convert(parent)
-    if training:
-        graph = _to_int8(graph, training, layers)
-    save(graph, folder / GRAPH)
+    save(_to_int8(graph, training, layers) if precision == INT8 else graph, folder / GRAPH)
     state = parent.network.state_dict()
     save_file({k: v.contiguous() for k, v in state.items() if k.startswith("head.")}, folder / WEIGHTS)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(
+        parent, spec=replace(parent.spec, precision=precision, created=created), source=folder
+    )
 
 
 def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
     """Quantise an OpenVINO graph; the first `layers` stay as they are."""
     with progress("quantising"), contextlib.redirect_stdout(io.StringIO()):  # it draws bars there
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime"
         import nncf  # its telemetry needs `openvino_telemetry`, which `model.openvino_engine` hides
 
         nncf.set_log_level(logging.ERROR)
@@ -243,17 +248,11 @@ def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
         )
 
 
-def _reject_rate(document: dict[str, Any]) -> float | None:
-    """The share of validation photos that the parent answers "unknown"; None without a threshold."""
-    fit = document.get("calibration") or {}
-    return None if fit.get("reject_below") is None else fit["rejected"] / fit["photos"]
-
-
 def _why_refused(result: QuantizedRun) -> str:
     kept, name = result.kept, f"the model in {result.precision}"
     tried = "; ".join(f"{attempt.how}: {figures(attempt.comparison)}" for attempt in result.attempts)
     return (
-        f"{in_words(kept.comparison, name, str(result.parent))}, so nothing is written. At most "
+        f"{in_words(kept.comparison, name, result.parent)}, so nothing is written. At most "
         f"{100 * MARGIN:g} points of accuracy may be lost, with 95 % confidence. Tried: {tried}. "
         "--force writes it anyway"
     )

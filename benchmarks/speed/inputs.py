@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -30,7 +31,9 @@ from serving.archive.build import build_archive, sha256
 from serving.archive.layout import unpack
 from serving.rollout.deployment import DeployedVersion, Deployment, write_deployment
 from serving.stock import ROOT
+from training.calibrate import answer_golden
 from training.data.synthetic.draw import CLASSES, draw
+from training.quantize import write_graph
 
 HEIGHTS = {320: 240, 640: 480, 1024: 768, 1920: 1080}  # px, by width; 3/4 of others
 SIZE = 224
@@ -83,20 +86,36 @@ def _golden(predictor: Predictor, name: str, photo: bytes) -> Golden:
     return Golden(name, photo, found.name, as_probabilities(predictor.classes, found.row))
 
 
-def prepare(folder: Path, run: Path | None) -> Site:
-    """Package `run`, by default a random one, and the same features for the manuals' servers."""
+def prepare(folder: Path, run: Path | None, precisions: Sequence[str] = ()) -> Site:
+    """Package `run`, by default a random one, and the same features for the manuals' servers.
+
+    In other `precisions` too; their accuracy isn't looked at.
+    """
     run = run or random_run(folder)
+    site = _package(run, folder)
+    torch.manual_seed(0)
+    network = mobilenet_v2()
+    parent = read_bundle(site.model / "bundle")
+    network.features.load_state_dict(parent.network.features.state_dict())
+    torch.nn.init.normal_(network.classifier[1].weight, std=0.5)  # so that photos differ in class
+    torch.save(network.state_dict(), site.model / "manual.pt")
+    _archive_stock(site.model / "manual.pt", site.store)
+    pixels = [parent.spec.preprocessing.load(photo) for photo in draw_photos(MAIN_WIDTH)]
+    variants = {}
+    for precision in precisions:
+        (room := folder / precision).mkdir()
+        bundle = answer_golden(write_graph(parent, room / "graph", precision, pixels))
+        write_bundle(bundle, room / "run" / "bundle")
+        variants[precision] = _package(room / "run", room)
+    return replace(site, variants=variants)
+
+
+def _package(run: Path, folder: Path) -> Site:
     store, model = folder / "store", folder / "model"
     archive = build_archive(run, "1.0", store)
     unpack(archive, model)
     record = DeployedVersion(archive.name, sha256(archive), workers=WORKERS)
     write_deployment(Deployment().with_version("1.0", record), store)
-    torch.manual_seed(0)
-    network = mobilenet_v2()
-    network.features.load_state_dict(read_bundle(model / "bundle").network.features.state_dict())
-    torch.nn.init.normal_(network.classifier[1].weight, std=0.5)  # so that photos differ in class
-    torch.save(network.state_dict(), model / "manual.pt")
-    _archive_stock(model / "manual.pt", store)
     return Site(folder, model, store)
 
 

@@ -2,7 +2,8 @@
 
 Each peer has a virtual environment of its own below `build/peers`, as their requirements exclude each
 other; it sees the packages of the environment that runs this, torch among them, where it asks for
-nothing else. Names with `:manual` run what the server's manual shows, the others our engine.
+nothing else. Names with `:manual` run what the server's manual shows, the others our engine, in float32
+or in the precision behind the colon.
 """
 
 import base64
@@ -14,15 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
-from loadtest.closed_loop import ClosedLoop, ClosedLoopResult, Endpoint, endpoint_of
+from benchmarks.speed.peer_apps.classify import ENGINE, MODEL
+from loadtest.closed_loop import ClosedLoop, Endpoint, endpoint_of
 from model.errors import FlyobjError
 from serving.server import lifecycle
 from serving.server.client import Client
@@ -32,8 +32,8 @@ from serving.stock import ROOT
 
 PINS = ROOT / "benchmarks" / "speed" / "peer_apps"  # SERVER.txt
 ENVIRONMENTS = ROOT / "build" / "peers"
+FEWER_BITS = ("bf16", "int8")
 WORKERS = 2
-MOST_IN_A_BATCH = 8
 START_TIMEOUT_S = 120
 _BOUNDARY = "flyobj-peer"
 
@@ -46,11 +46,13 @@ class Site:
         folder: to write to; logs end up there.
         model: folder with an unpacked archive and `manual.pt`.
         store: model store with our archive, deployed, and the stock one.
+        variants: the same model in other precisions.
     """
 
     folder: Path
     model: Path
     store: Path
+    variants: Mapping[str, "Site"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Contender:
     """One row.
 
     Attributes:
-        name: of the row; with ":manual" if it runs what the server's manual shows.
+        name: of the row; with ":manual" if it runs what the server's manual shows, with ":int8" or
+            ":bf16" if it runs our engine in that.
         start: starts it, without waiting until it answers; None where there is no server.
     """
 
@@ -76,8 +79,17 @@ class Contender:
 
     @property
     def server(self) -> str:
-        """The name without ":manual"."""
-        return self.name.removesuffix(":manual")
+        """The name without what is behind the colon."""
+        return self.name.partition(":")[0]
+
+    @property
+    def precision(self) -> str:
+        """Of our engine."""
+        return self.name.partition(":")[2] if self.engine == "ours" else ""
+
+    def choose_site(self, given: Site) -> Site:
+        """What is given to it: its precision's."""
+        return given.variants[self.precision] if self.precision else given
 
     @property
     def requirements(self) -> Path:
@@ -241,27 +253,6 @@ def _base64_input(photo: bytes) -> bytes:
     return json.dumps({"inputs": [{**photos, "parameters": {"content_type": "base64"}}]}).encode()
 
 
-def put_load_in_process(
-    contender: Contender, given: Site, width: int, clients: int, seconds: float
-) -> dict[str, Any]:
-    """Let a process for each worker of ours answer batches as large as so many clients would form."""
-    environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, THREADS: "1"}
-    count = min(WORKERS, clients)
-    order = map(str, (width, min(MOST_IN_A_BATCH, clients // count), seconds))
-    command = [sys.executable, "-m", "benchmarks.speed.peer_apps.in_process", *order]
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    outputs = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise FlyobjError("in-process failed; what it said is above")
-    loads = [json.loads(output) for output in outputs]
-    latencies = [latency for load in loads for latency in load["latencies_s"]]
-    mean_s = sum(load["seconds"] for load in loads) / count
-    return ClosedLoopResult(mean_s, latencies).summary(sum(load["cpu_s"] for load in loads))
-
-
 def wait_until_it_answers(running: RunningServer, photo: bytes, log: Path) -> None:
     """Ask until the first answer; raises `FlyobjError` if the server ends or takes too long."""
     until = time.monotonic() + START_TIMEOUT_S
@@ -292,4 +283,6 @@ def contenders() -> dict[str, Contender]:
         for row in rows
         if row.start not in (start_ours, start_stock)
     ]
-    return {row.name: row for row in (*rows, *both)}
+    ours = [row for row in rows if not row.name.endswith(":manual")]
+    others = [Contender(f"{row.name}:{kind}", row.start) for kind in FEWER_BITS for row in ours]
+    return {row.name: row for row in (*rows, *others, *both)}

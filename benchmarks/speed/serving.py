@@ -2,8 +2,9 @@
 
 Each contender is one server, started once and left idle while others are measured. It runs our engine
 (`model/`: decoding, OpenVINO) or, as NAME:manual, what its own manual shows (Pillow, eager PyTorch), so
-that the first rows differ by the server alone. "in-process" has no server: as many processes as we have
-workers answer batches in a loop, the limit of what any server can reach.
+that the first rows differ by the server alone; NAME:int8 and NAME:bf16 run our engine in fewer bits.
+"in-process" has no server: as many processes as we have workers answer batches in a loop, the limit of
+what any server can reach.
 
 Measured are the seconds until the first answer (ours: until `flyobj serve` has brought all workers up),
 the first ten seconds of load, other widths and numbers of clients, and last, when all are warm, the main
@@ -16,8 +17,11 @@ standard output is one JSON document, which is also OUT/serving.json.
 """
 
 import argparse
+import json
+import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -28,21 +32,25 @@ import psutil
 
 from benchmarks.program import console, parser_of, run
 from benchmarks.speed.inputs import MAIN_WIDTH, draw_photos, expected_answers, prepare
+from benchmarks.speed.peer_apps.classify import ENGINE, MODEL, THREADS
 from benchmarks.speed.peers import (
+    FEWER_BITS,
+    WORKERS,
     Contender,
     RunningServer,
     Site,
     contenders,
-    put_load_in_process,
     wait_until_it_answers,
 )
 from benchmarks.speed.serving_report import MAIN_CLIENTS, draw_picture, median, print_table
-from loadtest.closed_loop import ExpectedAnswer, put_load
+from loadtest.closed_loop import ClosedLoopResult, ExpectedAnswer, put_load
 from model.errors import FlyobjError, InputError
 from model.files import write_json
 from serving.server.process_tree import cpu_s, pss_mib
+from serving.stock import ROOT
 
 FIRST_S = 10
+MOST_IN_A_BATCH = 8
 
 
 @dataclass
@@ -67,12 +75,13 @@ class PeerComparison:
         """Draw the photos and answer them in this process."""
         self.given, self.arguments = given, arguments
         self.photos = {width: draw_photos(width) for width in {MAIN_WIDTH, *arguments.widths}}
-        self.expected: dict[tuple[str, int], list[ExpectedAnswer]] = {
-            (engine, width): expected_answers(given.model, engine, photos)
-            for engine in ("ours", "manual")
+        self.rows = [Row(contenders()[name]) for name in arguments.contenders]
+        kinds = {(row.contender.engine, row.contender.precision): row.contender for row in self.rows}
+        self.expected: dict[tuple[str, str, int], list[ExpectedAnswer]] = {
+            (*kind, width): expected_answers(one.choose_site(given).model, kind[0], photos)
+            for kind, one in kinds.items()
             for width, photos in self.photos.items()
         }
-        self.rows = [Row(contenders()[name]) for name in arguments.contenders]
 
     def run(self) -> None:
         """Measure the rows with our engine, then those of the manuals; figures are kept after each."""
@@ -117,8 +126,9 @@ class PeerComparison:
             if contender.start is None:
                 return
             started = time.monotonic()
-            row.running = contender.start(contender, self.given)
-            log = self.given.folder / f"{contender.label}.log"
+            given = contender.choose_site(self.given)
+            row.running = contender.start(contender, given)
+            log = given.folder / f"{contender.label}.log"
             wait_until_it_answers(row.running, self.photos[MAIN_WIDTH][0], log)
             row.figures["ready_s"] = round(time.monotonic() - started, 1)
         except (FlyobjError, subprocess.SubprocessError, OSError) as error:
@@ -143,8 +153,10 @@ class PeerComparison:
     def load(self, row: Row, width: int, clients: int, seconds: float) -> dict[str, Any]:
         """Put one load on a contender."""
         if row.running is None:
-            return put_load_in_process(row.contender, self.given, width, clients, seconds)
-        expected = self.expected[row.contender.engine, width]
+            given = row.contender.choose_site(self.given)
+            return put_load_in_process(row.contender, given, width, clients, seconds)
+        contender = row.contender
+        expected = self.expected[contender.engine, contender.precision, width]
         photos = list(zip(self.photos[width], expected, strict=True))
         client, before = psutil.Process(), cpu_s(row.running.root)
         own = sum(client.cpu_times()[:2])
@@ -156,6 +168,27 @@ class PeerComparison:
             figures["cpu_ms_of"] = {name: round(s * each, 2) for name, s in used.items()}
             figures["client_cpu_ms"] = round((sum(client.cpu_times()[:2]) - own) * each, 2)
         return figures
+
+
+def put_load_in_process(
+    contender: Contender, given: Site, width: int, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Let a process for each worker of ours answer batches as large as so many clients would form."""
+    environment = {**os.environ, MODEL: str(given.model), ENGINE: contender.engine, THREADS: "1"}
+    count = min(WORKERS, clients)
+    order = map(str, (width, min(MOST_IN_A_BATCH, clients // count), seconds))
+    command = [sys.executable, "-m", "benchmarks.speed.peer_apps.in_process", *order]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise FlyobjError("in-process failed; what it said is above")
+    loads = [json.loads(output) for output in outputs]
+    latencies = [latency for load in loads for latency in load["latencies_s"]]
+    mean_s = sum(load["seconds"] for load in loads) / count
+    return ClosedLoopResult(mean_s, latencies).summary(sum(load["cpu_s"] for load in loads))
 
 
 def report(comparison: PeerComparison) -> dict[str, Any]:
@@ -175,7 +208,8 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = parser_of(__doc__)
     names = list(contenders())
-    several: dict[str, Any] = {"nargs": "+", "choices": names, "metavar": "NAME", "default": names}
+    default = [n for n in names if n.startswith("flying") or not n.endswith(FEWER_BITS)]
+    several: dict[str, Any] = {"nargs": "+", "choices": names, "metavar": "NAME", "default": default}
     parser.add_argument("--contenders", **several, help=", ".join(names))
     parser.add_argument("--run", type=Path, help="of `flyobj train`; a random network by default")
     parser.add_argument("--seconds", type=float, default=6, help="of each load")
@@ -206,7 +240,9 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="flyobj-bench-") as name:
             console.print("preparing model and photos")
-            comparison = PeerComparison(prepare(Path(name), arguments.run), arguments)
+            wanted = [contenders()[name].precision for name in arguments.contenders]
+            precisions = [one for one in FEWER_BITS if one in wanted]
+            comparison = PeerComparison(prepare(Path(name), arguments.run, precisions), arguments)
             comparison.run()
             return report(comparison)
 

@@ -71,6 +71,6 @@ def draw_picture(document: dict[str, Any], path: Path) -> None:
 
 
 def _colour(name: str) -> str:
-    if name == "flying-objects":
+    if name.startswith("flying-objects"):
         return AMBER
     return GREY if name.endswith(":manual") else BLUE

@@ -148,7 +148,8 @@ class ServedModel:
 def open_run(bundle: Path, photos: int) -> Iterator[LocalModel]:
     """Open a bundle to answer so many photos; with OpenVINO if that is installed and they are many."""
     read = hashlib.sha256()
-    for name in ("model.json", "weights.safetensors"):
+    graph = sorted(path.name for path in bundle.glob("graph.*"))
+    for name in ("model.json", "weights.safetensors", *graph):
         if not (bundle / name).is_file():
             raise InputError(f"{str(bundle)!r} has no {name}; give a run folder of `flyobj train`")
     for path in sorted(path for path in bundle.iterdir() if path.suffix in (".json", ".safetensors")):

@@ -115,3 +115,35 @@ def test_classes_that_neither_knows(
     (data / "test" / "Flying Birds").rename(data / "test" / "Bats")
     result = inside("compare", run_copy, run_copy, "--data", data, code=2)
     assert "classes ['Bats'] of the photos are known to neither" in complaint(result)
+
+
+def test_models_beside_it_and_the_cheapest_that_isnt_worse(
+    inside: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "page"
+    command = (
+        "compare",
+        archive_path,
+        run,
+        "--beside",
+        turned,
+        "--costs",
+        "--data",
+        known,
+        "--out",
+        out,
+    )
+    found = json.loads(inside(*command, "--json").stdout)
+    old, same, worse = found["models"]
+    assert [row["name"] for row in found["models"]] == [str(run), str(archive_path), str(turned)]
+    assert (old["precision"], old["pixels"], old["accuracy"]) == ("f32", 64, 1)
+    assert old["accuracy_95"][0] < old["accuracy_95"][1] == 1
+    assert old["comparison"] is same["cost"] is None  # what an archive costs isn't measured
+    assert same["comparison"]["verdict"] == "not worse"
+    assert worse["comparison"]["verdict"] == "worse"
+    assert min(old["cost"]["cpu_ms"], worse["cost"]["cpu_ms"]) > 0
+    assert old["cost"]["mib"] == pytest.approx(worse["cost"]["mib"], rel=0.01)
+    page = (out / "comparison.html").read_text()
+    assert f"<b>{run}</b> is the cheapest that isn't worse than {run}" in page
+    text = inside(*command, "--force").stdout
+    assert f"{run} is the cheapest that isn't worse" in text.replace("\n", "")

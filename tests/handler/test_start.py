@@ -42,6 +42,7 @@ def test_description(worker: "Worker", requests: "Requests", run: Path, unpacked
     assert status == 200
     assert described["classes"] == list(spec.classes)
     assert described["input_size"] == 64
+    assert described["precision"] == "f32"
     assert described["formats"] == list(FORMATS)
     limits = {**asdict(DEFAULT_LIMITS), "max_photos": 16}
     del limits["formats"]

@@ -21,6 +21,7 @@ from report.comparison import (
     require_known,
 )
 from report.html import write_html
+from report.intervals import SHARE, Interval, mean_interval, sum_groups
 from report.paired import Change
 from report.pictures import thumbnail
 from training.data.photo_groups import number_groups
@@ -34,6 +35,15 @@ _THUMBNAIL = 240  # pixels of the longer side
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is told of one of them: None, or "", where the target doesn't say."""
+
+    precision: str
+    pixels: int | None
+    accuracy_95: Interval
+
+
+@dataclass(frozen=True)
 class TargetComparison:
     """What came of asking two targets the same photos; flips are relative to the data folder."""
 
@@ -43,6 +53,8 @@ class TargetComparison:
     skipped: int  # files that can't be read
     comparison: Comparison
     flips: tuple[Flip, ...]
+    new_facts: Facts
+    old_facts: Facts
 
 
 @dataclass(frozen=True)
@@ -68,31 +80,53 @@ def read_labelled(
 
 
 def compare_targets(
-    new: Target,
+    new: Sequence[Target],
     old: Target,
     data: Path,
     split: str = "test",
     group_regex: str | None = None,
     margin: float = MARGIN,
-) -> TargetComparison:
-    """Ask both targets every photo of `data/split`.
+) -> list[TargetComparison]:
+    """Ask all targets every photo of `data/split`, and compare each of `new` with `old`.
 
     Raises:
         InputError: the photos can't be used, or are of a class that neither target knows.
         FlyobjError: a target refuses a photo.
     """
     photos = read_labelled(data, split, group_regex)
-    require_known(photos.labels, (new.classes, old.classes))
-    ours, theirs = (ask(target, photos.paths, f"asking {target.description}") for target in (new, old))
-    said = _said(new, ours), _said(old, theirs)
-    apart = largest_difference(new, ours, old, theirs)
-    comparison = judge(photos.labels, *said, (new.classes, old.classes), apart, margin)
-    flips = find_flips(photos.labels, *said)
-    return TargetComparison(new.description, old.description, split, photos.skipped, comparison, flips)
+    for target in new:
+        require_known(photos.labels, (target.classes, old.classes))
+    theirs = ask(old, photos.paths, f"asking {old.description}")
+    results = []
+    for target in new:
+        ours = ask(target, photos.paths, f"asking {target.description}")
+        said = _said(target, ours), _said(old, theirs)
+        apart = largest_difference(target, ours, old, theirs)
+        classes = target.classes, old.classes
+        comparison = judge(photos.labels, *said, classes, apart, margin)
+        facts = _facts(target, photos.labels, said[0]), _facts(old, photos.labels, said[1])
+        flips = find_flips(photos.labels, *said)
+        names = target.description, old.description, split
+        results.append(TargetComparison(*names, photos.skipped, comparison, flips, *facts))
+    return results
 
 
-def publish_comparison(result: TargetComparison, data: Path, out: Path, new: str, old: str) -> Path:
-    """Write page and figures into `out` and return the page; `new` and `old` are short names."""
+def _facts(target: Target, labels: Labels, said: Sequence[Said]) -> Facts:
+    right = [one.answer == truth for one, truth in zip(said, labels.truth, strict=True)]
+    interval = mean_interval(*sum_groups(right, labels.groups), SHARE, (0.0, 1.0))
+    if target.spec is None:
+        return Facts("", None, interval)
+    return Facts(target.spec.precision, target.spec.preprocessing.size, interval)
+
+
+def publish_comparison(
+    result: TargetComparison, data: Path, out: Path, new: str, old: str, rows: Sequence[Any] = (),
+    best: Any = None,
+) -> Path:  # fmt: skip
+    """Write page and figures into `out` and return the page.
+
+    `new` and `old` are short names; `rows` and `best` are of `training.evaluation.costs`, for a table.
+    """
     c = result.comparison
 
     def shown(flips: Sequence[Flip]) -> list[tuple[Flip, str | None]]:
@@ -100,7 +134,8 @@ def publish_comparison(result: TargetComparison, data: Path, out: Path, new: str
 
     others = [flip for flip in result.flips if not (flip.gained or flip.lost)]
     out.mkdir(parents=True, exist_ok=True)
-    write_json(asdict(result), out / FIGURES)
+    document = {**asdict(result), **({"models": [asdict(row) for row in rows]} if rows else {})}
+    write_json(document, out / FIGURES)
     write_html(
         out / PAGE,
         "training/evaluation/compare.html.j2",
@@ -111,6 +146,8 @@ def publish_comparison(result: TargetComparison, data: Path, out: Path, new: str
         split=result.split,
         skipped=result.skipped,
         sentence=in_words(c, new, old),
+        rows=rows,
+        best=best,
         gained=shown([flip for flip in result.flips if flip.gained]),
         lost=shown([flip for flip in result.flips if flip.lost]),
         others=shown(others),

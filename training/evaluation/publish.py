@@ -125,6 +125,7 @@ def _origin(result: Evaluation, history: History, spec: ModelSpec | None) -> dic
         facts |= {
             "classes": ", ".join(spec.classes),
             "input": f"{size} x {size} pixels",
+            "precision": spec.precision,
             "trained": spec.created,
             "code": spec.code_version,
             "training data": f"SHA-256 {spec.data_fingerprint}",

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def test_each_server_runs_our_engine_and_its_manuals() -> None:
         assert rows[server].requirements.is_file() == (server != "in-process")
     assert rows["torchserve:manual"].requirements.is_file()
     assert "flying-objects:manual" not in rows
+    base, fewer = Site(Path("a"), Path("a"), Path("a")), Site(Path("b"), Path("b"), Path("b"))
+    given = replace(base, variants={"int8": fewer})
+    assert rows["fastapi"].choose_site(given) is rows["fastapi:manual"].choose_site(given) is given
+    assert rows["fastapi:int8"].choose_site(given) is fewer
+    assert (rows["fastapi:int8"].engine, rows["fastapi:int8"].server) == ("ours", "fastapi")
 
 
 @pytest.mark.slow
