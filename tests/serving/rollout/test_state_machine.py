@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from PIL import Image
 
 from model.errors import FlyobjError
 from serving.archive.build import sha256
-from serving.rollout.deployment import Deployment, read_deployment
+from serving.rollout.deployment import Deployment, read_deployment, write_deployment
 from serving.rollout.operations import deploy, promote, retire, rollback, scale
 from serving.rollout.reconcile import apply, diff
 from serving.server.client import Client
@@ -270,3 +271,16 @@ class Rollouts(RuleBasedStateMachine):
 
 Rollouts.TestCase.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
 TestRollouts = pytest.mark.slow(Rollouts.TestCase)
+
+
+def test_the_servers_default_is_removed_last(tmp_path: Path) -> None:
+    """Where nothing is to be served any more: TorchServe keeps its default while there are others."""
+    place = Place(tmp_path / "place")
+    place.make()
+    for name in ("1.0", "2.0"):
+        archive = write_archive(tmp_path, name)
+        assert run(place, partial(deploy, path=archive, wait_s=0), None) == DONE
+    write_deployment(Deployment(None, {}), place.store)
+    assert run(place, partial(apply, timeout_s=1, wait_s=0), None) == DONE
+    with place.client() as client:
+        assert list_versions(client) == []
