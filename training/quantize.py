@@ -71,8 +71,8 @@ class Attempt:
 class QuantizedRun:
     """What came of it."""
 
-    run: Path
-    parent: Path
+    run: str
+    parent: str
     precision: str
     accepted: bool
     kept: Attempt
@@ -99,18 +99,19 @@ def quantize(
     parent, document = _read_parent(run, out, precision)
     place = data or find_data(document, run)
     photos, groups, trained = held_out(document, run, parent.spec.classes, place, _REMEDY)
-    training = _prepare(parent, _choose_photos(trained)) if precision == INT8 else []
+    training = _choose_photos(parent, trained) if precision == INT8 else []
     old, rows = _ask(Predictor(parent), photos)
     candidates = []
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            bundle = write_graph(parent, Path(room, str(layers)), precision, training, layers)
-            bundle, fit = calibrate(bundle, photos, groups, trained, _reject_rate(document))
+            made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
+            rate = parent.spec.calibration.reject_rate
+            bundle, fit = calibrate(made, photos, groups, trained, rate)
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
-            seconds = time.monotonic() - started
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
+            seconds = time.monotonic() - started
             attempt = Attempt(how, comparison, _divergence(rows, others), seconds)
             candidates.append((attempt, bundle, fit))
             say(f"{precision}, {how}: {figures(comparison)}; divergence {attempt.divergence:.4f}")
@@ -120,7 +121,7 @@ def quantize(
         order = sorted(candidates, key=lambda c: (not c[0].comparison.acceptable, c[0].divergence))
         best, bundle, fit = order[0]
         attempts = tuple(attempt for attempt, _, _ in candidates)
-        result = QuantizedRun(out, run, precision, best.comparison.acceptable, best, attempts)
+        result = QuantizedRun(str(out), str(run), precision, best.comparison.acceptable, best, attempts)
         if not (result.accepted or force):
             raise FlyobjError(_why_refused(result))
         facts = {"precision": precision, "quantized": asdict(result), "calibration": asdict(fit)}
@@ -151,22 +152,23 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
         raise InputError(
             f"{str(run)!r} is in {parent.spec.precision} already; quantise {str(origin)!r} instead"
         )
+    if parent.spec.calibration.reject_below is not None:
+        raise InputError(
+            f'{str(run)!r} answers "unknown" by its confidence, as earlier versions did, and a model in '
+            f"fewer bits only by novelty; `flyobj calibrate {run} --reject-rate 0.02` first"
+        )
     return parent, document
 
 
-def _choose_photos(trained: Sequence[Photo]) -> list[Photo]:
-    """Training photos to calibrate on, evenly spread."""
+def _choose_photos(parent: Bundle, trained: Sequence[Photo]) -> list[RGB]:
+    """Photos to measure ranges on, evenly over all of them, as the network gets them."""
     if len(trained) < MIN_PHOTOS:
         raise InputError(
-            f"the run was trained on {len(trained)} photos, and int8 needs at least {MIN_PHOTOS} to "
-            "measure ranges on; add photos and train again"
+            f"int8 needs at least {MIN_PHOTOS} photos to measure ranges on, and the run was trained on "
+            f"{len(trained)}; add photos and train again, or take --precision bf16"
         )
-    return sample(trained, _CALIBRATION_PHOTOS)
-
-
-def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
-    size = bundle.spec.preprocessing
-    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
+    load, chosen = parent.spec.preprocessing.load, sample(trained, _CALIBRATION_PHOTOS)
+    return [load(photo.path.read_bytes()) for photo in track(chosen, "reading training photos")]
 
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
@@ -246,19 +248,11 @@ def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
         )
 
 
-def _reject_rate(document: dict[str, Any]) -> float | None:
-    """The share of known photos that the parent may answer "unknown"; None without a threshold."""
-    fit = document.get("calibration") or {}
-    if fit.get("reject_below") is not None:  # of older runs
-        return float(fit["rejected"] / fit["photos"])
-    return fit.get("reject_rate")
-
-
 def _why_refused(result: QuantizedRun) -> str:
     kept, name = result.kept, f"the model in {result.precision}"
     tried = "; ".join(f"{attempt.how}: {figures(attempt.comparison)}" for attempt in result.attempts)
     return (
-        f"{in_words(kept.comparison, name, str(result.parent))}, so nothing is written. At most "
+        f"{in_words(kept.comparison, name, result.parent)}, so nothing is written. At most "
         f"{100 * MARGIN:g} points of accuracy may be lost, with 95 % confidence. Tried: {tried}. "
         "--force writes it anyway"
     )

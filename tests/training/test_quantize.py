@@ -1,7 +1,9 @@
 """A run in fewer bits: what it holds, that its own graph answers everywhere, and what is refused."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,8 @@ from training import quantize as module
 from training.calibrate import recalibrate
 from training.quantize import quantize
 
+ROOT = Path(__file__).resolve().parents[2]
+
 pytestmark = pytest.mark.slow
 
 
@@ -37,7 +41,7 @@ def few_photos_will_do() -> None:
 def int8(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quantized") / "int8"
     result = quantize(run, out, force=True)
-    assert (result.run, result.parent, result.precision) == (out, run, "int8")
+    assert (result.run, result.parent, result.precision) == (str(out), str(run), "int8")
     return out
 
 
@@ -82,6 +86,15 @@ def test_products_of_the_weights_fit_into_16_bits_where_a_processor_adds_them_in
     assert max(int(w.max()) for w in weights) <= 63
 
 
+def test_an_older_processor_gives_the_same_answers(int8: Path) -> None:
+    code = (
+        "from pathlib import Path; from model.bundle import read_bundle; from model.predictor import "
+        f"Predictor; b = read_bundle(Path({str(int8 / 'bundle')!r})); Predictor(b).check(b.golden)"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # hides VNNI and AVX-512 from OpenVINO
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+
+
 def test_the_run_says_what_it_is(int8: Path, run: Path) -> None:
     document, parent = (json.loads((path / "run.json").read_text()) for path in (int8, run))
     assert document["precision"] == "int8"
@@ -108,6 +121,7 @@ def test_a_new_calibration_keeps_the_graph(int8: Path, tmp_path: Path) -> None:
     recalibrate(run, None, 0.1)
     before, after = read_bundle(int8 / "bundle"), read_bundle(run / "bundle")
     assert after.spec.calibration.reject_rate == 0.1
+    assert after.novelty is not None
     assert before.graph
     assert after.graph
     assert before.graph.read_bytes() == after.graph.read_bytes()
