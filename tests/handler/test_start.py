@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from model.bundle import read_bundle
+from model.calibration import Calibration
 from model.engines import TorchEngine
 from model.errors import FlyobjError
 from model.formats import FORMATS
@@ -49,7 +50,7 @@ def test_description(worker: "Worker", requests: "Requests", run: Path, unpacked
     assert described["limits"] == limits
     assert described["data_fingerprint"] == spec.data_fingerprint
     assert described["engine"].startswith("PyTorch 2.")
-    assert described["calibration"] == {"temperature": 1.0, "reject_below": None}
+    assert described["calibration"] == asdict(Calibration())
     metrics = unpacked / "bundle" / "metrics.json"
     assert described["metrics"] == (json.loads(metrics.read_text()) if metrics.exists() else None)
 
@@ -61,9 +62,9 @@ def test_no_request_is_the_first_of_its_batch_size(
     sizes: list[int] = []
     answer = TorchEngine.__call__
 
-    def noted(self: TorchEngine, photos: "np.ndarray[Any, Any]") -> Any:
+    def noted(self: TorchEngine, photos: "np.ndarray[Any, Any]", maps: bool = False) -> Any:
         sizes.append(len(photos))
-        return answer(self, photos)
+        return answer(self, photos, maps)
 
     monkeypatch.setattr(TorchEngine, "__call__", noted)
     start_worker(unpacked)
@@ -96,6 +97,20 @@ def test_below_the_threshold_a_photo_is_unknown(
     for (_, answer), right in zip(answers, expected, strict=True):
         assert (answer["predicted"] == "unknown") == (max(right.values()) < threshold)
         assert answer["probabilities"] == pytest.approx(right, abs=1e-5)
+
+
+def test_below_the_rate_a_photo_is_unknown(
+    start_worker: StartWorker,
+    requests: "Requests",
+    calibrated: Callable[..., Path],
+    photos: list[bytes],
+) -> None:
+    worker = start_worker(calibrated(reject_rate=0.3))
+    answers = [answer for _, answer in worker.ask([requests.raw(photo) for photo in photos])]
+    assert len({answer["novelty"] for answer in answers}) == len(photos)
+    for answer in answers:
+        assert 0 <= answer["novelty"] <= 1
+        assert (answer["predicted"] == "unknown") == (answer["novelty"] < 0.3)
 
 
 def test_a_worker_that_would_answer_wrongly_does_not_start(

@@ -197,7 +197,7 @@ def test_two_versions_side_by_side_disagree(
     page.locator("#beside").get_by_role("radio", name="2.0").check()
     said = expect_verdict(page, "The versions disagree", "1.0 says", "2.0 says")
     assert "unknown" in said
-    assert "no class is probable enough" in said
+    assert "no class fits well enough" in said
     expect(page.get_by_role("region", name=re.compile("Version [12].0"))).to_have_count(2)
     page.get_by_alt_text("red where version 2.0 looked").wait_for()
     expect(page.locator("#pictures img")).to_have_count(3)

@@ -40,7 +40,7 @@ def test_two_versions_that_agree_or_do_not() -> None:
 
 def test_unknown_says_what_came_closest() -> None:
     said = text(show.verdict([UNSURE]))
-    assert said == "unknown no class is probable enough; the nearest is drone with 59.0 %"
+    assert said == "unknown no class fits well enough; the nearest is drone with 59.0 %"
 
 
 def test_a_failure_of_the_photo_and_one_of_the_server_are_told_apart() -> None:

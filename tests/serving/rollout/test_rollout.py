@@ -189,9 +189,7 @@ def swap(text: str) -> str:
 
 def reverse(text: str) -> str:
     """A handler that answers right while it is loaded, and swaps classes from then on."""
-    return text.replace(
-        "rows = self._predictor.predict(pixels)", "rows = self._predictor.predict(pixels)[:, ::-1]", 1
-    )
+    return text.replace("succeed(prediction,", "succeed(prediction._replace(row=prediction.row[::-1]),")
 
 
 def numbered(repack: Repack, path: Path, version: str, entry: str, change: Callable[[str], str]) -> Path:
