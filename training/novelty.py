@@ -44,9 +44,9 @@ class NoveltyFit:
     auroc: dict[str, float]
 
 
-def sample(photos: Sequence[Photo]) -> list[Photo]:
-    """Choose photos to take the statistics from, evenly over all of them and so over the classes."""
-    places = np.linspace(0, len(photos) - 1, min(SAMPLE, len(photos)))
+def sample(photos: Sequence[Photo], most: int = SAMPLE) -> list[Photo]:
+    """Choose at most `most` photos, evenly over all of them and so over the classes."""
+    places = np.linspace(0, len(photos) - 1, min(most, len(photos)))
     return [photos[i] for i in places.round().astype(int).tolist()]
 
 

@@ -38,6 +38,7 @@ from training.calibrate import calibrate, held_out
 from training.data.photos import Photo
 from training.evaluation.answers import BATCH
 from training.fit.plan import find_data
+from training.novelty import sample
 
 MIN_PHOTOS = 50  # fewer don't show the ranges of activations
 _CALIBRATION_PHOTOS = 100  # 300 and 1,000 did no better (docs/experiments.md)
@@ -98,15 +99,14 @@ def quantize(
     parent, document = _read_parent(run, out, precision)
     place = data or find_data(document, run)
     photos, groups, trained = held_out(document, run, parent.spec.classes, place, _REMEDY)
-    training = _choose_photos(parent, trained) if precision == INT8 else []
+    training = _prepare(parent, _choose_photos(trained)) if precision == INT8 else []
     old, rows = _ask(Predictor(parent), photos)
     candidates = []
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
-            rate = parent.spec.calibration.reject_rate
-            bundle, fit = calibrate(made, photos, groups, trained, rate)
+            bundle = write_graph(parent, Path(room, str(layers)), precision, training, layers)
+            bundle, fit = calibrate(bundle, photos, groups, trained, _reject_rate(document))
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
@@ -154,17 +154,19 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
     return parent, document
 
 
-def _choose_photos(parent: Bundle, trained: Sequence[Photo]) -> list[RGB]:
-    """Photos to measure ranges on, evenly over all of them, as the network gets them."""
+def _choose_photos(trained: Sequence[Photo]) -> list[Photo]:
+    """Training photos to calibrate on, evenly spread."""
     if len(trained) < MIN_PHOTOS:
         raise InputError(
-            f"int8 needs at least {MIN_PHOTOS} photos to measure ranges on, and the run was trained on "
-            f"{len(trained)}; add photos and train again, or take --precision bf16"
+            f"the run was trained on {len(trained)} photos, and int8 needs at least {MIN_PHOTOS} to "
+            "measure ranges on; add photos and train again"
         )
-    places = np.linspace(0, len(trained) - 1, min(len(trained), _CALIBRATION_PHOTOS)).round().astype(int)
-    chosen = [trained[i].path for i in places.tolist()]
-    load = parent.spec.preprocessing.load
-    return [load(path.read_bytes()) for path in track(chosen, "reading training photos")]
+    return sample(trained, _CALIBRATION_PHOTOS)
+
+
+def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
+    size = bundle.spec.preprocessing
+    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
 
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:
@@ -242,6 +244,14 @@ def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
         )
+
+
+def _reject_rate(document: dict[str, Any]) -> float | None:
+    """The share of known photos that the parent may answer "unknown"; None without a threshold."""
+    fit = document.get("calibration") or {}
+    if fit.get("reject_below") is not None:  # of older runs
+        return float(fit["rejected"] / fit["photos"])
+    return fit.get("reject_rate")
 
 
 def _why_refused(result: QuantizedRun) -> str:
