@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.answers import Prediction, as_answer, as_error, as_explanation
+from model.answers import Prediction, as_answer, as_error
 from model.errors import PhotoError, RequestError
 from model.limits import RGB
 
@@ -37,10 +37,7 @@ class Photo:
 
     def succeed(self, prediction: Prediction, classes: Sequence[str], version: str) -> None:
         """Answer with a prediction, and where the network looked if that was asked for."""
-        self.answer = as_answer(prediction, classes, version, self.file, self.top_k)
-        if prediction.heatmap is not None and self.pixels is not None:
-            best = classes[int(prediction.row.argmax())]
-            self.answer["explanation"] = as_explanation(best, self.pixels, prediction.heatmap)
+        self.answer = as_answer(prediction, classes, version, self.file, self.top_k, self.pixels)
 
 
 @dataclass

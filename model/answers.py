@@ -40,8 +40,12 @@ def as_answer(
     version: str | None = None,
     file: str | None = None,
     top_k: int | None = None,
+    pixels: "RGB | None" = None,
 ) -> dict[str, Any]:
-    """Word a prediction, with all probabilities or the `top_k` best, best first."""
+    """Word a prediction, with all probabilities or the `top_k` best, best first.
+
+    With its photo's `pixels` it shows where the network looked, if that was asked for.
+    """
     row = prediction.row
     probabilities = as_probabilities(classes, row)
     if top_k is not None:
@@ -51,7 +55,11 @@ def as_answer(
     if prediction.novelty is not None:
         answer["novelty"] = prediction.novelty
     answer["probabilities"] = probabilities
-    return _with_file(answer if version is None else {**answer, "model_version": version}, file)
+    if version is not None:
+        answer["model_version"] = version
+    if prediction.heatmap is not None and pixels is not None:
+        answer["explanation"] = as_explanation(classes[int(row.argmax())], pixels, prediction.heatmap)
+    return _with_file(answer, file)
 
 
 def as_explanation(best: str, pixels: "RGB", heatmap: "Heatmap") -> dict[str, Any]:

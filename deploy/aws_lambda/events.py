@@ -58,6 +58,11 @@ def header(event: Event, name: str) -> str:
     return next((str(value) for key, value in headers.items() if key.lower() == name), "")
 
 
+def is_explain(event: Event) -> bool:
+    """Whether the path asks where the network looked."""
+    return str(event.get("rawPath") or event.get("path") or "").startswith("/explanations")
+
+
 def is_preflight(event: Event) -> bool:
     """Whether a browser asks if a page may ask: https://fetch.spec.whatwg.org/#cors-preflight-fetch."""
     http = (event.get("requestContext") or {}).get("http") or {}

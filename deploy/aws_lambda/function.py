@@ -1,7 +1,9 @@
 """What Lambda calls: one photo in, one answer out, from the archive that TorchServe serves too.
 
-    {"file": "file1", "predicted": "That seems to be Flying Birds", "confidence": 0.97,
+    {"file": "file1", "predicted": "That seems to be Flying Birds", "confidence": 0.97, "novelty": 0.41,
      "probabilities": {"Flying Birds": 0.97, ...}, "model_version": "1.0"}
+
+A path that begins with /explanations, as TorchServe's, also shows where the network looked.
 
 The model is loaded and compared with its golden photos when the module is imported: Lambda counts that
 as initialisation, and starts no instance that would answer differently from training.
@@ -13,7 +15,7 @@ import time
 from typing import Any
 
 from deploy.aws_lambda.archive import VARIABLE, open_archive
-from deploy.aws_lambda.events import Event, header, is_preflight, read_event, respond
+from deploy.aws_lambda.events import Event, header, is_explain, is_preflight, read_event, respond
 from model.answers import as_answer, as_error
 from model.bundle import read_bundle
 from model.engines import FOLDER, choose_engine
@@ -49,8 +51,9 @@ class Model:
     def answer(self, event: Event) -> dict[str, Any]:
         """Answer the photo of an event; raises `PhotoError`."""
         upload = read_event(event)
-        (found,) = self._predictor.answer([self._predictor.prepare(upload.content)])
-        answer = as_answer(found, self._predictor.classes, self._version, upload.file)
+        pixels = self._predictor.prepare(upload.content)
+        (found,) = self._predictor.answer([pixels], [is_explain(event)])
+        answer = as_answer(found, self._predictor.classes, self._version, upload.file, pixels=pixels)
         return {**answer, "predicted": f"That seems to be {found.name}"}
 
 

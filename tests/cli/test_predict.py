@@ -246,7 +246,14 @@ def test_one_wrong_name_does_not_keep_the_others_from_being_answered(
     missing, good, empty = json.loads(result.stdout)
     assert (missing["error"], empty["error"]) == ("no such file", "no photos in this folder")
     assert good["predicted"] in good["probabilities"]
-    assert list(good) == ["photo", "predicted", "confidence", "probabilities", "model_version"]
+    assert list(good) == [
+        "photo",
+        "predicted",
+        "confidence",
+        "novelty",
+        "probabilities",
+        "model_version",
+    ]
     for name, message in ((bare, "no photos in this folder"), ("no.jpg", "no such file")):
         assert message in complaint(inside("predict", name, *archive, code=2))
     damaged = inside("predict", folder / "cut.jpg", *archive, code=2)

@@ -88,7 +88,13 @@ def test_predict(flyobj: FlyObj, server: "Home", dataset: Path) -> None:
     assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
     for answer in answers:
         assert answer["confidence"] == answer["probabilities"][answer["predicted"]]
-        assert list(answer)[1:] == ["predicted", "confidence", "probabilities", "model_version"]
+        assert list(answer)[1:] == [
+            "predicted",
+            "confidence",
+            "novelty",
+            "probabilities",
+            "model_version",
+        ]
     shown = flyobj("predict", photos[0], *home, "--version", "1.0").stdout
     assert f"{answers[0]['confidence']:.3f}" in shown
 

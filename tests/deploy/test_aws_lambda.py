@@ -44,6 +44,7 @@ def test_the_answers_are_the_archives(ask: Ask, openvino_archive: Path, photos: 
                     **named,
                     "predicted": f"That seems to be {right['predicted']}",
                     "confidence": pytest.approx(right["confidence"], abs=1e-5),
+                    "novelty": pytest.approx(right["novelty"], abs=1e-4),
                     "probabilities": pytest.approx(right["probabilities"], abs=1e-5),
                     "model_version": "9.0",
                 }
@@ -51,8 +52,11 @@ def test_the_answers_are_the_archives(ask: Ask, openvino_archive: Path, photos: 
 
 def test_the_order_of_an_answer(ask: Ask, photos: list[bytes]) -> None:
     """The file and what it seems to be come first, as the function's users know them."""
-    keys = ["file", "predicted", "confidence", "probabilities", "model_version"]
+    keys = ["file", "predicted", "confidence", "novelty", "probabilities", "model_version"]
     assert list(ask(form_event(photos[0]))[1]) == keys
+    shown = ask({**form_event(photos[0]), "rawPath": "/explanations/photo.jpg"})[1]
+    assert list(shown) == [*keys, "explanation"]
+    assert max(map(max, shown["explanation"]["heatmap"])) == 1
 
 
 def b64(content: bytes) -> str:
@@ -248,5 +252,5 @@ print(json.dumps({name: getattr(module, "__file__", "") for name, module in sys.
     ours = [file for name, file in files.items() if name.startswith(("model.", "deploy.aws_lambda."))]
     assert len(ours) > 10
     assert all(file.startswith(str(image)) for file in ours)
-    others = {"torch", "torchvision", "safetensors", "scipy", "ts", "handler", "serving", "training"}
+    others = {"torch", "torchvision", "scipy", "ts", "handler", "serving", "training"}
     assert not others & {name.split(".")[0] for name in files}

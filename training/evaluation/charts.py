@@ -132,7 +132,7 @@ def out_of_distribution(found: OutOfDistribution, split: str) -> Figure:
         shares.hist(values, edges.tolist(), weights=weights, color=colour, alpha=0.6, label=name)
     shares.set(xlabel=found.by, ylabel="share of photos", xlim=(edges[0], 1))
     if by_novelty:
-        shares.set_xscale("log")
+        kit.scale_log(shares, "x")
         kit.mark(shares, "x", 0.02, "")
     kit.percent_ticks(shares.yaxis)
     kit.legend_above(shares)

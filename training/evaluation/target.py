@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.answers import as_answer, as_explanation
+from model.answers import as_answer
 from model.bundle import ModelSpec, read_bundle
 from model.predictor import Predictor
 
@@ -52,13 +52,5 @@ class BundleTarget:
     def answer(self, photos: Sequence[bytes], explain: bool = False) -> list[Answer]:
         """Answer each photo, in order; raises `PhotoError` for one that can't be read."""
         pixels = [self._predictor.prepare(photo) for photo in photos]
-        answers: list[Answer] = []
-        for one, own in zip(
-            self._predictor.answer(pixels, [explain] * len(pixels)), pixels, strict=True
-        ):
-            answer = as_answer(one, self.classes)
-            if one.heatmap is not None:
-                best = self.classes[int(one.row.argmax())]
-                answer["explanation"] = as_explanation(best, own, one.heatmap)
-            answers.append(answer)
-        return answers
+        found = self._predictor.answer(pixels, [explain] * len(pixels))
+        return [as_answer(one, self.classes, pixels=own) for one, own in zip(found, pixels, strict=True)]

@@ -63,7 +63,7 @@ def test_http_answers_as_training_did(
 ) -> None:
     for photo, right in zip(photos, expected, strict=True):
         answer = client.predict(photo)
-        assert set(answer) == {"predicted", "confidence", "probabilities", "model_version"}
+        assert set(answer) == {"predicted", "confidence", "novelty", "probabilities", "model_version"}
         assert answer["probabilities"] == pytest.approx(right, abs=1e-4)
         assert answer["model_version"] == "1.0"
 
