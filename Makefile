@@ -25,7 +25,7 @@ IMAGE_TEST ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak mutants image image-test lambda-image lambda-image-test clean
+.PHONY: help install demo test test-fast lint format data train evaluate archive serve stop predict page loadtest capacity tune bench fuzz survive soak figures mutants image image-test lambda-image lambda-image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ survive: install ## every change of versions, kill -9 and overload under constan
 
 soak: install ## HOURS=1 at half of the capacity, a rollout every five minutes: does anything grow or get lost?
 	@$(BIN)/python -m benchmarks.reliability.soak --hours $(HOURS) $(SOAK)
+
+figures: install ## make those of the docs' figures again that take minutes, and compare; FIGURES="--only fuzz"
+	@$(BIN)/python -m benchmarks.figures $(FIGURES)
 
 mutants: install ## change the code in 40 places, one by one: do the tests notice? MUTANTS="--all"
 	@$(BIN)/python -m tests.mutants $(MUTANTS)

@@ -9,6 +9,7 @@ import typer
 from cli.next_steps import after_prepare, after_suspects
 from cli.options import App, Json, Size, emit
 from model.errors import InputError
+from model.text import shorten
 from report.terminal import new_table
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def suspects(
     splits = ", ".join(f"{count} in {name}" for name, count in found.by_split.items())
     line = (
         f"{found.suspects} of {found.photos} photos in {found.groups} groups are suspects ({splits}), "
-        f"{found.undecided} undecided; look at {found.page}"
+        f"{found.undecided} undecided; look at {shorten(found.page)}"
     )
     emit(asdict(found), as_json, line, *after_suspects(data, Path(found.table)))
 
@@ -197,6 +198,8 @@ def synthesize(
 
 
 def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
+    from training.data.decisions import in_words
+
     classes = new_table("class", *next(iter(summary["classes"].values())))
     for name, counts in summary["classes"].items():
         classes.add_row(name, *map(str, counts.values()))
@@ -212,5 +215,6 @@ def _show(summary: "Summary", folder: Path, as_json: bool) -> None:
     warnings = [f"warning: {text}" for text in summary["warnings"]]
     shown = {key: value for key, value in summary.items() if key not in ("clusters", "elbows", "leaks")}
     splits = [f"splits: {', '.join(read)}"] if read else []
-    parts = [classes, *splits, why, summary["grouping"], *warnings, line]
+    decided = [in_words(summary["decisions"])] if summary["decisions"] else []
+    parts = [classes, *splits, why, summary["grouping"], *decided, *warnings, line]
     emit(shown, as_json, *parts, *after_prepare(folder))

@@ -99,14 +99,14 @@ def quantize(
     parent, document = _read_parent(run, out, precision)
     place = data or find_data(document, run)
     photos, groups, trained = held_out(document, run, parent.spec.classes, place, _REMEDY)
-    training = _prepare(parent, _choose_photos(trained)) if precision == INT8 else []
+    training = _choose_photos(parent, trained) if precision == INT8 else []
     old, rows = _ask(Predictor(parent), photos)
     candidates = []
     with tempfile.TemporaryDirectory(prefix="flyobj-quantize-") as room:
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
-            bundle = write_graph(parent, Path(room, str(layers)), precision, training, layers)
-            bundle, fit = calibrate(bundle, photos, groups, trained, _reject_rate(document))
+            made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
+            bundle, fit = calibrate(made, photos, groups, trained, _reject_rate(document))
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
@@ -151,22 +151,23 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
         raise InputError(
             f"{str(run)!r} is in {parent.spec.precision} already; quantise {str(origin)!r} instead"
         )
+    if parent.spec.calibration.reject_below is not None:
+        raise InputError(
+            f'{str(run)!r} answers "unknown" by its confidence, as earlier versions did, and a model in '
+            f"fewer bits only by novelty; `flyobj calibrate {run} --reject-rate 0.02` first"
+        )
     return parent, document
 
 
-def _choose_photos(trained: Sequence[Photo]) -> list[Photo]:
-    """Training photos to calibrate on, evenly spread."""
+def _choose_photos(parent: Bundle, trained: Sequence[Photo]) -> list[RGB]:
+    """Photos to measure ranges on, evenly over all of them, as the network gets them."""
     if len(trained) < MIN_PHOTOS:
         raise InputError(
-            f"the run was trained on {len(trained)} photos, and int8 needs at least {MIN_PHOTOS} to "
-            "measure ranges on; add photos and train again"
+            f"int8 needs at least {MIN_PHOTOS} photos to measure ranges on, and the run was trained on "
+            f"{len(trained)}; add photos and train again, or take --precision bf16"
         )
-    return sample(trained, _CALIBRATION_PHOTOS)
-
-
-def _prepare(bundle: Bundle, photos: Sequence[Photo]) -> list[RGB]:
-    size = bundle.spec.preprocessing
-    return [size.load(photo.path.read_bytes()) for photo in track(photos, "reading training photos")]
+    load, chosen = parent.spec.preprocessing.load, sample(trained, _CALIBRATION_PHOTOS)
+    return [load(photo.path.read_bytes()) for photo in track(chosen, "reading training photos")]
 
 
 def _ask(predictor: Predictor, photos: Sequence[Photo]) -> tuple[list[Said], Floats]:

@@ -85,7 +85,7 @@ class Survival(Events):
             load.allow("1.0")
         with self.event("retire", "planned", *both):
             retire(client, new)
-        with self.event("scale the default", "planned", *both):
+        with self.event("the default from two workers to one and back", "planned", *both):
             scale(client, "1.0", 1)
             scale(client, "1.0", 2)
 
@@ -95,14 +95,14 @@ class Survival(Events):
         crash = {"flyobj_handler.py": crash_on_load}
         half = self.folder / "half.mar"
         half.write_bytes(self.archive.read_bytes()[:100_000])
-        archives = {
-            "deploy: damaged archive": half,
-            "deploy: no such archive": self.folder / "none.mar",
-            "deploy: other golden answers": as_version(self.archive, self.folder, "7.1", golden),
-            "deploy: workers that crash": as_version(self.archive, self.folder, "7.2", crash),
-        }
+        archives = (
+            ("deploy of a damaged archive, of none", half),
+            ("deploy of a damaged archive, of none", self.folder / "none.mar"),
+            ("deploy with other golden answers", as_version(self.archive, self.folder, "7.1", golden)),
+            ("deploy of workers that crash", as_version(self.archive, self.folder, "7.2", crash)),
+        )
         before = self.state(client)
-        for name, archive in archives.items():
+        for name, archive in archives:
             with self.event(name, "refused", load) as row:
                 with suppress(FlyobjError):
                     deploy(client, archive)
@@ -110,7 +110,7 @@ class Survival(Events):
 
     def two_operators(self, client: Client, load: ContinuousLoad) -> None:
         """Two deploys at once, each by a command of its own."""
-        with self.event("two operators at once", "planned", load) as row:
+        with self.event("two operators deploy at once", "planned", load) as row:
             commands = [
                 [sys.executable, "-m", "cli", "models", "deploy", str(archive), "--home", str(self.home)]
                 for archive in (
@@ -125,14 +125,14 @@ class Survival(Events):
 
     def renew_tokens(self, client: Client, load: ContinuousLoad) -> None:
         """Tokens that stop being good while clients use them."""
-        with self.event("token renewed, five times", "planned", load):
+        with self.event("the token renewed five times", "planned", load):
             for _ in range(5):
                 client.tokens.renew("inference")
                 time.sleep(0.3)
 
     def kill_worker(self, client: Client, load: ContinuousLoad) -> None:
         """Kill -9 of one of two workers."""
-        with self.event("kill -9 of a worker", "mishap", load) as row:
+        with self.event("kill -9 of one of two workers", "mishap", load) as row:
             worker = client.versions()["1.0"]["workers"][0]
             os.kill(int(worker["pid"]), signal.SIGKILL)
             time.sleep(0.5)

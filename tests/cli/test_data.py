@@ -1,6 +1,7 @@
 """`flyobj data` as its users meet it."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -76,3 +77,29 @@ def test_prepare_on_wrong_input(
 def test_report_of_what_was_not_prepared(inside: FlyObj, complaint: Complaint, dataset: Path) -> None:
     result = inside("data", "report", dataset, code=2)
     assert "has no summary.json; give a folder made by `flyobj data prepare`" in complaint(result)
+
+
+def test_suspects_and_decisions(
+    inside: FlyObj, complaint: Complaint, dataset: Path, weights_file: Path, run: Path, tmp_path: Path
+) -> None:
+    """From suspects to a table that decides, to a data set, to figures with and without."""
+    data = shutil.copytree(dataset, tmp_path / "d")
+    found = inside("data", "suspects", data, "--weights", weights_file, "--size", 32, "--json")
+    report = json.loads(found.stdout)
+    table = tmp_path / "d-suspects" / "suspects.csv"
+    assert (report["photos"], report["table"]) == (40, str(table))
+    text = table.read_text().splitlines()
+    place = next(i for i, line in enumerate(text) if line.startswith("test/"))
+    text[place] += "relabel"
+    table.write_text("\n".join(text))
+    out = tmp_path / "mended"
+    options = ("--decisions", table, "--decided-by", "Ada")
+    assert "it relabels 1" in inside("data", "prepare", data, "--out", out, *options).stdout
+    assert "Ada" in (out / "manifest.csv").read_text()
+    evaluated = inside("evaluate", run, "--data", out, "--out", tmp_path / "e")
+    assert "labels decided to be wrong: 1 (0 of no class, 0 of these gone)" in evaluated.stdout
+    assert "1 label of these photos was decided" in (tmp_path / "e" / "report.html").read_text()
+    shard = inside("data", "prepare", data, "--out", out, *options, "--shard", "1/2", code=2)
+    assert "give it to `flyobj data merge`" in complaint(shard)
+    missing = inside("data", "suspects", data, "--run", tmp_path / "no", code=2)
+    assert "doesn't exist; give a run folder" in complaint(missing)

@@ -147,8 +147,9 @@ def test_explanation_description_and_prediction_share_a_batch(
     assert shown["explanation"]["class"] == shown["predicted"]
     predictor = Predictor(read_bundle(run / "bundle"))
     prepared = predictor.prepare(photos[1])
-    (heatmap,) = predictor.explain([prepared])
-    np.testing.assert_allclose(shown["explanation"]["heatmap"], heatmap, atol=1e-4)
+    (prediction,) = predictor.answer([prepared], explain=[True])
+    assert prediction.heatmap is not None
+    np.testing.assert_allclose(shown["explanation"]["heatmap"], prediction.heatmap, atol=1e-4)
     picture = Image.open(io.BytesIO(base64.b64decode(shown["explanation"]["overlay_png"])))
     assert picture.size == prepared.shape[:2]
     assert (status, bad["type"]) == (415, "UnsupportedFormat")
@@ -162,13 +163,13 @@ def test_many_photos_in_few_requests_go_through_the_network_in_parts(
     assert_right: AssertRight,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    predict, sizes = Predictor.predict, []
+    answer, sizes = Predictor.answer, []
 
-    def counted(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
+    def counted(predictor: Predictor, batch: list[np.ndarray], explain: list[bool]) -> object:
         sizes.append(len(batch))
-        return predict(predictor, batch)
+        return answer(predictor, batch, explain)
 
-    monkeypatch.setattr(Predictor, "predict", counted)
+    monkeypatch.setattr(Predictor, "answer", counted)
     numbers = [i % len(photos) for i in range(10)]
     request = requests.json([{"image": requests.b64(photos[i])} for i in numbers])
     for _, answers in worker.ask([request, request]):
@@ -181,13 +182,13 @@ def test_the_times_of_a_batch_are_of_its_steps(
     worker: "Worker", requests: "Requests", photos: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the metrics and in the answers' header alike."""
-    predict, noted = Predictor.predict, []
+    answer, noted = Predictor.answer, []
 
-    def slowly(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
+    def slowly(predictor: Predictor, batch: list[np.ndarray], explain: list[bool]) -> object:
         time.sleep(0.3)
-        return predict(predictor, batch)
+        return answer(predictor, batch, explain)
 
-    monkeypatch.setattr(Predictor, "predict", slowly)
+    monkeypatch.setattr(Predictor, "answer", slowly)
     monkeypatch.setattr(HandlerMetrics, "batch", lambda _, *figures: noted.append(figures))
     worker.ask([requests.raw(photos[0])])
     ((count, _, decode_s, inference_s, whole_s),) = noted

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,8 +18,7 @@ from handler.answers import Photo, Request
 from handler.budget import BatchBudget, Prices
 from model.decoder import children_cpu_s
 from model.decoding_cost import expected_s
-from model.limits import DEFAULT_LIMITS, RGB
-from model.predictor import Predictor
+from model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Requests, Worker
@@ -118,23 +118,13 @@ def test_photos_of_one_request_share_a_batchs_budget(
     assert {answer["code"] for answer in several} == {413}
 
 
-def test_explanations_have_a_price(
-    worker: "Worker", requests: "Requests", photos: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As measured: one that takes 0.4 s of CPU leaves room for two in a batch."""
-    explain = Predictor.explain
-
-    def slowly(predictor: Predictor, photos: list[RGB]) -> object:
-        until = time.process_time() + 0.4
-        while time.process_time() < until:
-            pass
-        return explain(predictor, photos)
-
-    monkeypatch.setattr(Predictor, "explain", slowly)
-    worker.ask([requests.explain(photos[0])])
-    answers = worker.ask([*[requests.explain(photos[0])] * 4, requests.raw(photos[1])])
-    assert [status for status, _ in answers] == [200, 200, 413, 413, 200]
-    assert answers[2][1]["type"] == "TooBusy"
+def test_explanations_have_a_price(photos: list[bytes]) -> None:
+    asked = [Photo(None, photos[0], explain=True) for _ in range(4)] + [Photo(None, photos[1])]
+    budget = BatchBudget(DEFAULT_LIMITS, Prices(answer_s=0.01, explain_s=0.4), batch_size=8)
+    for photo, _ in budget.allot([Request([photo]) for photo in asked]):
+        photo.pixels = np.zeros((1, 1, 3), np.uint8)  # it was read, so it will be explained
+    assert [photo.status for photo in asked] == [200, 200, 413, 413, 200]
+    assert asked[2].answer["type"] == "TooBusy"
 
 
 def test_other_formats_are_refused_where_they_are_not_asked_for(

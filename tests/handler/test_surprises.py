@@ -63,14 +63,14 @@ def test_a_network_that_fails_on_one_photo_answers_the_others(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    predict, spoiled = Predictor.predict, Predictor(read_bundle(run / "bundle")).prepare(photos[2])
+    answer, spoiled = Predictor.answer, Predictor(read_bundle(run / "bundle")).prepare(photos[2])
 
-    def surprise(predictor: Predictor, batch: list[np.ndarray]) -> np.ndarray:
+    def surprise(predictor: Predictor, batch: list[np.ndarray], explain: list[bool]) -> object:
         if any(np.array_equal(pixels, spoiled) for pixels in batch):
             raise RuntimeError("out of luck")
-        return predict(predictor, batch)
+        return answer(predictor, batch, explain)
 
-    monkeypatch.setattr(Predictor, "predict", surprise)
+    monkeypatch.setattr(Predictor, "answer", surprise)
     answers = worker.ask([requests.raw(photo) for photo in photos])
     assert [status for status, _ in answers] == [500 if i == 2 else 200 for i in range(len(photos))]
     for i, (_, answer) in enumerate(answers):

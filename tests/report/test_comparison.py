@@ -169,6 +169,15 @@ def test_a_class_that_got_worse_is_not_hidden_by_another() -> None:
     require_acceptable(fine, "2.0", "1.0")
 
 
+def test_the_more_classes_the_surer_a_loss_of_one_must_be() -> None:
+    """What a single class would lose by more than chance (2.07 errors) is chance among two (2.24)."""
+    c, labels, new, old = two_classes(bird=(3, 11, 500), drone=(160, 0, 1500))
+    own = np.array(labels.truth) == "bird"
+    ours, theirs = (np.array([s.answer == "bird" for s in said])[own] for said in (new, old))
+    assert measure_change(ours, theirs, labels.groups[own]).interval[1] < 0
+    assert c.worse_classes == ()
+
+
 def test_flips_and_figures() -> None:
     c, labels, new, old = two_classes(bird=(2, 1, 100), drone=(0, 0, 100))
     flips = find_flips(labels, new, old)

@@ -184,7 +184,7 @@ def test_what_cant_be_quantised(
     with pytest.raises(InputError, match="precision 'int4' is none of bf16, int8"):
         quantize(run, out, "int4")
     monkeypatch.setattr(module, "MIN_PHOTOS", 50)
-    with pytest.raises(InputError, match=r"int8 needs at least 50 to measure ranges on"):
+    with pytest.raises(InputError, match="int8 needs at least 50 photos to measure ranges on"):
         quantize(run, out)
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(InputError, match=r"int8 needs 'nncf'.* pip install -e '\.\[quantize\]'"):

@@ -145,6 +145,15 @@ def apply_decisions(decisions: Decisions, rows: Sequence[Row], classes: Iterable
     return {name: value for name, value in said.items() if name != "lines"}
 
 
+def in_words(counts: dict[str, Any]) -> str:
+    """Say what `apply_decisions` has counted."""
+    return (
+        f"decisions of {counts['by']}, {counts['at']}: {counts['table']!r}; it relabels "
+        f"{counts[RELABEL]}, drops {counts[DROP]} and keeps {counts[KEEP]} photos, and leaves "
+        f"{counts['undecided']} suspects undecided"
+    )
+
+
 @dataclass(frozen=True)
 class Change:
     """A label that was decided to be wrong: what it was, and the class decided for, "" for none."""

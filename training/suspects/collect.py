@@ -3,8 +3,12 @@
 Photos are decoded in threads while the network computes, so a folder takes little longer than that.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.bundle import read_bundle
+from model.bundle import Bundle, ModelSpec, read_bundle
+from model.engines import FOLDER, Engine, choose_engine, write_engines
 from model.errors import InputError
 from model.limits import RGB
 from model.malloc import keep_memory
@@ -28,6 +33,7 @@ from training.data.prepare.walk import walk
 from training.suspects.left_out import Features
 
 BATCH = 32  # photos
+MANY = 500  # photos, from which a faster engine is worth its start
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,11 @@ class Photos:
     rows: list[Row]
     features: Features
     network: str
+    left_out: int = 0  # files that are no photos, or in no class
 
 
 class Extractor:
-    """A network without its head: (S, S, 3) photos in, pooled features out."""
+    """A network whose pooled features are taken: that of a run, or a pre-trained one."""
 
     def __init__(self, weights: str, run: Path | None, size: int) -> None:
         """Take the network of a run or, without one, pre-trained `weights` at `size` pixels.
@@ -50,22 +57,25 @@ class Extractor:
         Raises:
             InputError: there is no such run, or the weights can't be used.
         """
-        if run:
-            bundle = read_bundle(find_bundle(run))
-            network, self.preprocessing = bundle.network, bundle.spec.preprocessing
-        else:
-            network, self.preprocessing = Network(2), Preprocessing(size)
-            load_pretrained(network, weights)
         self.description = str(run or weights)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
+        if run:
+            self._bundle = read_bundle(find_bundle(run))
+        else:
+            network = Network(2)  # its head isn't asked
+            load_pretrained(network, weights)
+            spec = ModelSpec(("", "_"), Preprocessing(size), "", "", "")
+            self._bundle = Bundle(spec, network.eval(), ())
+        self.preprocessing = self._bundle.spec.preprocessing
 
-    def __call__(self, photos: Sequence[RGB]) -> Features:
-        """N photos -> (N, 1280)."""
-        batch = torch.from_numpy(self.preprocessing.normalize(np.stack(photos))).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            maps = self._network.features(batch.to(self._device))
-            return np.asarray(self._network.pool(maps).cpu().numpy(), np.float32)
+    @contextmanager
+    def open(self, photos: int) -> Iterator[Engine]:
+        """Start the fastest engine for so many photos."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with tempfile.TemporaryDirectory() as room:
+            # The graph takes as long to make as PyTorch takes for some hundred photos.
+            write_engines(self._bundle, Path(room, FOLDER), "auto" if photos >= MANY else "torch")
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+            yield choose_engine(self._bundle, Path(room, FOLDER), device, cores)
 
 
 def collect(data: Path, extractor: Extractor) -> Photos:
@@ -79,22 +89,23 @@ def collect(data: Path, extractor: Extractor) -> Photos:
     files = [row for row in tree.rows if row.kept]
     rows: list[Row] = []
     features = np.empty((len(files), FEATURES), np.float32)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, extractor.open(len(files)) as engine:
         look = partial(_look, data, extractor.preprocessing)
         seen = track(in_order(pool, look, files, 2 * BATCH), "computing features", len(files))
-        for batch in _batches((row, pixels) for row, pixels in seen if pixels is not None):
-            features[len(rows) : len(rows) + len(batch)] = extractor([pixels for _, pixels in batch])
+        for batch in _batches(seen, left_out := [row for row in tree.rows if not row.kept]):
+            outputs = engine(np.stack([pixels for _, pixels in batch]))
+            features[len(rows) : len(rows) + len(batch)] = outputs.features
             rows += [row for row, _ in batch]
-    if len(rows) < len(tree.rows):
-        dropped = tally(str(row.reason) for row in tree.rows if not row.kept) or "can't be read"
-        say(f"{len(tree.rows) - len(rows)} of {len(tree.rows)} files are no photos to judge: {dropped}")
+    if left_out:
+        why = tally(str(row.reason) for row in left_out)
+        say(f"{len(left_out)} of {len(tree.rows)} files aren't judged: {why}")
     classes = tuple(sorted({row.class_name for row in rows}))
     if len(classes) < 2:
         raise InputError(
             f"{str(data)!r} has readable photos in {len(classes)} class(es), {list(classes)}; labels "
             "can be judged from two classes on"
         )
-    return Photos(data, classes, rows, features[: len(rows)], extractor.description)
+    return Photos(data, classes, rows, features[: len(rows)], extractor.description, len(left_out))
 
 
 def _look(data: Path, preprocessing: Preprocessing, row: Row) -> tuple[Row, RGB | None]:
@@ -103,11 +114,15 @@ def _look(data: Path, preprocessing: Preprocessing, row: Row) -> tuple[Row, RGB 
 
 
 def _batches(
-    photos: Iterator[tuple[Row, RGB]],
+    seen: Iterable[tuple[Row, RGB | None]], left_out: list[Row]
 ) -> Iterator[list[tuple[Row, RGB]]]:
+    """Yield photos in batches; rows of what can't be read go to `left_out`."""
     batch: list[tuple[Row, RGB]] = []
-    for photo in photos:
-        batch.append(photo)
+    for row, pixels in seen:
+        if pixels is None:
+            left_out.append(row)
+            continue
+        batch.append((row, pixels))
         if len(batch) == BATCH:
             yield batch
             batch = []

@@ -45,7 +45,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; `by_split` counts suspects, `unjudged` photos of classes in too few groups."""
+    """What was found; `by_split` counts suspects, `unjudged` photos of classes in too few groups.
+
+    `left_out` counts files that are no photos, or in no class.
+    """
 
     table: str
     page: str
@@ -56,6 +59,7 @@ class Report:
     by_split: dict[str, int]
     unjudged: int
     lost_decisions: int
+    left_out: int
     network: str
 
 
@@ -81,17 +85,16 @@ def find_suspects(data: Path, out: Path, options: Options) -> Report:
     with progress("comparing labels with what models say"):
         basis = find_axes(photos.features)
         strange = _strangeness(measure_strangeness(photos.features, basis, labels))
-        scores = (
-            [score_fine_tuned(photos, labels, units, options.weights, options.size)]
-            if options.thorough
-            else score_left_out(photos.features, basis, labels, units)
-        )
+        if options.thorough:
+            scores = [score_fine_tuned(photos, labels, units, options.weights, options.size)]
+        else:
+            scores = score_left_out(photos.features, basis, labels, units)
         evidence = weigh(scores, labels, units)
     copies = _copies_elsewhere(near, labels)
     rank = _rank(evidence, strange, copies)
     order = np.argsort(-rank, kind="stable")
-    flagged = set(order[: evidence.likely_wrong].tolist()) | {*copies}
-    flagged = {i for i in flagged if np.isfinite(rank[i])} | {*np.flatnonzero(strange > 0).tolist()}
+    likely = [i for i in order[: evidence.likely_wrong].tolist() if np.isfinite(rank[i])]
+    flagged = {*likely, *copies, *np.flatnonzero(strange > 0).tolist()}
     reasons = _Reasons(photos, labels, units, evidence, strange, copies)
     table = [
         _line(photos, i, rank[i], evidence, reasons.of(i) if i in flagged else "", earlier)
@@ -100,8 +103,7 @@ def find_suspects(data: Path, out: Path, options: Options) -> Report:
     with progress("writing table and page"), writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_csv(out / SUSPECTS, HEADER, ([*asdict(line).values()] for line in table))
-        first = order[:SHOWN]
-        shown = _neighbours(photos, labels, units, evidence, first)
+        shown = _neighbours(photos, labels, units, evidence, order[:SHOWN])
         write_page(out, photos, table, shown)
     return _report(photos, units, table, evidence, earlier, out)
 
@@ -239,5 +241,6 @@ def _report(
         by_split,
         unjudged,
         lost,
+        photos.left_out,
         photos.network,
     )

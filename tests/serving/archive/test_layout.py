@@ -82,6 +82,14 @@ def hides_an_entry(content: bytearray) -> bytearray:
     return content[:start] + content[second : ended + 8] + head + content[ended + 20 :]
 
 
+def hides_the_last_entry(content: bytearray) -> bytearray:
+    start = content.index(b"PK\x01\x02")
+    second = content.index(b"PK\x01\x02", start + 4)
+    ended = content.index(b"PK\x05\x06")
+    head = struct.pack("<2H2I", 1, 1, second - start, start)
+    return content[:second] + content[ended : ended + 8] + head + content[ended + 20 :]
+
+
 def names_it_differently(content: bytearray) -> bytearray:
     return content.replace(b"bundle/big", b"bundle/wig", 1)
 
@@ -98,7 +106,14 @@ def changes_a_byte(content: bytearray) -> bytearray:
 
 @pytest.mark.parametrize(
     "damage",
-    [says_less, hides_an_entry, names_it_differently, has_something_in_front, changes_a_byte],
+    [
+        says_less,
+        hides_an_entry,
+        hides_the_last_entry,
+        names_it_differently,
+        has_something_in_front,
+        changes_a_byte,
+    ],
 )
 def test_what_is_packed_must_be_what_is_listed(tmp_path: Path, damage: Damage) -> None:
     path = tmp_path / "a.mar"

@@ -135,3 +135,14 @@ def test_close_is_half_as_probable(best: float, second: float, close: bool) -> N
     answer = {"predicted": "b", "probabilities": {"a": second, "b": best, "c": 0.0}}
     assert is_close(as_document(Result(PhotoSource("x", "x"), "5", answer), "m", None)) is close
     assert not is_close(as_document(Result(PhotoSource("x", "x"), error="damaged"), "m", None))
+
+
+@pytest.mark.parametrize("rows", formats(), ids=["csv", "jsonl"])
+def test_a_row_that_is_not_kept_goes_if_its_photo_is_asked(rows: RowFormat, tmp_path: Path) -> None:
+    """So a photo that has changed since isn't there twice; photos of other calls stay."""
+    path, (changed, same, *others) = tmp_path / "out", NAMES
+    write(path, rows)
+    output = Output(path, rows, "m1", force=False)
+    output.start({same: output.done[same]}, {changed, same})
+    output.close()
+    assert list(Output(path, rows, "m1", force=False).done) == [same, *others]

@@ -19,6 +19,8 @@ from training.data.manifest import read_manifest
 from training.data.photos import read_split
 from training.data.prepare.pipeline import merge, prepare, prepare_shard
 from training.data.prepare.settings import PrepareSettings
+from training.fit.plan import make_plan
+from training.fit.settings import TrainSettings
 
 Photos = Callable[..., dict[str, bytes]]
 MakePile = Callable[[dict[str, bytes]], Path]
@@ -159,6 +161,17 @@ def test_what_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
         read_suspects(tmp_path / "t.csv")
     with pytest.raises(InputError, match="can't be read"):
         read_suspects(tmp_path / "no.csv")
+
+
+def test_training_warns_of_them(
+    photo_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = photo_folder(train={"a": 4, "b": 4})
+    beside = default_folder(data)
+    beside.mkdir()
+    (beside / "suspects.csv").write_text(HEADER + LINES)
+    make_plan(data, TrainSettings(weights="none", size=32))
+    assert "warning: 1 labels are suspect" in capsys.readouterr().err
 
 
 def test_undecided_suspects_beside_a_folder_are_warned_of(

@@ -10,8 +10,8 @@ from model.image import decode_photo
 from model.limits import RGB
 from model.preprocessing import Preprocessing
 from training.fit.settings import AUGMENTATIONS
+from training.fit.transforms import before_crop, train_transform
 from training.fit.transforms import test_transform as eval_transform
-from training.fit.transforms import train_transform
 
 
 def hole_share(rgb: RGB) -> float:
@@ -30,6 +30,10 @@ def test_both_give_pixels_of_the_same_kind(size: int, augment: str) -> None:
         pixels = transform(PHOTO, 0)
         assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
         assert 60 < pixels.mean() < 190
+
+
+def test_what_is_cropped_is_512_pixels_wide_for_a_network_of_224() -> None:
+    assert [before_crop(Preprocessing(size)) for size in (224, 112)] == [512, 256]
 
 
 def test_the_seed_decides() -> None:

@@ -11,6 +11,7 @@ import pytest
 from model.errors import InputError
 from training.data.decisions import read_suspects
 from training.data.manifest import Row
+from training.suspects import thorough
 from training.suspects.find import Options, find_suspects
 from training.suspects.groups import find_units
 
@@ -28,7 +29,7 @@ def data(dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_every_photo_is_in_the_table_once(data: Path, tmp_path: Path, options: Options) -> None:
-    (data / "train" / "notes.txt").write_text("no photo")
+    (data / "train" / "Winged Drones" / "notes.txt").write_text("no photo")
     report = find_suspects(data, tmp_path / "out", options)
     with (tmp_path / "out" / "suspects.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -40,6 +41,7 @@ def test_every_photo_is_in_the_table_once(data: Path, tmp_path: Path, options: O
     assert scores == sorted(scores, reverse=True)
     assert report.suspects == report.undecided == sum(bool(row[4]) for row in rows)
     assert set(report.by_split) == {"train", "test"}
+    assert report.left_out == 2
     again = find_suspects(data, tmp_path / "again", options)
     assert again.suspects == report.suspects
     table = [tmp_path / name / "suspects.csv" for name in ("out", "again")]
@@ -75,6 +77,19 @@ def test_a_copy_in_another_class_is_a_suspect_and_decisions_stay(
 def test_the_network_of_a_run(data: Path, run: Path, tmp_path: Path) -> None:
     report = find_suspects(data, tmp_path / "out", Options(run=run))
     assert (report.network, report.photos) == (str(run), 40)
+
+
+def test_short_fine_tunings_judge_photos_that_they_have_not_seen(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thorough, "FOLDS", 2)
+    monkeypatch.setattr(thorough, "EPOCHS", 1)
+    options = Options(weights="none", size=32, thorough=True)
+    report = find_suspects(data, tmp_path / "out", options)
+    lines = read_suspects(tmp_path / "out" / "suspects.csv")
+    assert report.photos == len(lines) == 40
+    assert all(line.score for line in lines)
+    assert not list(data.rglob("run"))
 
 
 def test_folders_that_can_not_be_judged(data: Path, tmp_path: Path, options: Options) -> None:

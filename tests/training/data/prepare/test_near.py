@@ -34,9 +34,9 @@ def test_as_comparing_all_with_all(distance: int) -> None:
     assert len(found) >= 60 * (distance + 1) // 21
 
 
-def test_fifteen_flipped_bits_in_fifteen_bands_are_found() -> None:
-    one, two = 0, sum(1 << (16 * band) for band in range(15))
-    assert near_pairs([f"{n:064x}" for n in (one, two)], 15).tolist() == [[0, 1]]
+def test_flipped_bits_each_in_another_band_are_found() -> None:
+    one, two = 0, sum(1 << (16 * band) for band in range(MAX_DISTANCE))
+    assert near_pairs([f"{n:064x}" for n in (one, two)], MAX_DISTANCE).tolist() == [[0, 1]]
 
 
 def test_hashes_all_alike() -> None:
