@@ -34,6 +34,7 @@ def few_photos_will_do() -> None:
     """The run has learned from fewer than a real calibration needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_PHOTOS", 10)
+        patch.setattr(module, "_FLOAT_LAYERS", (3,))
         yield
 
 
