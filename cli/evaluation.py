@@ -170,7 +170,9 @@ def compare(
     page = publish_comparison(result, data, out, *shown, rows, best) if out else None
     see = f"look at {page}" if page else "--out DIR draws a page"
     table = [_show_models(rows)] if rows else []
-    told = [f"{best.name} is the cheapest that isn't worse"] if best else []
+    told = [f"{best.name} is the cheapest that isn't worse than {names[-1]}"] if best else []
+    if best and best.comparison is None:
+        told = [f"no cheaper model is shown to be as good as {best.name}"]
     document = {**asdict(result), **({"models": [asdict(row) for row in rows]} if rows else {})}
     emit(document, as_json, *table, *show_comparison(result.comparison, *shown), *told, see)
     require_acceptable(result.comparison, *shown)

@@ -106,8 +106,7 @@ def quantize(
         for layers in _FLOAT_LAYERS:
             started = time.monotonic()
             made = write_graph(parent, Path(room, str(layers)), precision, training, layers)
-            rate = parent.spec.calibration.reject_rate
-            bundle, fit = calibrate(made, photos, groups, trained, rate)
+            bundle, fit = calibrate(made, photos, groups, trained, _reject_rate(document))
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
             how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
@@ -246,6 +245,14 @@ def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
         )
+
+
+def _reject_rate(document: dict[str, Any]) -> float | None:
+    """The share of known photos that the parent may answer "unknown"; None without a threshold."""
+    fit = document.get("calibration") or {}
+    if fit.get("reject_below") is not None:  # of older runs
+        return float(fit["rejected"] / fit["photos"])
+    return fit.get("reject_rate")
 
 
 def _why_refused(result: QuantizedRun) -> str:

@@ -34,6 +34,7 @@ def few_photos_will_do() -> None:
     """The run has learned from fewer than a real calibration needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_PHOTOS", 10)
+        patch.setattr(module, "_FLOAT_LAYERS", (3,))
         yield
 
 
@@ -70,7 +71,9 @@ def test_its_own_graph_gives_every_answer(int8: Path, run: Path, photos: list[by
     assert 1e-4 < apart < 0.2
     for own, theirs in zip(together, reference.answer(pixels, [True] * len(pixels)), strict=True):
         assert own.heatmap is not None
-        assert np.abs(own.heatmap - theirs.heatmap).mean() < 0.1
+        assert theirs.heatmap is not None
+        assert own.heatmap.shape == theirs.heatmap.shape
+        assert own.name != theirs.name or np.abs(own.heatmap - theirs.heatmap).mean() < 0.25
     with pytest.raises(InputError, match="use the float32 run"):
         _ = bundle.network
 
@@ -82,8 +85,11 @@ def test_products_of_the_weights_fit_into_16_bits_where_a_processor_adds_them_in
     constants = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant"]
     weights = [op.get_data() for op in constants if op.get_output_element_type(0) == ov.Type.i8]
     assert len(weights) > 40
-    assert min(int(w.min()) for w in weights) >= -64
-    assert max(int(w.max()) for w in weights) <= 63
+    summed = [weight for weight in weights if weight.ndim != 5]  # others are depthwise: nine products
+    assert len(summed) > 25
+    assert (
+        max(int(np.abs(weight.astype(int)).max()) for weight in summed) == 64
+    )  # 2 x 255 x 64 < 2 ** 15
 
 
 def test_an_older_processor_gives_the_same_answers(int8: Path) -> None:
@@ -179,7 +185,7 @@ def test_what_cant_be_quantised(
     with pytest.raises(InputError, match="precision 'int4' is none of bf16, int8"):
         quantize(run, out, "int4")
     monkeypatch.setattr(module, "MIN_PHOTOS", 50)
-    with pytest.raises(InputError, match=r"int8 needs at least 50 to measure ranges on"):
+    with pytest.raises(InputError, match="int8 needs at least 50 photos to measure ranges on"):
         quantize(run, out)
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(InputError, match=r"int8 needs 'nncf'.* pip install -e '\.\[quantize\]'"):
