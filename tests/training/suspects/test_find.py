@@ -80,11 +80,11 @@ def test_the_network_of_a_run(data: Path, run: Path, tmp_path: Path) -> None:
 
 
 def test_short_fine_tunings_judge_photos_that_they_have_not_seen(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, weights_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thorough, "FOLDS", 2)
     monkeypatch.setattr(thorough, "EPOCHS", 1)
-    options = Options(weights="none", size=32, thorough=True)
+    options = Options(weights=str(weights_file), size=32, thorough=True)
     report = find_suspects(data, tmp_path / "out", options)
     lines = read_suspects(tmp_path / "out" / "suspects.csv")
     assert report.photos == len(lines) == 40
