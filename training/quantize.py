@@ -151,11 +151,6 @@ def _read_parent(run: Path, out: Path, precision: str) -> tuple[Bundle, dict[str
         raise InputError(
             f"{str(run)!r} is in {parent.spec.precision} already; quantise {str(origin)!r} instead"
         )
-    if parent.spec.calibration.reject_below is not None:
-        raise InputError(
-            f'{str(run)!r} answers "unknown" by its confidence, as earlier versions did, and a model in '
-            f"fewer bits only by novelty; `flyobj calibrate {run} --reject-rate 0.02` first"
-        )
     return parent, document
 
 
