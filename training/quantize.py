@@ -1,8 +1,8 @@
 """A trained run in fewer bits: a run of its own, with the graph that answers.
 
 int8   NNCF quantises OpenVINO's graph after training: the ranges of activations are measured on training
-       photos, and biases corrected layer by layer. Weights take 7 of the 8 bits, as processors without
-       VNNI add products in 16 bits, which would overflow; so answers are the same on all
+       photos, and biases corrected layer by layer. Weights, but those of depthwise layers, take 7 of the
+       8 bits: processors without VNNI add products in 16 bits, which would overflow
 bf16   the graph stays, and OpenVINO computes it in bfloat16
 
 Whether it is good enough is decided on the parent's validation photos, by the rule of `flyobj compare`.
