@@ -22,6 +22,9 @@ from model.files import first_line
 from model.outputs import Rows
 
 _FILE = "novelty.safetensors"  # in a bundle; older ones have none
+# Of the features' length: distances below it count alike. Engines agree to a thousandth of that; photos
+# are no further apart to a network that has hardly learned anything yet.
+_SAME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Novelty:
         along = np.square(away @ self.basis)
         left = np.square(away).sum(axis=1) - along.sum(axis=1)
         distances = along @ self.weights[:-1] + self.weights[-1] * np.maximum(left, 0)
-        return np.asarray(np.log(np.maximum(distances, np.finfo(np.float32).tiny)), np.float32)
+        least = _SAME**2 * np.square(self.mean).sum() * self.weights.max()
+        return np.asarray(np.log(distances + max(least, np.finfo(np.float32).tiny)), np.float32)
 
     def of(self, features: Rows) -> Rows:
         """(N, D) features -> (N,) shares of known photos that look at least as strange, 0 to 1.

@@ -42,9 +42,7 @@ def train(data: Path, folder: Path, seed: int, options: list[str]) -> dict[str, 
         "test": result["accuracy"],
         "test_95": result["accuracy_95"],
         "stages": document["stages"],
-        "curves": {
-            path.stem.removeprefix("range_test-"): path.read_text().splitlines() for path in logs
-        },
+        "curves": {n: log.read_text().splitlines() for n, log in logs.items() if log.exists()},
     }
 
 

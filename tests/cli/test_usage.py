@@ -70,7 +70,7 @@ def test_all_the_commands_are_there() -> None:
 
 def test_help_says_which_sizes_are_allowed() -> None:
     sizes = [line for line in help_page.render().splitlines() if line.startswith("- `--size ")]
-    assert len(sizes) == 3
+    assert len(sizes) == 4
     assert all(line.endswith(f"{MIN_SIZE} to {MAX_SIZE} pixels.") for line in sizes)
 
 

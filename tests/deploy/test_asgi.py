@@ -52,6 +52,7 @@ def test_the_answers_are_the_archives(url: str, openvino_archive: Path, photos: 
             "predicted": right["predicted"],
             "confidence": pytest.approx(right["confidence"], abs=1e-5),
             "probabilities": pytest.approx(right["probabilities"], abs=1e-5),
+            "novelty": pytest.approx(right["novelty"], abs=1e-5),
             "model_version": "9.0",
         }
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 _LIBRARIES = (
@@ -47,7 +47,8 @@ def _flyobj(words: Sequence[str], cwd: Path, folder: Path, environment: Mapping[
         os.dup2(file, number)
         os.close(file)
     sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
-    sys.argv = ["flyobj", *words]
+    sys.argv = [str(Path(sys.executable).with_name("flyobj")), *words]
+    set_start_method("fork", force=True)  # Linux's own, not that of a fork server's child
     import cli
 
     try:

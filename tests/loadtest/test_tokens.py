@@ -51,8 +51,10 @@ def test_a_server_may_need_none() -> None:
 
 
 def test_a_home_nobody_named_gives_its_token_to_its_own_server_alone(path: Path) -> None:
-    command = [sys.executable, "-c", "input()", f"{path.parent}/config.properties"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "input(1)", f"{path.parent}/config.properties"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.read(1)  # it runs, and the system knows its command
         check_hosts(path, {"pid": process.pid, "home": str(path.parent), "port": 8080})
         process.communicate(b"\n")
     write(path, "second")  # of a server that was started again, on another port

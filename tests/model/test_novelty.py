@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.errors import InputError
+from model.golden import TOLERANCE
 from model.novelty import Novelty, read_novelty, shorten, write_novelty
 from model.outputs import Rows
 from training.novelty import MAHALANOBIS, VIM, fit_novelty
@@ -49,6 +50,20 @@ def test_a_photo_alone_and_in_a_batch(novelty: Novelty) -> None:
     assert novelty.of(np.zeros((1, 64), np.float32)) < 1e-3  # and nothing is divided by 0
 
 
+@pytest.mark.parametrize("apart", [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+def test_what_engines_differ_by_changes_no_answer(apart: float) -> None:
+    """Though a network that has learned little may see photos hardly further apart than that."""
+    middle = np.abs(RNG.standard_normal(1280))
+
+    def of_photos(n: int) -> Rows:
+        return np.asarray(middle + apart * RNG.standard_normal((n, 1280)), np.float32)
+
+    novelty, _ = fit_novelty(of_photos(800), of_photos(400), GROUPS)
+    features = of_photos(50)
+    other_engine = features + 1e-6 * RNG.standard_normal(features.shape).astype(np.float32)
+    np.testing.assert_allclose(novelty.of(other_engine), novelty.of(features), rtol=0, atol=TOLERANCE)
+
+
 def test_distances_are_those_of_their_papers() -> None:
     """The residual's square, and Mahalanobis with what is left as one more direction."""
     trained = known(800)
@@ -58,7 +73,7 @@ def test_distances_are_those_of_their_papers() -> None:
     assert few.basis.shape == (64, 8)  # a quarter of the photos
     x = shorten(known(3)).astype(float) - few.mean
     residual = x - x @ few.basis @ few.basis.T
-    expected = np.log((residual**2).sum(1))
+    expected = np.log((residual**2).sum(1) + 1e-6 * (few.mean.astype(float) ** 2).sum())
     np.testing.assert_allclose(few.log_distances(known_again(x, few)), expected, rtol=1e-3)
 
 

@@ -16,10 +16,9 @@ from loadtest.photos import photos_to_send
 from model.errors import InputError
 from model.photo_files import CIRCLE, find_files, find_photos, folders_in, spread
 from training.data.manifest import read_manifest
-from training.data.photos import read_split
+from training.data.photos import list_unknown, read_split
 from training.data.prepare.pipeline import prepare
 from training.data.prepare.settings import PrepareSettings
-from training.evaluation.evaluate import _list_foreign
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_all_who_look_for_photos_find_the_same(
     left_out = {s.path.relative_to(odd_tree).as_posix(): s.reason for s in split.skipped}
     assert left_out.items() > LEFT_OUT.items()
     assert set(left_out) - set(LEFT_OUT) == {"bird/notes.txt", "bird/page.jpg", "bird/empty.jpg"}
-    assert names(_list_foreign(odd_tree)[1]) == PHOTOS
+    assert names(list_unknown(odd_tree)[1]) == PHOTOS
     sent = photos_to_send(odd_tree)  # load tests
     assert sorted(sent.files) == sorted((odd_tree / name).read_bytes() for name in PHOTOS)
     assert sent.classes == {"bird", "drone"}

@@ -3,7 +3,10 @@
 import base64
 import csv
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -163,13 +166,15 @@ def test_a_server_answers_with_times_and_shows_where_it_looked(
         backend.close()
 
 
-def test_without_gradio_the_remedy_is_named(
-    flyobj: "FlyObj", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
-) -> None:
+def test_without_gradio_the_remedy_is_named(tmp_path: Path, free_port: int) -> None:
     (tmp_path / "gradio.py").write_text("raise ImportError(\"No module named 'gradio'\")")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    said = flyobj("page", "--port", free_port, code=2).stderr
-    assert "the page needs gradio (No module named 'gradio'): pip install gradio" in said
+    command = [sys.executable, "-m", "cli", "page", "--port", str(free_port)]
+    world = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command, env=world, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 2
+    assert "the page needs gradio (No module named 'gradio'): pip install gradio" in done.stderr
 
 
 def test_a_port_that_is_taken(flyobj: "FlyObj", server: "Home") -> None:
