@@ -31,7 +31,6 @@ from torchvision.models import mobilenet_v2
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
-from tests.helpers.commands import run_flyobj
 from tests.helpers.servers import Bucket, Home, MakeHome, free_ports, wait_until_listening
 from tests.helpers.tools import find_tool
 from training.data.photos import read_split
@@ -141,9 +140,11 @@ def flyobj(tmp_path_factory: pytest.TempPathFactory) -> FlyObj:
     folder = tmp_path_factory.mktemp("cwd")
 
     def run(*args: object, code: int = 0, cwd: Path = folder) -> subprocess.CompletedProcess[str]:
-        words = [str(word) for word in args]
-        result = run_flyobj(words, cwd)
-        assert result.returncode == code, f"{words}\n{result.stdout}\n{result.stderr}"
+        command = [str(Path(sys.executable).with_name("flyobj")), *map(str, args)]
+        result = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert result.returncode == code, f"{command}\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         return result
 
