@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.next_steps import after_prepare, after_suspects
-from cli.options import App, Json, Size, emit
+from cli.options import App, GroupRegex, Json, Size, emit
 from model.errors import InputError
 from model.text import shorten
 from report.terminal import new_table
@@ -48,13 +48,7 @@ def prepare(
     prune_share: Annotated[
         float, typer.Option(help="Drop small photos if less than this of their class is small.")
     ] = 0.02,
-    group_regex: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
-            "no groups. By default names and times tell."
-        ),
-    ] = None,
+    group_regex: GroupRegex = None,
     test_share: Annotated[float, typer.Option(help="Share of test, where SOURCE has no split.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same manifest.")] = 0,
     shard: Annotated[
@@ -114,13 +108,7 @@ def suspects(
         Path | None,
         typer.Option("--out", help="Folder for table and page; by default DATA-suspects."),
     ] = None,
-    group_regex: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Files in whose names it matches the same text belong together: '^(.+)_f\d+'; '' for "
-            "no groups. By default names and times tell."
-        ),
-    ] = None,
+    group_regex: GroupRegex = None,
     run: Annotated[
         Path | None, typer.Option(help="Take the network of this run, not a pre-trained one.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import App, Json, Size, emit
+from cli.options import App, Json, Size, Weights, emit
 from model.text import shell_quote
 from report.terminal import Table, new_table
 
@@ -25,9 +25,7 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Folder with train/CLASS/ and test/CLASS/; drawn without it.")
     ] = None,
-    weights: Annotated[
-        str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
-    ] = "none",
+    weights: Weights = "none",
     size: Size = 128,
     epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = 24,
     per_class: Annotated[int, typer.Option(help="Photos drawn for each class.")] = 600,

@@ -41,6 +41,16 @@ ServerUrl = Annotated[
     ),
 ]
 Store = Annotated[Path, typer.Option(help="Folder of the archives.")]
+Weights = Annotated[
+    str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
+]
+GroupRegex = Annotated[
+    str | None,
+    typer.Option(
+        help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for no "
+        "groups. By default names and times tell."
+    ),
+]
 Size = Annotated[int, typer.Option(help="Side of the network's input, 32 to 1024 pixels.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another operation to end.")]
 Timeout = Annotated[

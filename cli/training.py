@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.next_steps import after_train
-from cli.options import App, Json, Size, emit, renaming
+from cli.options import App, GroupRegex, Json, Size, Weights, emit, renaming
 from model.errors import InputError
 from report.terminal import new_table
 
@@ -41,9 +41,7 @@ def train(
         float | None,
         typer.Option(help="Unfreeze blocks until validation accuracy is this; else while it pays."),
     ] = None,
-    weights: Annotated[
-        str, typer.Option(help="imagenet (downloads once), none, or a mobilenet_v2 state dict.")
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     size: Size = 224,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos at most, all stages together.")
@@ -51,13 +49,7 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Photos per step, all processes together.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes that load photos; 0 for none.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    group_regex: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Files in whose names it matches the same text stay together: '^(.+)_f\d+'; '' for "
-            "no groups. By default names and times tell."
-        ),
-    ] = None,
+    group_regex: GroupRegex = None,
     lr: Annotated[float | None, _recipe(help="Highest learning rate, instead of range tests.")] = None,
     layer_decay: Annotated[
         float, _recipe(help="Learning rate of a block over that of the one above it.")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.answers import UNKNOWN as UNKNOWN
+from model.answers import UNKNOWN
 from model.errors import InputError
-from model.outputs import Rows as Rows
+from model.outputs import Rows
 
 
 @dataclass(frozen=True)

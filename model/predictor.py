@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from model.answers import Prediction, as_answer
 from model.bundle import Bundle
-from model.calibration import Rows
 from model.engines import Engine, reference_engine
 from model.errors import FlyobjError
 from model.explain import grad_cam
 from model.golden import Golden, difference
 from model.limits import DEFAULT_LIMITS, RGB, PhotoLimits
-from model.outputs import Outputs
+from model.outputs import Outputs, Rows
 from model.pictures import Heatmap
 
 

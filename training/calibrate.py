@@ -21,12 +21,13 @@ from scipy.special import log_softmax
 
 from model.answers import UNKNOWN, as_probabilities
 from model.bundle import Bundle, read_bundle, write_bundle
-from model.calibration import Calibration, Rows
+from model.calibration import Calibration
 from model.errors import InputError, PhotoError
 from model.files import read_json, reading, write_json
 from model.golden import Golden
 from model.layout import TRAIN
 from model.limits import RGB
+from model.outputs import Rows
 from model.predictor import Predictor
 from model.run_folder import find_bundle
 from report.intervals import Floats, Interval, Ints, mean_interval, sum_groups

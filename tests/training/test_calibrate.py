@@ -10,8 +10,9 @@ import torch
 from scipy.special import log_softmax
 
 from model.bundle import Bundle, read_bundle
-from model.calibration import Calibration, Rows
+from model.calibration import Calibration
 from model.errors import InputError
+from model.outputs import Rows
 from model.predictor import Predictor
 from report.intervals import Ints
 from serving.archive.build import build_archive
