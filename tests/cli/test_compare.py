@@ -118,7 +118,7 @@ def test_classes_that_neither_knows(
 
 
 def test_models_beside_it_and_the_cheapest_that_isnt_worse(
-    inside: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
+    flyobj: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page"
     command = (
@@ -133,7 +133,7 @@ def test_models_beside_it_and_the_cheapest_that_isnt_worse(
         "--out",
         out,
     )
-    found = json.loads(inside(*command, "--json").stdout)
+    found = json.loads(flyobj(*command, "--json").stdout)
     old, same, worse = found["models"]
     assert [row["name"] for row in found["models"]] == [str(run), str(archive_path), str(turned)]
     assert (old["precision"], old["pixels"], old["accuracy"]) == ("f32", 64, 1)
@@ -145,5 +145,5 @@ def test_models_beside_it_and_the_cheapest_that_isnt_worse(
     assert old["cost"]["mib"] == pytest.approx(worse["cost"]["mib"], rel=0.01)
     page = (out / "comparison.html").read_text()
     assert f"No cheaper model is shown to be as good as {run}." in page
-    text = inside(*command, "--force").stdout
+    text = flyobj(*command, "--force").stdout
     assert f"no cheaper model is shown to be as good as {run}" in text.replace("\n", "")
