@@ -197,6 +197,9 @@ def test_scaling_from_another_environment_loses_nothing(
         path.write_text(json.dumps(old))
         run("models", "scale", "1.0", 1, "--home", home.path, **world)
         path.write_text(record)
+        until = time.monotonic() + 60  # a slow machine has answered few until now
+        while load.tally().requests <= 50 and time.monotonic() < until:
+            time.sleep(0.1)
     tally = load.tally()
     assert (tally.failed, set(tally.statuses)) == (0, {200})
     assert tally.requests > 50
