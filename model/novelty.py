@@ -13,9 +13,11 @@ length one, faint strangers look known (docs/experiments.md).
 """
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from model.errors import InputError
 from model.files import first_line
@@ -57,12 +59,17 @@ class Novelty:
 
     def log_distances(self, features: Rows) -> Rows:
         """(N, D) features -> (N,) logarithms of their distances from training's."""
-        away = shorten(features) - self.mean
-        along = np.square(away @ self.basis)
+        # In 64 bits: what is left may be a thousandth of the whole that it is the difference of.
+        away = shorten(features).astype(np.float64) - self.mean
+        along = np.square(away @ self._directions)
         left = np.square(away).sum(axis=1) - along.sum(axis=1)
         distances = along @ self.weights[:-1] + self.weights[-1] * np.maximum(left, 0)
         least = _SAME**2 * np.square(self.mean).sum() * self.weights.max()
         return np.asarray(np.log(distances + max(least, np.finfo(np.float32).tiny)), np.float32)
+
+    @cached_property
+    def _directions(self) -> npt.NDArray[np.float64]:
+        return self.basis.astype(np.float64)
 
     def of(self, features: Rows) -> Rows:
         """(N, D) features -> (N,) shares of known photos that look at least as strange, 0 to 1.

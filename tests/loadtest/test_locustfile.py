@@ -126,22 +126,22 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
     """Stand before the server on `port`; yields the own port, when the load begins, how to die."""
     ready, asked = threading.Event(), threading.Event()
     where: list[tuple[asyncio.AbstractEventLoop, int]] = []
-    writers: set[asyncio.StreamWriter] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if writers:  # the first connection is the question before the load
             asked.set()
-        writers.add(writer)
-        there = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+        writers.append(writer)
+        with contextlib.closing(writer):
+            there = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(there[1])
+            await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
     async def serve() -> None:
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -149,6 +149,7 @@ def gateway(port: int) -> Iterator[tuple[int, threading.Event, Callable[[], None
         ready.set()
         await ended.wait()
         server.close()
+        await asyncio.sleep(0.1)  # for those that it has taken but that `accept` hasn't seen
         for writer in writers:
             writer.close()
         # Left open, they would fail whichever test is running when they are collected.

@@ -64,6 +64,28 @@ def test_what_engines_differ_by_changes_no_answer(apart: float) -> None:
     np.testing.assert_allclose(novelty.of(other_engine), novelty.of(features), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("left", [1e-4, 1e-3, 1e-2])
+def test_what_is_left_of_long_features_is_exact(left: float) -> None:
+    """A network trained from scratch sees photos along few directions, and next to nothing beside."""
+
+    def of_photos(n: int) -> Rows:
+        along = RNG.standard_normal((n, 8)) @ BASIS
+        spread = np.exp(RNG.standard_normal((n, 1)))  # photos differ in how much is left
+        return np.asarray(10 + along + left * spread * RNG.standard_normal((n, 64)), np.float32)
+
+    novelty, _ = fit_novelty(of_photos(800), of_photos(400), GROUPS)
+    features = of_photos(200)
+    away = shorten(features).astype(float) - novelty.mean
+    residual = away - away @ novelty.basis.astype(float) @ novelty.basis.T
+    least = 1e-6 * np.square(novelty.mean).sum()
+    expected = np.log(np.square(residual).sum(axis=1) + least)
+    np.testing.assert_allclose(novelty.log_distances(features), expected, rtol=0, atol=1e-4)
+    other_engine = features * (1 + 1e-7 * RNG.standard_normal(features.shape)).astype(np.float32)
+    np.testing.assert_allclose(
+        novelty.of(other_engine), novelty.of(features), rtol=0, atol=TOLERANCE / 10
+    )
+
+
 def test_distances_are_those_of_their_papers() -> None:
     """The residual's square, and Mahalanobis with what is left as one more direction."""
     trained = known(800)
