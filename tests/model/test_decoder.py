@@ -3,9 +3,11 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,34 @@ def test_a_photo_that_comes_too_late_costs_its_child() -> None:
     with pytest.raises(TooBusy, match=r"takes more than 0.2 s to decode beside what else runs"):
         decode_photo(png, PhotoLimits(max_wall_s=0.2))
     assert np.array_equal(decode_photo(png), expected)
+
+
+@pytest.mark.usefixtures("no_child")
+def test_ctrl_c_is_the_parents_business() -> None:
+    """A terminal sends it to both."""
+    png = encode(Image.linear_gradient("L"), "PNG")
+    decode_photo(png)
+    (child,) = children()
+    child.send_signal(signal.SIGINT)
+    decode_photo(png)
+    assert children() == [child]
+
+
+@pytest.mark.usefixtures("no_child")
+def test_no_more_children_wait_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    png = encode(Image.linear_gradient("L"), "PNG")
+    expected = decode_photo(png)
+    (busy,) = children()
+    busy.suspend()
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(decode_photo, png) for _ in range(2)]
+        wait(answers, return_when=FIRST_COMPLETED)  # the other one has the child that sleeps
+        busy.resume()
+        for answer in answers:
+            assert np.array_equal(answer.result(), expected)
+    (left,) = children()
+    assert left != busy
 
 
 @pytest.mark.usefixtures("no_child")
