@@ -47,7 +47,8 @@ _CALIBRATION_PHOTOS = 100  # 300 and 1,000 did no better (docs/experiments.md)
 # again two to six times, for a sixth of the time more (docs/experiments.md).
 _FLOAT_LAYERS = (3, 6)
 _REMEDY = "give a run folder of `flyobj train`"
-_LAYERS = ("Convolution", "GroupConvolution", "MatMul")  # as OpenVINO names their types
+_HEAD = "MatMul"  # as OpenVINO names the types of layers
+_LAYERS = ("Convolution", "GroupConvolution", _HEAD)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def quantize(
             bundle, fit = calibrate(made, photos, groups, trained, _reject_rate(document))
             new, others = _ask(Predictor(bundle), photos)
             comparison = _judge(parent, photos, groups, new, old)
-            how = f"all but the first {layers} layers" if precision == INT8 else "all layers"
+            how = (
+                f"all but the first {layers} layers and the head" if precision == INT8 else "all layers"
+            )
             seconds = time.monotonic() - started
             attempt = Attempt(how, comparison, _divergence(rows, others), seconds)
             candidates.append((attempt, bundle, fit))
@@ -220,22 +223,21 @@ def write_graph(
 
 
 def _to_int8(graph: Any, training: Sequence[RGB], layers: int) -> Any:
-    """Quantise an OpenVINO graph; the first `layers` stay as they are."""
+    """Quantise an OpenVINO graph but for the first `layers`, and the head, which costs nothing."""
     with progress("quantising"), contextlib.redirect_stdout(io.StringIO()):  # it draws bars there
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime"
         import nncf  # its telemetry needs `openvino_telemetry`, which `model.openvino_engine` hides
 
         nncf.set_log_level(logging.ERROR)
-        names = [
-            op.get_friendly_name() for op in graph.get_ordered_ops() if op.get_type_name() in _LAYERS
-        ]
+        found = [op for op in graph.get_ordered_ops() if op.get_type_name() in _LAYERS]
+        first, head = found[:layers], [op for op in found if op.get_type_name() == _HEAD]
         return nncf.quantize(
             graph,
             nncf.Dataset([photo[None] for photo in training]),
             preset=nncf.QuantizationPreset.MIXED,  # asymmetric where activations are, as behind ReLU6
             subset_size=len(training),
             fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=names[:layers]),
+            ignored_scope=nncf.IgnoredScope(names=[op.get_friendly_name() for op in first + head]),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),

@@ -66,7 +66,8 @@ def test_its_own_graph_gives_every_answer(int8: Path, run: Path, photos: list[by
     pixels = [predictor.prepare(photo) for photo in photos[:9]]
     together = predictor.answer(pixels, [True] * len(pixels))
     alone = np.concatenate([predictor.predict([one]) for one in pixels])
-    np.testing.assert_array_equal([one.row for one in together], alone)  # whatever else is in the batch
+    # Whatever else is in the batch; the head is in float32.
+    np.testing.assert_allclose([one.row for one in together], alone, rtol=0, atol=1e-6)
     apart = np.abs(alone - reference.predict(pixels)).max()
     assert 1e-4 < apart < 0.2
     for own, theirs in zip(together, reference.answer(pixels, [True] * len(pixels)), strict=True):
@@ -84,7 +85,7 @@ def test_products_of_the_weights_fit_into_16_bits_where_a_processor_adds_them_in
     graph = ov.Core().read_model(int8 / "bundle" / "graph.xml")
     constants = [op for op in graph.get_ordered_ops() if op.get_type_name() == "Constant"]
     weights = [op.get_data() for op in constants if op.get_output_element_type(0) == ov.Type.i8]
-    assert len(weights) > 40
+    assert len(weights) == 52 - 3  # convolutions; the head stays too
     summed = [weight for weight in weights if weight.ndim != 5]  # others are depthwise: nine products
     assert len(summed) > 25
     assert (
