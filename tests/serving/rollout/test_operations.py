@@ -122,6 +122,21 @@ def test_retire_refuses_the_default_and_what_is_not_there(client: Client) -> Non
     assert served(client) == BOTH
 
 
+def test_a_file_in_the_store_is_neither_served_nor_overwritten(
+    client: Client, home: "Home", as_version: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    """Under the name of an archive that is deployed from elsewhere."""
+    archive = as_version(tmp_path, "4.0")
+    there = home.store / archive.name
+    there.write_bytes(b"somebody's")
+    before = served(client)
+    with pytest.raises(InputError, match="exists already and is another archive; rename yours, or"):
+        deploy(client, archive)
+    assert there.read_bytes() == b"somebody's"
+    assert served(client) == before
+    there.unlink()
+
+
 def test_retire_scale_and_deploy_finish_what_was_interrupted(
     client: Client, home: "Home", photos: list[bytes]
 ) -> None:
