@@ -284,3 +284,20 @@ def test_the_servers_default_is_removed_last(tmp_path: Path) -> None:
     assert run(place, partial(apply, timeout_s=1, wait_s=0), None) == DONE
     with place.client() as client:
         assert list_versions(client) == []
+
+
+def test_after_a_restart_the_default_is_brought_up_first(tmp_path: Path) -> None:
+    """TorchServe answers whoever names no version by the first that it gets."""
+    place = Place(tmp_path / "place")
+    place.make()
+    for name in ("1.0", "2.0"):
+        archive = write_archive(tmp_path, name)
+        assert run(place, partial(deploy, path=archive, wait_s=0), None) == DONE
+    assert run(place, partial(promote, version="2.0", wait_s=0), None) == DONE
+    defaults, ended, steps = set[str | None](), KILLED, 0
+    while ended == KILLED:
+        place.save({"default": None, "versions": {}})
+        ended = run(place, partial(apply, timeout_s=1, wait_s=0), steps)
+        defaults.add(place.load()["default"])
+        steps += 1
+    assert (ended, defaults) == (DONE, {None, "2.0"})
