@@ -80,7 +80,12 @@ def test_report_of_what_was_not_prepared(inside: FlyObj, complaint: Complaint, d
 
 
 def test_suspects_and_decisions(
-    inside: FlyObj, complaint: Complaint, dataset: Path, weights_file: Path, run: Path, tmp_path: Path
+    inside: FlyObj,
+    complaint: Complaint,
+    dataset: Path,
+    weights_file: Path,
+    run_copy: Path,
+    tmp_path: Path,
 ) -> None:
     """From suspects to a table that decides, to a data set, to figures with and without."""
     data = shutil.copytree(dataset, tmp_path / "d")
@@ -96,7 +101,7 @@ def test_suspects_and_decisions(
     options = ("--decisions", table, "--decided-by", "Ada")
     assert "it relabels 1" in inside("data", "prepare", data, "--out", out, *options).stdout
     assert "Ada" in (out / "manifest.csv").read_text()
-    evaluated = inside("evaluate", run, "--data", out, "--out", tmp_path / "e")
+    evaluated = inside("evaluate", run_copy, "--data", out, "--out", tmp_path / "e")
     assert "labels decided to be wrong: 1 (0 of no class, 0 of these gone)" in evaluated.stdout
     assert "1 label of these photos was decided" in (tmp_path / "e" / "report.html").read_text()
     shard = inside("data", "prepare", data, "--out", out, *options, "--shard", "1/2", code=2)

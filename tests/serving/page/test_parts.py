@@ -166,9 +166,10 @@ def test_a_server_answers_with_times_and_shows_where_it_looked(
         backend.close()
 
 
-def test_without_gradio_the_remedy_is_named(tmp_path: Path, free_port: int) -> None:
+def test_without_gradio_the_remedy_is_named(tmp_path: Path, free_port: int, server: "Home") -> None:
     (tmp_path / "gradio.py").write_text("raise ImportError(\"No module named 'gradio'\")")
     command = [sys.executable, "-m", "cli", "page", "--port", str(free_port)]
+    command += ["--home", str(server.path)]  # there may be other tests' servers
     world = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         command, env=world, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
@@ -178,6 +179,7 @@ def test_without_gradio_the_remedy_is_named(tmp_path: Path, free_port: int) -> N
 
 
 def test_a_port_that_is_taken(flyobj: "FlyObj", server: "Home") -> None:
-    said = flyobj("page", "--port", server.port, code=2).stderr
+    page = ("page", "--home", server.path, "--port")
+    said = flyobj(*page, server.port, code=2).stderr
     assert f"port {server.port} (for the page) is in use" in said
-    assert "port 80 must be from 1024" in flyobj("page", "--port", 80, code=2).stderr
+    assert "port 80 must be from 1024" in flyobj(*page, 80, code=2).stderr
