@@ -273,26 +273,27 @@ Rollouts.TestCase.settings = settings(max_examples=60, stateful_step_count=12, d
 TestRollouts = pytest.mark.slow(Rollouts.TestCase)
 
 
-def test_the_servers_default_is_removed_last(tmp_path: Path) -> None:
-    """Where nothing is to be served any more: TorchServe keeps its default while there are others."""
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Where 1.0, the default, and 2.0 are deployed."""
     place = Place(tmp_path / "place")
     place.make()
     for name in ("1.0", "2.0"):
         archive = write_archive(tmp_path, name)
         assert run(place, partial(deploy, path=archive, wait_s=0), None) == DONE
+    return place
+
+
+def test_the_servers_default_is_removed_last(place: Place) -> None:
+    """Where nothing is to be served any more: TorchServe keeps its default while there are others."""
     write_deployment(Deployment(None, {}), place.store)
     assert run(place, partial(apply, timeout_s=1, wait_s=0), None) == DONE
     with place.client() as client:
         assert list_versions(client) == []
 
 
-def test_after_a_restart_the_default_is_brought_up_first(tmp_path: Path) -> None:
+def test_after_a_restart_the_default_is_brought_up_first(place: Place) -> None:
     """TorchServe answers whoever names no version by the first that it gets."""
-    place = Place(tmp_path / "place")
-    place.make()
-    for name in ("1.0", "2.0"):
-        archive = write_archive(tmp_path, name)
-        assert run(place, partial(deploy, path=archive, wait_s=0), None) == DONE
     assert run(place, partial(promote, version="2.0", wait_s=0), None) == DONE
     defaults, ended, steps = set[str | None](), KILLED, 0
     while ended == KILLED:
