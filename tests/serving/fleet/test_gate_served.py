@@ -49,7 +49,10 @@ class Served:
             return http.post(f"{self.url}/predictions/flying_objects", content=photo, headers=headers)
 
     def wait_until_open(self, photo: bytes) -> httpx.Response:
-        """Return the first answer of the server; nginx takes a moment to read its configuration."""
+        """Return the first answer of the server.
+
+        nginx takes a moment to read its configuration, and each of its processes a moment of its own.
+        """
         until = time.monotonic() + 30
         while (answer := self.post(photo)).status_code == 503 and time.monotonic() < until:
             time.sleep(0.05)
@@ -84,7 +87,7 @@ def test_the_answer_says_which_version_it_is_of(served: Served, photos: list[byt
     answer = served.wait_until_open(photos[0])
     assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1.0")
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
-    refused = served.post(b"words")
+    refused = served.wait_until_open(b"words")
     assert (refused.status_code, refused.json()["type"]) == (415, "UnsupportedFormat")
 
 
