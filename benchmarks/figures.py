@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.program import console, parser_of, run
+from model.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 Row = Sequence[str]  # the cells of a line of a table
@@ -130,7 +131,9 @@ def main() -> None:
     only = parser.parse_args().only
 
     def measure() -> dict[str, Any]:
-        chosen = [figures for figures in FIGURES if only in figures.program]
+        if not (chosen := [figures for figures in FIGURES if only in figures.program]):
+            names = ", ".join(figures.program.split()[0] for figures in FIGURES)
+            raise InputError(f"--only {only!r} is in none of the commands: {names}")
         wrong = [line for figures in chosen for line in make(figures)]
         console.print("\n".join(wrong) or "as the docs say")
         return {"pages": [figures.page for figures in chosen], "wrong": wrong, "passed": not wrong}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.figures import FIGURES, Figures, Row, differs, number, table_of
+from benchmarks.figures import FIGURES, Figures, Row, differs, main, number, table_of
 
 
 def document_of(figures: Figures, rows: list[Row], factor: float = 1.0) -> dict[str, Any]:
@@ -44,3 +44,14 @@ def test_a_figure_may_differ_by_its_factor() -> None:
     assert differs("0", 1, 10) == "0 in the docs, 1 now"
     with pytest.raises(ValueError, match="no number in 'none'"):
         number("none")
+
+
+def test_words_that_choose_nothing_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing compared would be "as the docs say"."""
+    monkeypatch.setattr("sys.argv", ["figures", "--only", "survive"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--only 'survive' is in none of the commands: verdicts, fuzz" in capsys.readouterr().err
