@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("model", "report", "training", "handler", "serving", "loadtest", "benchmarks", "cli", "deploy")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
-FITTING = ("lightning", "albumentations", "sklearn", "matplotlib")
+FITTING = ("lightning_fabric", "albumentations", "sklearn", "matplotlib")
 
 
 def imports(path: Path) -> set[str]:

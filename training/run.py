@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from model.bundle import ARCHITECTURES, Bundle, ModelSpec, write_bundle
 from model.errors import FlyobjError, InputError, Interrupted

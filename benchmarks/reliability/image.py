@@ -102,7 +102,7 @@ def has_no_rights(trial: Trial) -> str:
 
 def holds_serving_alone(trial: Trial) -> str:
     """Nothing of training, load tests and benchmarks; a command of theirs says so."""
-    for room in ("training", "loadtest", "benchmarks", "lightning", "locust"):
+    for room in ("training", "loadtest", "benchmarks", "lightning_fabric", "locust"):
         if trial.tries("python", "-c", f"import {room}"):
             raise Failed(f"{room} is in the image")
     if trial.tries("flyobj", "train", "/tmp"):

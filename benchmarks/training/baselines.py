@@ -5,6 +5,7 @@ torchvision  its reference recipe (references/classification, train.py and prese
              crop and flip, SGD 0.9 with weight decay 1e-4 on everything, the learning rate a tenth
              after each third of the epochs (there 30 of 90); from 0.01, the usual tenth of its 0.1
 fastai       its `fine_tune`, see `benchmarks.training.fastai_baseline`
+fastai-find  the same at the learning rate that its `lr_find` suggests
 
 All train on the photos for validation too, as none of them chooses by it.
 """
@@ -34,6 +35,7 @@ from training.fit.plan import Plan
 
 BATCH = 32
 LR = 1e-2
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def probe(plan: Plan, held: tuple[Photo, ...]) -> dict[str, Any]:
@@ -56,9 +58,9 @@ def torchvision(plan: Plan, held: tuple[Photo, ...]) -> dict[str, Any]:
     torch.manual_seed(settings.seed)
     network = mobilenet_v2(num_classes=len(plan.classes))
     network.features = _features(plan)
-    network.to(memory_format=torch.channels_last)
+    network.to(_DEVICE, memory_format=torch.channels_last)
     photos = [decode_photo(photo.path.read_bytes()) for photo in plan.train + plan.validation]
-    labels = torch.tensor([photo.label for photo in plan.train + plan.validation])
+    labels = torch.tensor([photo.label for photo in plan.train + plan.validation], device=_DEVICE)
     crop = v2.Compose([v2.RandomResizedCrop(settings.size, antialias=True), v2.RandomHorizontalFlip()])
     optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, settings.epochs // 3), 0.1)
@@ -78,10 +80,10 @@ def torchvision(plan: Plan, held: tuple[Photo, ...]) -> dict[str, Any]:
     network.eval()
     with torch.inference_mode():
         logits = [network(normalize(batch)) for batch in _batches(plan, held)]
-    return {"probabilities": torch.cat(logits).double().softmax(1).numpy().round(5).tolist()}
+    return {"probabilities": torch.cat(logits).double().softmax(1).cpu().numpy().round(5).tolist()}
 
 
-def fastai(plan: Plan, held: tuple[Photo, ...], python: str) -> dict[str, Any]:
+def fastai(plan: Plan, held: tuple[Photo, ...], python: str, find_lr: bool) -> dict[str, Any]:
     """Fine-tune as fastai does, by the interpreter of an environment that has it."""
     settings = plan.settings
     train, validation = ([(str(p.path), p.label) for p in x] for x in (plan.train, plan.validation))
@@ -94,6 +96,7 @@ def fastai(plan: Plan, held: tuple[Photo, ...], python: str) -> dict[str, Any]:
         "size": settings.size,
         "epochs": settings.epochs,
         "seed": settings.seed,
+        "find_lr": find_lr,
         "threads": torch.get_num_threads(),
     }
     program = Path(__file__).with_name("fastai_baseline.py")
@@ -109,19 +112,27 @@ Baseline = Callable[[Plan, tuple[Photo, ...]], dict[str, Any]]
 BASELINES: dict[str, Baseline] = {
     "probe": probe,
     "torchvision": torchvision,
-    "fastai": partial(fastai, python="python"),  # whose interpreter is told by --fastai
 }
+
+
+def use_fastai(python: str) -> None:
+    """Let `python`, an interpreter that has fastai 2.8, be asked for what fastai does."""
+    BASELINES["fastai"] = partial(fastai, python=python, find_lr=False)
+    BASELINES["fastai-find"] = partial(fastai, python=python, find_lr=True)
+
+
+use_fastai("python")
 
 
 class _Normalize:
     def __init__(self, plan: Plan) -> None:
         preprocessing = Preprocessing(plan.settings.size)
-        self._mean = torch.tensor(preprocessing.mean).view(3, 1, 1) * 255
-        self._std = torch.tensor(preprocessing.std).view(3, 1, 1) * 255
+        self._mean = torch.tensor(preprocessing.mean, device=_DEVICE).view(3, 1, 1) * 255
+        self._std = torch.tensor(preprocessing.std, device=_DEVICE).view(3, 1, 1) * 255
 
     def __call__(self, photos: Tensor) -> Tensor:
         """(N, 3, S, S) uint8 -> float32, channels last in memory."""
-        pixels = (photos.float() - self._mean) / self._std
+        pixels = (photos.to(_DEVICE).float() - self._mean) / self._std
         return pixels.contiguous(memory_format=torch.channels_last)
 
 
@@ -143,6 +154,6 @@ def _batches(plan: Plan, photos: tuple[Photo, ...]) -> list[Tensor]:
 def _pooled(features: nn.Sequential, plan: Plan, photos: tuple[Photo, ...]) -> Any:
     """(photos, 1280) features."""
     normalize = _Normalize(plan)
-    features.eval()
+    features.to(_DEVICE).eval()
     maps = [features(normalize(batch)).mean((2, 3)) for batch in _batches(plan, photos)]
-    return torch.cat(maps).numpy()
+    return torch.cat(maps).cpu().numpy()

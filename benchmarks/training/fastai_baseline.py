@@ -4,7 +4,8 @@ Runs in an environment of its own that has fastai 2.8: reads a JSON document fro
 writes the probabilities to standard output. As its guide has it: photos squished to a square,
 `aug_transforms`, its own head (two linear layers, both poolings), one epoch with the body frozen, then
 all of it by a one-cycle schedule with learning rates from a hundredth of 2e-3 for the lowest layers to
-2e-3, halved. The weights are put into the body by hand, as fastai would download others.
+2e-3, halved; or up to what its `lr_find` suggests. The weights are put into the body by hand, as fastai
+would download others.
 """
 
 import json
@@ -25,6 +26,7 @@ from fastai.vision.all import (
     accuracy,
     aug_transforms,
     create_head,
+    default_device,
     imagenet_stats,
     params,
     pd,
@@ -50,7 +52,7 @@ def main() -> None:
         item_tfms=Resize(task["size"], method=ResizeMethod.Squish),
         batch_tfms=[*aug_transforms(size=task["size"]), Normalize.from_stats(*imagenet_stats)],
     )
-    loaders = block.dataloaders(pd.DataFrame(rows), bs=32, num_workers=0, device=torch.device("cpu"))
+    loaders = block.dataloaders(pd.DataFrame(rows), bs=32, num_workers=0, device=default_device())
     body = mobilenet_v2().features
     state = torch.load(task["weights"], map_location="cpu", weights_only=True)
     own = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
@@ -64,7 +66,8 @@ def main() -> None:
         metrics=accuracy,
     )
     with learner.no_bar(), learner.no_logging():
-        learner.fine_tune(task["epochs"] - 1, base_lr=2e-3)
+        lr = learner.lr_find(show_plot=False).valley if task["find_lr"] else 2e-3
+        learner.fine_tune(task["epochs"] - 1, base_lr=lr)
         held = loaders.test_dl(pd.DataFrame([(path, 0, True) for path in task["held"]]))
         probabilities, _ = learner.get_preds(dl=held)
     json.dump(probabilities.double().numpy().round(5).tolist(), sys.stdout)

@@ -5,7 +5,7 @@
 Groups (clips) are dealt into folds. In each, the product's own trainer fits the other folds' photos,
 with a validation split of its own, and the network it keeps answers the fold's. An arm is a recipe, see
 `benchmarks.training.arms`; `screen` stands for 8 combinations of all its words, other ones in each fold;
-`probe`, `torchvision` and `fastai` are baselines, see `benchmarks.training.baselines`.
+`probe`, `torchvision`, `fastai` and `fastai-find` are baselines, see `benchmarks.training.baselines`.
 
 Each run is a line of FILE: what was run, the right class and the probabilities of each photo, the stages
 with their epochs and range tests, seconds. Runs that are in it already are left out, so a study that was
@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks.program import console, parser_of, run
 from benchmarks.training.arms import Arm, screen
-from benchmarks.training.baselines import BASELINES, fastai
+from benchmarks.training.baselines import BASELINES, use_fastai
 from model.bundle import ARCHITECTURES, Bundle, ModelSpec
 from model.errors import InputError
 from model.network import Network
@@ -113,7 +112,7 @@ def answers(network: Network, plan: Plan, photos: Sequence[Photo]) -> Any:
     settings = plan.settings
     architecture = ARCHITECTURES[settings.head]
     spec = ModelSpec(plan.classes, Preprocessing(settings.size), "", "", "", architecture)
-    predictor = Predictor(Bundle(spec, network.eval(), ()))
+    predictor = Predictor(Bundle(spec, network.cpu().eval(), ()))
     batches = [photos[i : i + 32] for i in range(0, len(photos), 32)]
     scores = [
         predictor.outputs([predictor.prepare(p.path.read_bytes()) for p in b]).scores for b in batches
@@ -203,7 +202,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="no run begins that won't end by then")
     own = parser.parse_args()
     torch.set_num_threads(own.threads)
-    BASELINES["fastai"] = partial(fastai, python=own.fastai)
+    use_fastai(own.fastai)
     settings = TrainSettings(
         weights=own.weights,
         size=own.size,

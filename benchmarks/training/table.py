@@ -167,7 +167,8 @@ def _measure(own: Namespace) -> dict[str, Any]:
         some = [r for r in rows if (r["folds"], r["size"], r["epochs"]) == (folds, size, epochs)]
         title = f"{size} px, {epochs} epochs, {folds} folds"
         words, compared = effects(some), arms(some)
-        show(words, f"word ({title})")
+        if words:
+            show(words, f"word ({title})")
         show(compared, f"arm ({title})")
         document[title] = {line.name: line.change.difference for line in words + compared}
         if own.picture:

@@ -79,7 +79,7 @@ def test_help_does_not_wait_for_pytorch() -> None:
     command = [sys.executable, "-c", script]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in loaded
-    assert not {"torch", "cv2", "lightning", "albumentations", "httpx", "ts"} & set(loaded)
+    assert not {"torch", "cv2", "lightning_fabric", "albumentations", "httpx", "ts"} & set(loaded)
 
 
 @pytest.mark.parametrize("bad", [("train", "--size", "big"), ("nonsense",), ("serve", "--port", "many")])

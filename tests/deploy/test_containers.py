@@ -189,14 +189,14 @@ def test_requirements_cover_what_serving_imports() -> None:
     """It starts where no other package can be imported: nothing of training or the load test."""
     wanted = (DOCKER / "requirements.txt").read_text()
     have = closure([line for line in wanted.splitlines() if line and not line.startswith("#")])
-    assert not have & {"lightning", "albumentations", "locust", "matplotlib", "scikit-learn"}
+    assert not have & {"lightning-fabric", "albumentations", "locust", "matplotlib", "scikit-learn"}
     have |= {"flying-objects", "pip", "setuptools"}
     missing = [
         module
         for module, owners in packages_distributions().items()
         if not have & {canonicalize_name(owner) for owner in owners}
     ]
-    assert {"lightning", "locust", "gradio"} <= set(missing)
+    assert {"lightning_fabric", "locust", "gradio"} <= set(missing)
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTED],
         input="\n".join(missing),

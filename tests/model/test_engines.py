@@ -194,7 +194,7 @@ assert predictor.answer([np.zeros((64, 64, 3), np.uint8)], [True])[0].heatmap is
 assert engine.description.startswith("OpenVINO")
 assert "torch" not in sys.modules
 import handler.flyobj_handler  # TorchServe, which it imports, imports PyTorch
-print([m for m in ("torchvision", "lightning", "albumentations", "matplotlib", "sklearn",
+print([m for m in ("torchvision", "lightning_fabric", "albumentations", "matplotlib", "sklearn",
        "scipy", "pandas", "openvino_telemetry") if sys.modules.get(m)])
 """
     result = subprocess.run(

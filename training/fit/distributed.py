@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import psutil
 import torch.distributed
-from lightning.fabric import Fabric
-from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from model.errors import FlyobjError
 from model.files import first_line
@@ -49,7 +49,7 @@ def launch(settings: TrainSettings, plan: Plan | None) -> tuple[Fabric, Plan]:
         strategy=DDPStrategy(forward_sync_buffers=False) if several else "auto",
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         try:

@@ -31,7 +31,7 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
