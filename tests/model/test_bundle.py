@@ -89,6 +89,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d.update(architecture="vit"), "format 1 of 'vit' is not the one"),
         (lambda d: d.update(classes=["bird"]), r"classes \['bird'\] must be two or more"),
         (lambda d: d.update(classes=["bird", "bird"]), "must be two or more different names"),
+        (lambda d: d.update(classes=["bird", "kite", "bird"]), "must be two or more different names"),
         (lambda d: d.update(classes="birds"), "classes 'birds' isn't of the type tuple"),
         (lambda d: d["preprocessing"].pop("mean"), r"preprocessing: missing keys \['mean'\]"),
         (lambda d: d["preprocessing"].update(crop=1), r"preprocessing: .*unknown keys \['crop'\]"),

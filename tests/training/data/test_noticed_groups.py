@@ -127,6 +127,22 @@ def test_one_time_on_every_photo_tells_nothing() -> None:
     assert not any(find_groups([f"{i}.jpg" for i in range(len(seen))], LABELS, seen).groups)
 
 
+def test_a_moment_of_half_a_class_is_none() -> None:
+    """However alike they are: a split couldn't take them."""
+    others = [Look(f"{i:02x}0000") for i in range(20)]
+    names = [f"{i}.jpg" for i in range(40)]
+    half = [Look("00ff00", "2024:01:31 12:00:00")] * 20
+    assert not any(find_groups(names, ["a"] * 40, half + others).groups)
+    third = [Look("00ff00", "2024:01:31 12:00:00")] * 10 + [Look("ff0000")] * 10
+    assert find_groups(names, ["a"] * 40, third + others).groups.count("a/taken 2024:01:31 12:00:00") == 10
+
+
+def test_one_pair_of_colours_cannot_tell() -> None:
+    moment = [Look(colour, "2024:01:31 12:00:00") for colour in ("00ff00", "00ff00", "", "", "", "")]
+    names = [f"{i}.jpg" for i in range(24)]
+    assert not any(find_groups(names, ["a"] * 24, moment + [Look("ff0000")] * 18).groups)
+
+
 def test_exif_times_are_those_of_the_camera_and_not_of_editing(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0132] = "2025:06:01 09:00:00"  # DateTime: when it was last changed
