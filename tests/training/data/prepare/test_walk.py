@@ -35,6 +35,15 @@ def test_a_given_split(pile: MakePile) -> None:
     assert (tree.classes, tree.splits) == (("a", "b"), {"train": "train", "test": "test"})
 
 
+def test_validation_without_test_stays_and_the_rest_is_split(pile: MakePile) -> None:
+    tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b"", "val/a/2.jpg": b""}))
+    assert [(f.path, f.split) for f in tree.rows] == [
+        ("train/a/1.jpg", ""),
+        ("train/b/1.jpg", ""),
+        ("val/a/2.jpg", "validation"),
+    ]
+
+
 def test_train_alone_is_no_split(pile: MakePile) -> None:
     tree = walk(pile({"train/a/1.jpg": b"", "train/b/1.jpg": b""}))
     assert [(f.class_name, f.split) for f in tree.rows] == [("a", ""), ("b", "")]
@@ -79,6 +88,15 @@ def test_sources_that_do_not_do(pile: MakePile, files: dict[str, bytes], message
 def test_no_source(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere' can't be read \(No such file or directory\)"):
         walk(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("split", ["", "test/"])
+def test_a_class_whose_link_is_broken_is_not_left_out(pile: MakePile, split: str) -> None:
+    other = split and "train/"
+    source = pile({f"{other or split}{name}/1.jpg": b"" for name in "ab"} | {f"{split}a/2.jpg": b""})
+    (source / f"{split}c").symlink_to("elsewhere")
+    with pytest.raises(InputError, match=f"{split}c' is a broken link .*put its photos back there"):
+        walk(source)
 
 
 def test_what_is_hidden_or_broken_has_a_row_or_is_named(pile: MakePile) -> None:
