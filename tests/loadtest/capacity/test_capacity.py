@@ -217,6 +217,28 @@ def test_a_longer_p99_at_a_common_rate_is_a_regression() -> None:
         require_no_regression(c)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "worse"),
+    [
+        ((40, 38, 42), (80, 60, 100), True),
+        ((40, 38, 62), (80, 60, 100), False),  # the intervals overlap
+        ((40, 38, 42), (56, 50, 60), False),  # 1.4 times as long
+        ((4, 3.8, 4.2), (8.8, 8, 9), False),  # 4.8 ms longer
+    ],
+)
+def test_a_longer_p99_is_one_beyond_chance_by_half_and_by_5_ms(
+    before: tuple[float, ...], after: tuple[float, ...], worse: bool
+) -> None:
+    first, second = (
+        made(
+            400, probes=[replace(p, figures=replace(p.figures, latencies=Latencies(1, 2, p99, (a, b))))]
+        )
+        for p99, a, b in (before, after)
+        for p in [probe(1, 20, 10, Verdict.HELD)]
+    )
+    assert compare(first, second).worse_rates == ([20] if worse else [])
+
+
 def test_no_knee_after_one_is_a_regression() -> None:
     nothing = made(400, probes=[], knee=knee_of([]))
     c = compare(made(400), nothing)
