@@ -248,6 +248,19 @@ def test_no_knee_after_one_is_a_regression() -> None:
     assert not compare(nothing, made(400)).regressed
 
 
+def test_a_search_without_a_knee_is_no_success() -> None:
+    out = Path("found")
+    require_knee(made(400), out)
+    with pytest.raises(
+        FlyobjError, match=r"no rate held \(p99 100 ms, .*'found'; allow more with --p99-ms"
+    ):
+        require_knee(made(400, probes=[], knee=knee_of([])), out)
+    with pytest.raises(FlyobjError, match="the server ended after 7 probes; what was measured is in"):
+        require_knee(made(400, ended=EndReason.SERVER_GONE), out)
+    with pytest.raises(Interrupted, match="interrupted; what was measured is in 'found'"):
+        require_knee(made(400, ended=EndReason.INTERRUPTED), out)
+
+
 def test_other_limits_cannot_be_compared() -> None:
     with pytest.raises(InputError, match="p99_ms is 100 in the first and 200 in the second"):
         compare(made(400), made(400, settings=asdict(CapacitySettings(200))))
