@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,24 +55,54 @@ def test_only_a_few_are_under_way() -> None:
             assert len(started) <= taken + 5
 
 
-@pytest.mark.slow
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.fixture
+def working(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A process that is handed results by two others, in a group of its own, and its children."""
     script = tmp_path / "work.py"
     script.write_text(
-        "import time\n"
+        "import sys, time\n"
         "from model.parallel import in_parallel\n"
-        "def wait(_):\n    time.sleep(0.05)\n"
-        "if __name__ == '__main__':\n    list(in_parallel(wait, range(100_000), 2))\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        for _ in in_parallel(abs, range(100_000), 2):\n"
+        "            time.sleep(0.05)\n"  # so that the workers wait
+        "    except KeyboardInterrupt:\n        sys.exit(130)\n"
     )
-    root = str(Path(__file__).parents[2])
     with subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Who runs the tests in the background ignores it, and what they start would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as parent:
         until = time.monotonic() + 30
         while len(children := psutil.Process(parent.pid).children(recursive=True)) < 3:  # and a tracker
             assert time.monotonic() < until
             time.sleep(0.1)
         time.sleep(1)  # until they have begun
-        parent.send_signal(signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, timeout=10)
+        yield parent, children
+        parent.kill()
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(
+    working: tuple[subprocess.Popen[str], list[psutil.Process]],
+) -> None:
+    parent, children = working
+    parent.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_for_the_parent_to_answer(
+    working: tuple[subprocess.Popen[str], list[psutil.Process]],
+) -> None:
+    parent, children = working
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+    _, said = parent.communicate(timeout=20)
+    assert (parent.returncode, said) == (130, "")
+    _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
