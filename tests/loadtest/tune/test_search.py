@@ -9,6 +9,7 @@ import pytest
 from loadtest.tune.search import (
     Candidate,
     Measurement,
+    Trial,
     TunePlan,
     choose,
     duel,
@@ -150,8 +151,15 @@ def test_a_winner_with_wrong_answers_is_not_taken() -> None:
     assert not duel(BEST, DEFAULTS, figures.__getitem__, THROUGHPUT).better
 
 
+def test_one_lucky_load_makes_no_winner() -> None:
+    lucky = Trial(BEST, [Measurement(per_s, 5, 9, 5) for per_s in (100, 100, 900)])
+    steady = Trial(DEFAULTS, [Measurement(200, 5, 9, 5)] * 3)
+    assert THROUGHPUT.rank(steady) > THROUGHPUT.rank(lucky)
+
+
 @pytest.mark.parametrize(
-    ("wins", "rounds", "better"), [(8, 8, 1), (7, 8, 1), (6, 8, 0), (5, 5, 1), (4, 5, 0)]
+    ("wins", "rounds", "better"),
+    [(8, 8, 1), (7, 8, 1), (6, 8, 0), (5, 5, 1), (4, 5, 0), (4, 4, 0), (9, 10, 1), (8, 10, 0)],
 )
 def test_the_sign_test(wins: int, rounds: int, better: int) -> None:
     """7 of 8: 9 of 256 draws come out so; 6 of 8: 37 of 256."""

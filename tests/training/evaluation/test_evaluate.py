@@ -17,6 +17,7 @@ from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
 from training.calibrate import CalibrationFit
 from training.evaluation.card import render_card
+from training.evaluation.compare import compare_targets, read_labelled
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.gallery import picture_mistakes
 from training.evaluation.history import History, read_history
@@ -108,6 +109,29 @@ def test_a_target_of_known_answers(known: Any) -> None:
     assert found.intervals_over == r"3 groups by \d"
     assert found.calibration is None
     assert found.uncalibrated is None
+
+
+def test_unknown_is_no_right_answer_where_two_are_compared(known: Any) -> None:
+    data, rows = known
+    (found,) = compare_targets([Oracle("ab", rows, below=0.65)], Oracle("ab", rows), data)
+    assert [flip.photo for flip in found.flips if flip.lost] == ["test/a/1.jpg", "test/b/2.jpg"]
+    assert (found.comparison.all.new, found.comparison.all.old) == (3 / 6, 5 / 6)
+
+
+def test_a_class_that_neither_of_two_knows_is_refused_before_they_are_asked(known: Any) -> None:
+    data, rows = known
+    assert compare_targets([Oracle("ab", rows)], Oracle("ac", rows), data)
+    nothing: dict[bytes, Sequence[float]] = {}  # it refuses every photo
+    with pytest.raises(InputError, match=r"\['b'\]"):
+        compare_targets([Oracle("ac", nothing)], Oracle("ac", nothing), data)
+
+
+@pytest.mark.parametrize(("limit", "numbers"), [(2, [0, 3]), (4, [0, 2, 4]), (9, [0, 1, 2, 3, 4, 5])])
+def test_some_photos_are_of_all_classes(known: Any, limit: int, numbers: list[int]) -> None:
+    read = read_labelled(known[0], "test", None, limit)
+    every = sorted((known[0] / "test").rglob("*.jpg"))
+    assert read.paths == tuple(every[i] for i in numbers)
+    assert list(read.labels.truth) == ["aaabbb"[i] for i in numbers]
 
 
 def test_strangers_and_photos_that_are_not_named(known: Any, jpeg: Any, tmp_path: Path) -> None:
