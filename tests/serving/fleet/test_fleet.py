@@ -5,6 +5,7 @@
 
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,11 @@ import pytest
 from benchmarks.reliability.continuous_load import ContinuousLoad
 from benchmarks.reliability.fleet import DRAIN_S, Fleet
 from model.errors import FlyobjError, InputError
+from serving.fleet import balancer
 from serving.fleet.apply import apply_to_fleet
 from serving.fleet.balancer import SERVERS, Balancer
 from serving.fleet.inventory import parse_servers, read_inventory
-from serving.fleet.nginx import KEYS
+from serving.fleet.nginx import CONF, KEYS, workers
 from serving.rollout.history import read_history
 from serving.server import lifecycle
 from serving.server.client import Client
@@ -270,12 +272,12 @@ def test_a_home_of_another_store(server: "Home", tmp_path: Path) -> None:
 
 def test_a_line_of_servers_keeps_what_the_operator_wrote(tmp_path: Path) -> None:
     """Whether nginx runs or not."""
-    balancer = Balancer(tmp_path, ["a:80", "b:80"], DRAIN_S)
+    two = Balancer(tmp_path, ["a:80", "b:80"], DRAIN_S)
     (tmp_path / SERVERS).write_text("server a:80 weight=2;\n# mine\nserver b:80;\n")
-    with balancer.take_out("a:80"):
+    with two.take_out("a:80"):
         assert (tmp_path / SERVERS).read_text() == "server a:80 weight=2 down;\n# mine\nserver b:80;\n"
     assert (tmp_path / SERVERS).read_text() == "server a:80 weight=2;\n# mine\nserver b:80;\n"
-    with pytest.raises(ZeroDivisionError), balancer.take_out("b:80"):
+    with pytest.raises(ZeroDivisionError), two.take_out("b:80"):
         raise ZeroDivisionError
     assert "server b:80 down;" in (tmp_path / SERVERS).read_text()
     with pytest.raises(InputError, match=r"doesn't have \['c:80'\]; add a line for each"):
@@ -286,6 +288,33 @@ def test_one_server_needs_no_balancer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a balancer needs two servers"):
         Balancer(tmp_path / "proxy", ["a:80"], DRAIN_S)
     assert not (tmp_path / "proxy").exists()
+
+
+def test_the_limits_are_those_of_all_servers(tmp_path: Path) -> None:
+    Balancer(tmp_path, ["a:80", "b:80", "c:80"], DRAIN_S)
+    text = (tmp_path / CONF).read_text()
+    assert "rate=600r/s;" in text
+    assert "burst=600 " in text
+
+
+def test_a_server_that_is_still_asked_is_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of nginx doesn't end: its requests aren't answered yet."""
+    told: list[bool] = []
+    monkeypatch.setattr(balancer, "set_upstream", lambda *_, up: told.append(up) or True)
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as master:
+        (tmp_path / "nginx.pid").write_text(str(master.pid))
+        changed, two = [], Balancer(tmp_path, ["a:80", "b:80"], 0.3)
+        while not (own := workers(tmp_path)):
+            time.sleep(0.01)
+        said = r"a:80 still had requests after 0\.3 s; it stays out of"
+        try:
+            with pytest.raises(FlyobjError, match=said), two.take_out("a:80"):
+                changed.append("a:80")
+        finally:
+            own[0].kill()
+    assert (told, changed) == ([False], [])
 
 
 @pytest.mark.parametrize(
