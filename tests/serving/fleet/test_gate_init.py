@@ -156,6 +156,21 @@ def test_a_folder_that_is_in_use(flyobj: FlyObj, tmp_path: Path) -> None:
     assert "lets everybody in" in flyobj("gate", "init", folder, "--plain", code=2).stderr
 
 
+def test_a_key_has_a_name_of_its_own(flyobj: FlyObj, tmp_path: Path) -> None:
+    """Who goes by a name that is taken would stay when the other is let in no longer."""
+    flyobj("gate", "init", tmp_path / "gate", "--plain")
+    key = gate.add_key(tmp_path / "gate", "alice")
+    before = (tmp_path / "gate" / nginx.KEYS).read_text()
+    assert f'"Bearer {key}" alice;' in before
+    with pytest.raises(InputError, match="there is a key 'alice' already"):
+        gate.add_key(tmp_path / "gate", "alice")
+    with pytest.raises(InputError, match=r"there is no key 'bob'; there are \['alice', '"):
+        gate.remove_key(tmp_path / "gate", "bob")
+    assert (tmp_path / "gate" / nginx.KEYS).read_text() == before
+    gate.remove_key(tmp_path / "gate", "alice")
+    assert key not in (tmp_path / "gate" / nginx.KEYS).read_text()
+
+
 def test_a_key_of_our_own_making_is_its_owners_alone(tmp_path: Path) -> None:
     made = certificate.make(tmp_path, ["gate.test"])
     assert (tmp_path / made.key).stat().st_mode & 0o777 == 0o600
