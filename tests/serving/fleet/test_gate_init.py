@@ -156,6 +156,14 @@ def test_a_folder_that_is_in_use(flyobj: FlyObj, tmp_path: Path) -> None:
     assert "lets everybody in" in flyobj("gate", "init", folder, "--plain", code=2).stderr
 
 
+@pytest.mark.parametrize("name", ['a"; }', "$host", "a\\b", "a\nb"])
+def test_a_path_that_would_be_configuration_is_refused(files: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.pem"
+    path.write_bytes((files / "good.pem").read_bytes())
+    with pytest.raises(InputError, match="nginx can't be given such a path; rename the file"):
+        certificate.find("gate.test", path, files / "good.key")
+
+
 def test_a_key_has_a_name_of_its_own(flyobj: FlyObj, tmp_path: Path) -> None:
     """Who goes by a name that is taken would stay when the other is let in no longer."""
     flyobj("gate", "init", tmp_path / "gate", "--plain")
