@@ -47,7 +47,8 @@ def evaluate(
     data: Data = None,
     split: Annotated[str, typer.Option(help="Which folder of DATA.")] = "test",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and pictures; for a run, RUN/evaluation.")
+        Path | None,
+        typer.Option(help="For report and pictures; for a run and its own photos, RUN/evaluation."),
     ] = None,
     group_regex: Groups = None,
     unknown: Annotated[
@@ -74,17 +75,26 @@ def evaluate(
     """
     from cli.targets import open_target
     from model.files import write_json
+    from report.progress import say
     from training.evaluation.answers import require_agreement
     from training.evaluation.evaluate import evaluate
-    from training.evaluation.history import History, read_history
+    from training.evaluation.history import History, is_own_data, read_history
     from training.evaluation.publish import PAGE, check_folder, publish
 
     run = Path(target) if (Path(target) / "bundle" / "model.json").exists() else None
+    place = run / ("evaluation" if split == "test" else f"evaluation-{split}") if run else None
+    asked = place is not None and out is not None and out.resolve() == place.resolve()
+    own = run is not None and (asked or is_own_data(data, run))
     if out:
         check_folder(out, force)
-    elif run:
-        out = run / ("evaluation" if split == "test" else f"evaluation-{split}")
+    elif place and own:
+        out = place
         check_folder(out, force=True)
+    if run and not own:
+        say(
+            f"{str(run)!r} was trained with other photos, so these figures don't become its own; "
+            f"--out {place} --force makes them so"
+        )
     history = read_history(run) if run else History()
     if group_regex is None:
         group_regex = history.settings.get("group_regex")
@@ -95,7 +105,7 @@ def evaluate(
         result = evaluate(opened, data, split, group_regex, unknown, others)
         if out:
             publish(result, opened, history, out, title=_title(target), data=data, licence=licence)
-    if run and split == "test":
+    if run and own and split == "test":
         write_json(result.figures(), run / "bundle" / "metrics.json")
     see = f"; look at {out / PAGE}" if out else "; --out DIR draws a report"
     then = after_evaluate(run) if run else []

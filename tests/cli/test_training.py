@@ -1,6 +1,7 @@
 """`flyobj train`, `evaluate`, `calibrate` and `archive` as their users meet them."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_evaluate_elsewhere(
     assert "exists already; name another folder, or give --force" in complaint(inside(*command, code=2))
     said = inside("evaluate", run_copy / "bundle", "--data", dataset).stdout
     assert "--out DIR draws a report" in said
+
+
+def test_other_photos_figures_do_not_become_the_runs_own(
+    inside: FlyObj, run_copy: Path, dataset: Path, tmp_path: Path
+) -> None:
+    inside("evaluate", run_copy)
+    own = run_copy / "bundle" / "metrics.json", run_copy / "evaluation" / "evaluation.json"
+    before = [path.read_bytes() for path in own]
+    other = shutil.copytree(dataset, tmp_path / "other")
+    next((other / "test").rglob("*.jpg")).unlink()
+    for options in ((), ("--out", tmp_path / "out")):
+        said = inside("evaluate", run_copy, "--data", other, *options)
+        assert "was trained with other photos" in said.stderr
+        assert ("--out DIR draws a report" in said.stdout) == (not options)
+        assert [path.read_bytes() for path in own] == before
+    asked = ("--out", run_copy / "evaluation", "--force")
+    assert "other photos" not in inside("evaluate", run_copy, "--data", other, *asked).stderr
+    assert json.loads(own[0].read_text())["photos"] == 7
+    (tmp_path / "link").symlink_to(dataset)  # the same folder by another name
+    inside("evaluate", run_copy, "--data", tmp_path / "link")
+    assert [path.read_bytes() for path in own[:1]] == before[:1]
 
 
 @pytest.mark.parametrize(

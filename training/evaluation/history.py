@@ -84,6 +84,14 @@ def data_of(run: Path) -> Path | None:
     return find_data(history.run, run) if isinstance(history.run.get("data"), str) else None
 
 
+def is_own_data(data: Path | None, run: Path) -> bool:
+    """Whether a run was trained with this folder, or None; one that is gone may have become this one."""
+    theirs = data_of(run)
+    if not (data and data.is_dir() and theirs and theirs.is_dir()):
+        return True
+    return data.samefile(theirs)
+
+
 def _stage(entry: dict[str, Any], logs: Path) -> StageRow:
     stage = entry.get("stage", {})
     name = str(stage.get("name", ""))
