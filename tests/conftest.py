@@ -28,6 +28,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models import mobilenet_v2
 
+import cli
 from model.preprocessing import Preprocessing
 from serving.archive.build import build_archive
 from serving.rollout.operations import deploy
@@ -151,6 +152,27 @@ def flyobj(tmp_path_factory: pytest.TempPathFactory) -> FlyObj:
     return run
 
 
+@pytest.fixture
+def inside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> FlyObj:
+    """Run `flyobj` in this process, which has PyTorch loaded already: ten times as fast."""
+
+    def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = ["flyobj", *map(str, args)]
+        monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.chdir(tmp_path)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        result = subprocess.CompletedProcess(command, end.value.code or 0, said.out, said.err)
+        assert result.returncode == code, result
+        return result
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def jpeg() -> Callable[..., bytes]:
     """Make a small JPEG of random blocks; the same seed gives the same bytes."""
@@ -239,15 +261,15 @@ def run_copy(run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def archive_path(run: Path, once: Once) -> Path:
-    """The archive of the run as version 1.0, with the engine that answers exactly. Read only."""
-    folder = once("archive", lambda folder: build_archive(run, "1.0", folder, "torch"))
+    """The archive of the run as version 1.0, with OpenVINO's graph. Read only."""
+    folder = once("archive", lambda folder: build_archive(run, "1.0", folder, "openvino"))
     return folder / "flying_objects-1.0.mar"
 
 
 @pytest.fixture(scope="session")
-def openvino_archive(run: Path, once: Once) -> Path:
-    """The archive of the run as version 9.0, with OpenVINO's graph. Read only."""
-    folder = once("openvino", lambda folder: build_archive(run, "9.0", folder, "openvino"))
+def torch_archive(run: Path, once: Once) -> Path:
+    """The archive of the run as version 9.0, without a graph, so that PyTorch answers. Read only."""
+    folder = once("torch", lambda folder: build_archive(run, "9.0", folder, "torch"))
     return folder / "flying_objects-9.0.mar"
 
 

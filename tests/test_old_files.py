@@ -35,19 +35,19 @@ def old(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_killed_run_is_resumed(old: Path, flyobj: FlyObj) -> None:
+def test_a_killed_run_is_resumed(old: Path, inside: FlyObj) -> None:
     stopped = old / "stopped"
     settings = json.loads((stopped / "settings.json").read_text())
     settings["settings"]["epochs"] = 2
     (stopped / "settings.json").write_text(json.dumps(settings))
-    flyobj("train", "--resume", stopped)
+    inside("train", "--resume", stopped)
     written = json.loads((stopped / "run.json").read_text())
     assert written["stages"][0]["stage"]["name"] == "head"
     assert (stopped / "bundle" / "model.json").is_file()
 
 
-def test_a_run_is_evaluated_and_its_training_shown(old: Path, flyobj: FlyObj) -> None:
-    flyobj("evaluate", old / "run", "--data", old / "photos", "--out", old / "again")
+def test_a_run_is_evaluated_and_its_training_shown(old: Path, inside: FlyObj) -> None:
+    inside("evaluate", old / "run", "--data", old / "photos", "--out", old / "again")
     answers = json.loads((old / "answers.json").read_text())
     right = [answer["predicted"] == Path(answer["photo"]).parent.name for answer in answers]
     evaluation = json.loads((old / "again" / "evaluation.json").read_text())
@@ -81,15 +81,15 @@ def test_a_server_that_ended_long_ago_is_not_found(old: Path) -> None:
     assert lifecycle.find(home) is None
 
 
-def test_a_prepared_data_set_is_reported_and_trained_on(old: Path, flyobj: FlyObj) -> None:
-    flyobj("data", "report", old / "prepared")
+def test_a_prepared_data_set_is_reported_and_trained_on(old: Path, inside: FlyObj) -> None:
+    inside("data", "report", old / "prepared")
     assert "Flying Birds" in (old / "prepared" / "report.html").read_text()
     options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--rate", 0.001)
-    flyobj("train", old / "prepared", "--out", old / "new", *options, "--target", 0.01)
+    inside("train", old / "prepared", "--out", old / "new", *options, "--target", 0.01)
 
 
-def test_a_capacity_is_compared(old: Path, flyobj: FlyObj) -> None:
+def test_a_capacity_is_compared(old: Path, inside: FlyObj) -> None:
     capacity = old / "capacity"
     other = shutil.copytree(capacity, old / "other")
-    said = flyobj("loadtest", "--compare", capacity, other, "--json")
+    said = inside("loadtest", "--compare", capacity, other, "--json")
     assert json.loads(said.stdout)["ratio"] == 1

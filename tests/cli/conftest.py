@@ -1,9 +1,8 @@
-"""`flyobj` called in the tests' own process."""
+"""What `flyobj` complains of, and files of an earlier version."""
 
 import json
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,32 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import cli
 from serving.fleet.balancer import Balancer
 from serving.stock import stock_file
-
-FlyObj = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def inside(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> FlyObj:
-    """Run `flyobj` in this process, which has PyTorch loaded already: ten times as fast."""
-
-    def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = ["flyobj", *map(str, args)]
-        monkeypatch.setattr(sys, "argv", command)
-        monkeypatch.chdir(tmp_path)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capsys.readouterr()
-        result = subprocess.CompletedProcess(command, end.value.code or 0, said.out, said.err)
-        assert result.returncode == code, result
-        return result
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from model.bundle import read_bundle
+from model.predictor import Predictor
+
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 Complaint = Callable[[subprocess.CompletedProcess[str]], str]
 
@@ -16,17 +19,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def known(
-    flyobj: FlyObj, archive_path: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def known(run: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos whose labels are what the run answers, so that it's right about each."""
-    out, data = tmp_path_factory.mktemp("out") / "out.jsonl", tmp_path_factory.mktemp("known")
-    flyobj("predict", dataset, "--archive", archive_path, "--jsonl", out)
-    for number, line in enumerate(out.read_text().splitlines()):
-        row = json.loads(line)
-        folder = data / "test" / row["predicted"]
+    data = tmp_path_factory.mktemp("known")
+    predictor = Predictor(read_bundle(run / "bundle"))
+    for number, photo in enumerate(sorted(dataset.rglob("*.jpg"))):
+        (row,) = predictor.predict([predictor.prepare(photo.read_bytes())])
+        folder = data / "test" / predictor.classes[row.argmax()]
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(row["photo"], folder / f"clip{number // 2}_f{number % 2}.jpg")
+        shutil.copy(photo, folder / f"clip{number // 2}_f{number % 2}.jpg")
     return data
 
 
@@ -118,7 +119,7 @@ def test_classes_that_neither_knows(
 
 
 def test_models_beside_it_and_the_cheapest_that_isnt_worse(
-    flyobj: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
+    inside: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page"
     command = (
@@ -133,7 +134,7 @@ def test_models_beside_it_and_the_cheapest_that_isnt_worse(
         "--out",
         out,
     )
-    found = json.loads(flyobj(*command, "--json").stdout)
+    found = json.loads(inside(*command, "--json").stdout)
     old, same, worse = found["models"]
     assert [row["name"] for row in found["models"]] == [str(run), str(archive_path), str(turned)]
     assert (old["precision"], old["pixels"], old["accuracy"]) == ("f32", 64, 1)
@@ -145,5 +146,5 @@ def test_models_beside_it_and_the_cheapest_that_isnt_worse(
     assert old["cost"]["mib"] == pytest.approx(worse["cost"]["mib"], rel=0.01)
     page = (out / "comparison.html").read_text()
     assert f"No cheaper model is shown to be as good as {run}." in page
-    text = flyobj(*command, "--force").stdout
+    text = inside(*command, "--force").stdout
     assert f"no cheaper model is shown to be as good as {run}" in text.replace("\n", "")

@@ -60,10 +60,10 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path, inside: FlyObj
     assert photo.exists()
 
 
-def test_given_photos_are_kept_even_within_its_folder(tmp_path: Path, flyobj: FlyObj) -> None:
+def test_given_photos_are_kept_even_within_its_folder(tmp_path: Path, inside: FlyObj) -> None:
     photo = tmp_path / "demo" / "data" / "train" / "bird" / "photo.jpg"
     photo.parent.mkdir(parents=True)
     photo.touch()
-    ended = flyobj("demo", "--data", tmp_path / "demo" / "data", "--out", tmp_path / "demo", code=2)
+    ended = inside("demo", "--data", tmp_path / "demo" / "data", "--out", tmp_path / "demo", code=2)
     assert "`flyobj train` ended with exit code 2 (see above)" in ended.stderr
     assert photo.exists()

@@ -22,12 +22,12 @@ FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_bundle_archive_and_server_agree(
-    flyobj: FlyObj, run: Path, archive_path: Path, server: "Home", dataset: Path, tmp_path: Path
+    inside: FlyObj, run: Path, archive_path: Path, server: "Home", dataset: Path, tmp_path: Path
 ) -> None:
     """On every photo; and where the network looked is the same too."""
     url = f"http://127.0.0.1:{server.port}/predictions/flying_objects/1.0"
     options = ("--data", dataset, "--home", server.path, "--json")
-    told = flyobj(
+    told = inside(
         *("evaluate", run / "bundle", *options, "--out", tmp_path / "bundle"),
         *("--against", archive_path, "--against", url),
     )
@@ -38,7 +38,7 @@ def test_bundle_archive_and_server_agree(
         assert agreement["largest_difference"] <= TOLERANCE
         assert agreement["flips"] == []
     for name, target in (("archive", archive_path), ("server", url)):
-        own = json.loads(flyobj("evaluate", target, *options, "--out", tmp_path / name).stdout)
+        own = json.loads(inside("evaluate", target, *options, "--out", tmp_path / name).stdout)
         for key in ("confusion", "accuracy", "accuracy_95"):
             assert own[key] == result[key]
         page, first = ((tmp_path / n / "report.html").read_text() for n in (name, "bundle"))
@@ -48,13 +48,13 @@ def test_bundle_archive_and_server_agree(
 
 
 def test_answers_that_differ_end_with_1(
-    flyobj: FlyObj, run_copy: Path, archive_path: Path, dataset: Path
+    inside: FlyObj, run_copy: Path, archive_path: Path, dataset: Path
 ) -> None:
     path = run_copy / "bundle" / "model.json"
     document = json.loads(path.read_text())
     document["preprocessing"]["mean"] = [0.9, 0.1, 0.4]
     path.write_text(json.dumps(document))
-    result = flyobj("evaluate", run_copy, "--data", dataset, "--against", archive_path, code=1)
+    result = inside("evaluate", run_copy, "--data", dataset, "--against", archive_path, code=1)
     assert "answer differently: probabilities are up to" in result.stderr
     assert "answers differ from archive" in result.stdout
     assert (run_copy / "evaluation" / "report.html").is_file()

@@ -194,7 +194,7 @@ def test_what_is_mounted_exists_and_nobody_is_root(name: str) -> None:
     assert {mount["name"] for c in containers for mount in c["volumeMounts"]} == volumes
 
 
-def test_names_and_ports_meet(flyobj: Callable[..., object], tmp_path: Path) -> None:
+def test_names_and_ports_meet(inside: Callable[..., object], tmp_path: Path) -> None:
     found = base()
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for selector in (
@@ -214,7 +214,7 @@ def test_names_and_ports_meet(flyobj: Callable[..., object], tmp_path: Path) -> 
     assert {port["targetPort"] for port in found["Service"]["spec"]["ports"]} == set(ports)
     runtime = kserve()["ServingRuntime"]["spec"]
     assert gate["command"] == next(c for c in runtime["containers"] if c["name"] == "gate")["command"]
-    flyobj("gate", "init", tmp_path / "gate", "--container", "--plain")
+    inside("gate", "init", tmp_path / "gate", "--container", "--plain")
     conf = (tmp_path / "gate" / "nginx.conf").read_text()
     assert all(re.search(rf"listen (0\.0\.0\.0:)?{port};", conf) for port in ports.values())
     (mount,) = (m for m in gate["volumeMounts"] if m["name"] == "gate")
@@ -239,9 +239,9 @@ def test_a_pod_has_time_to_drain() -> None:
     assert sleep + 30 < gate["lifecycle"]["preStop"]["sleep"]["seconds"] < 90
 
 
-def test_probes_are_commands_that_exist(flyobj: Callable[..., object]) -> None:
+def test_probes_are_commands_that_exist(inside: Callable[..., object]) -> None:
     server = pod(base()["Deployment"])["containers"][0]
-    text = str(getattr(flyobj("status", "--help"), "stdout", ""))
+    text = str(getattr(inside("status", "--help"), "stdout", ""))
     for probe, option in (
         ("startupProbe", "--ready"),
         ("readinessProbe", "--ready"),
@@ -251,5 +251,5 @@ def test_probes_are_commands_that_exist(flyobj: Callable[..., object]) -> None:
         assert command[:3] == ["flyobj", "status", option]
         assert option in text
         assert command[3:] == ["--home", "/var/lib/flyobj/server"]
-    serve = str(getattr(flyobj("serve", "--help"), "stdout", ""))
+    serve = str(getattr(inside("serve", "--help"), "stdout", ""))
     assert all(word in serve for word in server["args"])

@@ -66,7 +66,7 @@ def test_ctrl_c_ends_it_with_its_summary(server: Any, tmp_path: Path) -> None:
         (["--compare", "one", "one"], "'one' can't be compared with itself"),
     ],
 )
-def test_wrong_usage_is_said(flyobj: FlyObj, server: Any, arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_said(inside: FlyObj, server: Any, arguments: list[str], message: str) -> None:
     home = [] if "--home" in arguments else ["--home", server.path]
-    ended = flyobj("loadtest", *home, *arguments, code=2)
+    ended = inside("loadtest", *home, *arguments, code=2)
     assert message in " ".join(ended.stderr.replace("│", " ").split())

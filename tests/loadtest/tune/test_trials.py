@@ -79,9 +79,9 @@ def test_a_real_tuning(
     ],
 )
 def test_what_is_wrong_is_said(
-    flyobj: Callable[..., object], tmp_path: Path, words: tuple[str, ...], message: str
+    inside: Callable[..., object], words: tuple[str, ...], message: str
 ) -> None:
-    ended = flyobj("tune", *words, code=2, cwd=tmp_path)
+    ended = inside("tune", *words, code=2)
     assert message in getattr(ended, "stderr", "").replace("\n", " ")
 
 

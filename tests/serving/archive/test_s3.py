@@ -342,7 +342,7 @@ def test_without_boto3(archive_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_from_s3_to_a_server(
-    flyobj: FlyObj,
+    inside: FlyObj,
     bucket: "Bucket",
     server: "Home",
     as_version: Callable[[Path, str], Path],
@@ -350,18 +350,18 @@ def test_from_s3_to_a_server(
 ) -> None:
     archive = as_version(tmp_path, "7.0")
     url = bucket.url(f"models/{archive.name}")
-    said = json.loads(flyobj("push", archive, bucket.url("models/"), "--json").stdout)
+    said = json.loads(inside("push", archive, bucket.url("models/"), "--json").stdout)
     assert said == {"url": url, "sha256": hash_of(archive), "new": True}
     home = ("--home", server.path)
-    result = flyobj("models", "deploy", url, "--workers", 1, *home)
+    result = inside("models", "deploy", url, "--workers", 1, *home)
     assert "version 7.0 is ready with 1 workers" in result.stdout
     assert (server.store / archive.name).read_bytes() == archive.read_bytes()
-    flyobj("models", "retire", "7.0", *home)
+    inside("models", "retire", "7.0", *home)
     (server.store / archive.name).unlink()  # which other tests use too
-    missing = flyobj("models", "deploy", bucket.url("models/flying_objects-8.0.mar"), *home, code=2)
+    missing = inside("models", "deploy", bucket.url("models/flying_objects-8.0.mar"), *home, code=2)
     assert "doesn't exist, though its bucket does" in missing.stderr
     assert not [name for name in names(server.store) if "8.0" in name]
     bucket.put("models/none.mar", b"none", hashlib.sha256(b"none").hexdigest())
-    none = flyobj("models", "deploy", bucket.url("models/none.mar"), *home, code=2)
+    none = inside("models", "deploy", bucket.url("models/none.mar"), *home, code=2)
     assert "none.mar' isn't a valid archive" in none.stderr
     assert not [name for name in names(server.store) if "none" in name]

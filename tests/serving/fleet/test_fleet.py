@@ -91,13 +91,13 @@ def test_nginx_asks_for_a_key(fleet: Fleet, front: Client) -> None:
 
 @needs_nginx
 @pytest.mark.usefixtures("front")
-def test_by_the_command_line(fleet: Fleet, flyobj: Callable[..., object]) -> None:
+def test_by_the_command_line(fleet: Fleet, inside: Callable[..., object]) -> None:
     """A fleet of one home and one address; nothing has to be done to it."""
     fleet.deployment("2.0")
     servers = ["--server", fleet.homes[0], "--server", f"http://127.0.0.1:{fleet.ports[fleet.homes[1]]}"]
     for command in ("diff", "apply"):
         arguments = ["models", command, *servers, "--model-store", fleet.store]
-        outcomes = json.loads(str(getattr(flyobj(*arguments, "--json"), "stdout", "")))
+        outcomes = json.loads(str(getattr(inside(*arguments, "--json"), "stdout", "")))
         assert [outcome["server"] for outcome in outcomes] == [str(fleet.homes[0]), servers[3]]
         states = {outcome["state"] for outcome in outcomes}
         assert states == {"not tried" if command == "diff" else "as it should be"}
@@ -106,7 +106,7 @@ def test_by_the_command_line(fleet: Fleet, flyobj: Callable[..., object]) -> Non
 
 @needs_nginx
 @pytest.mark.usefixtures("front")
-def test_a_change_that_is_stopped(fleet: Fleet, flyobj: Callable[..., object]) -> None:
+def test_a_change_that_is_stopped(fleet: Fleet, inside: Callable[..., object]) -> None:
     """A server that is no home of ours can't be held still, so it must be out of the traffic."""
     before = fleet.states()
     fleet.deployment("2.0")
@@ -117,7 +117,7 @@ def test_a_change_that_is_stopped(fleet: Fleet, flyobj: Callable[..., object]) -
     servers = [
         word for home in fleet.homes for word in ("--server", f"http://127.0.0.1:{fleet.ports[home]}")
     ]
-    result = flyobj("models", "apply", *servers, "--model-store", fleet.store, "--json", code=1)
+    result = inside("models", "apply", *servers, "--model-store", fleet.store, "--json", code=1)
     assert "give the --proxy that takes it out of the traffic" in str(getattr(result, "stderr", ""))
     outcomes = json.loads(str(getattr(result, "stdout", "")))
     assert [outcome["state"] for outcome in outcomes] == ["failed", "not tried"]
@@ -329,6 +329,6 @@ def test_a_server_that_is_still_asked_is_not_changed(
     ],
 )
 def test_options_that_make_no_sense(
-    arguments: list[str], why: str, flyobj: Callable[..., object]
+    arguments: list[str], why: str, inside: Callable[..., object]
 ) -> None:
-    assert why in str(getattr(flyobj("models", "apply", *arguments, code=2), "stderr", ""))
+    assert why in str(getattr(inside("models", "apply", *arguments, code=2), "stderr", ""))

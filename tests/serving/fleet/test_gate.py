@@ -195,15 +195,15 @@ def test_what_is_passed_on(front: Front, path: str) -> None:
     assert front.ask(path=path, content=b"x").json()["line"] == f"POST {path} HTTP/1.1"
 
 
-def test_keys_have_names_and_can_be_taken_away(front: Front, flyobj: FlyObj) -> None:
+def test_keys_have_names_and_can_be_taken_away(front: Front, inside: FlyObj) -> None:
     for wrong in ("", "another", "first"):
         refused = front.ask(key=wrong)
         assert (refused.status_code, refused.json()["type"]) == (401, "InvalidKeyException")
-    alice = flyobj("gate", "key", "alice", "--gate", front.folder).stdout.strip()
+    alice = inside("gate", "key", "alice", "--gate", front.folder).stdout.strip()
     assert wait_until(lambda: front.ask(key=alice, content=b"x").status_code == 200)
     assert wait_until(lambda: front.log()[-1]["key"] == "alice")
-    assert "already" in flyobj("gate", "key", "alice", "--gate", front.folder, code=2).stderr
-    flyobj("gate", "key", "alice", "--remove", "--gate", front.folder)
+    assert "already" in inside("gate", "key", "alice", "--gate", front.folder, code=2).stderr
+    inside("gate", "key", "alice", "--remove", "--gate", front.folder)
     assert wait_until(lambda: front.ask(key=alice).status_code == 401)
     assert front.ask(content=b"x").status_code == 200
     assert (front.folder / nginx.KEYS).stat().st_mode & 0o077 == 0
@@ -273,11 +273,11 @@ def test_protocols_and_ciphers(front: Front) -> None:
 
 
 def test_a_key_may_ask_so_often(
-    upstream: int, tmp_path: Path, nginx: str, flyobj: FlyObj, free_port: int
+    upstream: int, tmp_path: Path, nginx: str, inside: FlyObj, free_port: int
 ) -> None:
     del nginx
     options = ("--plain", "--listen", f"127.0.0.1:{free_port}", "--server", f"127.0.0.1:{upstream}")
-    made = flyobj(
+    made = inside(
         *("gate", "init", tmp_path / "gate", *options, "--domain", "gate.test", "--json"),
         *("--rate", 1, "--connections", 5),
     )

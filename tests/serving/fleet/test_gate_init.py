@@ -78,13 +78,13 @@ def test_certificates_that_are_no_good(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_certificate_of_ones_own(files: Path, flyobj: FlyObj, tmp_path: Path) -> None:
+def test_a_certificate_of_ones_own(files: Path, inside: FlyObj, tmp_path: Path) -> None:
     pair = ("--certificate", files / "good.pem", "--certificate-key", files / "good.key")
-    flyobj("gate", "init", tmp_path / "a", "--domain", "gate.test", *pair)
+    inside("gate", "init", tmp_path / "a", "--domain", "gate.test", *pair)
     text = (tmp_path / "a" / "nginx.conf").read_text()
     assert f'ssl_certificate_key "{files}/good.key";' in text
     assert "Strict-Transport-Security" in text
-    flyobj("gate", "init", tmp_path / "b", "--domain", "gate.test", *pair, "--container")
+    inside("gate", "init", tmp_path / "b", "--domain", "gate.test", *pair, "--container")
     text = (tmp_path / "b" / "nginx.conf").read_text()
     assert 'ssl_certificate_key "certificate-key.pem";' in text
     assert (tmp_path / "b" / certificate.KEY).read_text() == (files / "good.key").read_text()
@@ -130,30 +130,30 @@ def test_what_makes_no_gate(given: dict[str, Any], why: str) -> None:
         (["--self-signed", "--allow-origin", "https://a.example/x"], "give 'https://a.example'"),
     ],
 )
-def test_nothing_is_written_then(options: list[str], why: str, flyobj: FlyObj, tmp_path: Path) -> None:
-    assert why in flyobj("gate", "init", tmp_path / "gate", *options, code=2).stderr
+def test_nothing_is_written_then(options: list[str], why: str, inside: FlyObj, tmp_path: Path) -> None:
+    assert why in inside("gate", "init", tmp_path / "gate", *options, code=2).stderr
     assert not (tmp_path / "gate").exists()
 
 
-def test_a_folder_that_is_in_use(flyobj: FlyObj, tmp_path: Path) -> None:
+def test_a_folder_that_is_in_use(inside: FlyObj, tmp_path: Path) -> None:
     folder = tmp_path / "gate"
-    flyobj("gate", "init", folder, "--plain")
+    inside("gate", "init", folder, "--plain")
     before = (folder / nginx.KEYS).read_text()
-    assert "is there already" in flyobj("gate", "init", folder, "--plain", code=2).stderr
+    assert "is there already" in inside("gate", "init", folder, "--plain", code=2).stderr
     (folder / nginx.CONF).unlink()
     (folder / nginx.KEYS).chmod(0o644)
-    assert "everybody on this machine" in flyobj("gate", "init", folder, "--plain", code=2).stderr
+    assert "everybody on this machine" in inside("gate", "init", folder, "--plain", code=2).stderr
     (folder / nginx.KEYS).chmod(0o600)
-    made = flyobj("gate", "init", folder, "--plain", "--json")  # keys stay
+    made = inside("gate", "init", folder, "--plain", "--json")  # keys stay
     assert json.loads(made.stdout)["key"] is None
     assert (folder / nginx.KEYS).read_text() == before
-    assert "holds no gate" in flyobj("gate", "key", "x", "--gate", tmp_path, code=2).stderr
+    assert "holds no gate" in inside("gate", "key", "x", "--gate", tmp_path, code=2).stderr
     for name in ("torchserve", "a b", '1"; }', "1"):
         with pytest.raises(InputError, match="can't be called"):
             gate.add_key(folder, name)
     (folder / nginx.CONF).unlink()
     (folder / nginx.KEYS).write_text("default torchserve;\n")
-    assert "lets everybody in" in flyobj("gate", "init", folder, "--plain", code=2).stderr
+    assert "lets everybody in" in inside("gate", "init", folder, "--plain", code=2).stderr
 
 
 @pytest.mark.parametrize("name", ['a"; }', "$host", "a\\b", "a\nb"])
@@ -164,9 +164,9 @@ def test_a_path_that_would_be_configuration_is_refused(files: Path, tmp_path: Pa
         certificate.find("gate.test", path, files / "good.key")
 
 
-def test_a_key_has_a_name_of_its_own(flyobj: FlyObj, tmp_path: Path) -> None:
+def test_a_key_has_a_name_of_its_own(inside: FlyObj, tmp_path: Path) -> None:
     """Who goes by a name that is taken would stay when the other is let in no longer."""
-    flyobj("gate", "init", tmp_path / "gate", "--plain")
+    inside("gate", "init", tmp_path / "gate", "--plain")
     key = gate.add_key(tmp_path / "gate", "alice")
     before = (tmp_path / "gate" / nginx.KEYS).read_text()
     assert f'"Bearer {key}" alice;' in before

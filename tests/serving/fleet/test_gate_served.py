@@ -92,18 +92,18 @@ def test_the_answer_says_which_version_it_is_of(served: Served, photos: list[byt
 
 
 def test_our_clients_speak_https(
-    served: Served, dataset: Path, tmp_path: Path, flyobj: FlyObj, monkeypatch: pytest.MonkeyPatch
+    served: Served, dataset: Path, tmp_path: Path, inside: FlyObj, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = next((dataset / "test").rglob("*.jpg"))
     monkeypatch.setenv("FLYOBJ_TOKEN", served.key)
-    refused = flyobj("predict", photo, "--server", served.url, code=2).stderr
+    refused = inside("predict", photo, "--server", served.url, code=2).stderr
     assert "has a certificate that isn't trusted here" in refused
     assert "FLYOBJ_CA_FILE" in refused
     monkeypatch.setenv("FLYOBJ_CA_FILE", str(photo))
-    assert "holds no certificate" in flyobj("predict", photo, "--server", served.url, code=2).stderr
+    assert "holds no certificate" in inside("predict", photo, "--server", served.url, code=2).stderr
     monkeypatch.setenv("FLYOBJ_CA_FILE", str(served.gate / CERTIFICATE))
-    (row,) = json.loads(flyobj("predict", photo, "--server", served.url, "--json").stdout)
-    by_home = flyobj("predict", photo, "--home", served.home.path, "--json").stdout
+    (row,) = json.loads(inside("predict", photo, "--server", served.url, "--json").stdout)
+    by_home = inside("predict", photo, "--home", served.home.path, "--json").stdout
     assert [row] == json.loads(by_home)
     url, content = f"{served.url}/predictions/flying_objects", photo.read_bytes()
     with open_target(f"{url}/1.0", tmp_path) as target:
@@ -180,12 +180,12 @@ def test_a_returning_server_is_asked_when_it_is_ready(
     assert seen[503, ""] > 1
 
 
-def test_a_probe_opens_the_gate(served: Served, photos: list[bytes], flyobj: FlyObj) -> None:
+def test_a_probe_opens_the_gate(served: Served, photos: list[bytes], inside: FlyObj) -> None:
     path = served.gate / SERVERS
     path.write_text(path.read_text().replace(";", " down;"))
-    flyobj("status", "--ready", "--home", served.home.path)
+    inside("status", "--ready", "--home", served.home.path)
     assert "down" not in path.read_text()
-    assert "doesn't have ['127.0.0.1:" in flyobj(
+    assert "doesn't have ['127.0.0.1:" in inside(
         *served.serve[:2], "--gate", served.gate, "--port", served.home.port + 10,
         *("--home", served.home.path.with_name("other"), "--no-tokens", "--private-ports"), code=2,
     ).stderr  # fmt: skip

@@ -178,8 +178,8 @@ def test_without_gradio_the_remedy_is_named(tmp_path: Path, free_port: int, serv
     assert "the page needs gradio (No module named 'gradio'): pip install gradio" in done.stderr
 
 
-def test_a_port_that_is_taken(flyobj: "FlyObj", server: "Home") -> None:
+def test_a_port_that_is_taken(inside: "FlyObj", server: "Home") -> None:
     page = ("page", "--home", server.path, "--port")
-    said = flyobj(*page, server.port, code=2).stderr
+    said = inside(*page, server.port, code=2).stderr
     assert f"port {server.port} (for the page) is in use" in said
-    assert "port 80 must be from 1024" in flyobj(*page, 80, code=2).stderr
+    assert "port 80 must be from 1024" in inside(*page, 80, code=2).stderr

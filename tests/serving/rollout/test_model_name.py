@@ -27,7 +27,7 @@ def cats(
 ) -> "Home":
     """A server of the model `cats`: version 1.0, by `flyobj archive`, is the default, 2.0 beside it."""
     home = new_home("cats")
-    options = ["--name", "cats", "--version", "1.0", "--engine", "torch", "--model-store", home.store]
+    options = ["--name", "cats", "--version", "1.0", "--engine", "openvino", "--model-store", home.store]
     flyobj("archive", run, *options)
     assert read_archive(home.store / "cats-1.0.mar").model == "cats"
 
@@ -54,11 +54,11 @@ def test_versions_are_changed_under_that_name(cats: "Home") -> None:
 
 
 def test_photos_are_answered_under_that_name(
-    cats: "Home", flyobj: FlyObj, photos: list[bytes], tmp_path: Path
+    cats: "Home", inside: FlyObj, photos: list[bytes], tmp_path: Path
 ) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(photos[0])
-    (told,) = json.loads(flyobj("predict", photo, "--home", cats.path, "--json").stdout)
+    (told,) = json.loads(inside("predict", photo, "--home", cats.path, "--json").stdout)
     server = f"http://127.0.0.1:{cats.port}"
     with httpx.Client(base_url=server, headers=cats.headers(), timeout=60, trust_env=False) as http:
         plain = http.post("/predictions/cats/1.0", content=photos[0]).json()
@@ -77,14 +77,14 @@ def ask_v1(http: httpx.Client, photo: bytes) -> list[Any]:
     return answers
 
 
-def test_canary_load_and_probe_follow_the_name(cats: "Home", flyobj: FlyObj, tmp_path: Path) -> None:
+def test_canary_load_and_probe_follow_the_name(cats: "Home", inside: FlyObj, tmp_path: Path) -> None:
     home = ("--home", cats.path)
-    flyobj("canary", "start", "2.0", "--proxy", tmp_path, *home)
+    inside("canary", "start", "2.0", "--proxy", tmp_path, *home)
     assert '"predictions/cats" $canary' in (tmp_path / "nginx.conf").read_text()
-    flyobj("canary", "check", "--proxy", tmp_path)
-    flyobj("loadtest", *home, "--", "--users", "1", "--run-time", "1s", "--tags", "predict")
-    flyobj("status", "--ready", *home)
-    assert json.loads(flyobj("status", "--json", *home).stdout)["model"] == "cats"
+    inside("canary", "check", "--proxy", tmp_path)
+    inside("loadtest", *home, "--", "--users", "1", "--run-time", "1s", "--tags", "predict")
+    inside("status", "--ready", *home)
+    assert json.loads(inside("status", "--json", *home).stdout)["model"] == "cats"
 
 
 def test_a_second_name_in_the_store_is_refused(cats: "Home", archive_path: Path) -> None:

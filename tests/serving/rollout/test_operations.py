@@ -258,16 +258,16 @@ def test_shadow_on_wrong_input(client: Client, tmp_path: Path) -> None:
 
 
 def test_promote_only_if_they_agree(
-    client: Client, home: "Home", dataset: Path, flyobj: Callable[..., Any]
+    client: Client, home: "Home", dataset: Path, inside: Callable[..., Any]
 ) -> None:
     place = ("--home", home.path)
     condition = ("--if-agree", 0.5, "--data", dataset)
-    said = flyobj("models", "promote", "2.0", *condition, *place, code=1)
+    said = inside("models", "promote", "2.0", *condition, *place, code=1)
     assert "agree on 0.0000 of 8 photos" in said.stderr
     assert client.default_version() == "1.0"
-    said = flyobj("models", "promote", "2.0", "--if-agree", 0.5, *place, code=2)
+    said = inside("models", "promote", "2.0", "--if-agree", 0.5, *place, code=2)
     assert "need --photos or --data" in said.stderr
-    flyobj("models", "promote", "2.0", "--if-agree", 0, "--data", dataset, *place)
+    inside("models", "promote", "2.0", "--if-agree", 0, "--data", dataset, *place)
     assert client.default_version() == "2.0"
 
 
@@ -283,28 +283,28 @@ def known_to_1(client: Client, dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_promote_only_if_it_is_better(
-    client: Client, home: "Home", known_to_1: Path, flyobj: Callable[..., Any], tmp_path: Path
+    client: Client, home: "Home", known_to_1: Path, inside: Callable[..., Any], tmp_path: Path
 ) -> None:
     place = ("--home", home.path, "--data", known_to_1)
     page = tmp_path / "shadow.html"
-    shown = json.loads(flyobj("models", "shadow", "2.0", *place, "--page", page, "--json").stdout)
+    shown = json.loads(inside("models", "shadow", "2.0", *place, "--page", page, "--json").stdout)
     found = shown["comparison"]
     assert (found["verdict"], found["all"]["gained"], found["all"]["lost"]) == ("worse", 0, 40)
     assert all(flip["lost"] and flip["truth"] == flip["before"] for flip in shown["flips"])
     assert "Version 2.0 is worse than version 1.0" in page.read_text()
-    said = flyobj("models", "shadow", "2.0", *place).stdout
+    said = inside("models", "shadow", "2.0", *place).stdout
     assert said.strip().splitlines()[-1].startswith("2.0 is worse than 1.0, for ")
-    refused = flyobj("models", "promote", "2.0", "--if-better", *place, code=1).stderr
+    refused = inside("models", "promote", "2.0", "--if-better", *place, code=1).stderr
     assert "version 2.0 is worse than version 1.0" in refused
     assert "; the default stays 1.0" in refused
     assert client.default_version() == "1.0"
     promote(client, "2.0")
-    said = flyobj("models", "promote", "1.0", "--if-better", *place).stdout
+    said = inside("models", "promote", "1.0", "--if-better", *place).stdout
     assert said == "version 1.0 is the default: version 1.0 is better than version 2.0\n"
     assert client.default_version() == "1.0"
     for words in (("--if-better",), ("--if-better", "--photos", known_to_1), ("--data", known_to_1)):
-        flyobj("models", "promote", "2.0", *words, *place[:2], code=2)
-    compared = flyobj("compare", "2.0", "1.0", *place, "--out", tmp_path / "page", code=1)
+        inside("models", "promote", "2.0", *words, *place[:2], code=2)
+    compared = inside("compare", "2.0", "1.0", *place, "--out", tmp_path / "page", code=1)
     assert "error: 2.0 is worse than 1.0" in compared.stderr
     assert (tmp_path / "page" / "comparison.html").is_file()
 
@@ -334,7 +334,7 @@ def test_a_renewed_token_is_picked_up(client: Client, home: "Home", photos: list
 def test_a_class_that_vanishes_is_said_and_has_to_be_named(
     client: Client,
     home: "Home",
-    flyobj: Callable[..., Any],
+    inside: Callable[..., Any],
     repack: Callable[..., Path],
     known_to_1: Path,
     tmp_path: Path,
@@ -348,17 +348,17 @@ def test_a_class_that_vanishes_is_said_and_has_to_be_named(
     archive = repack(tmp_path / "flying_objects-3.0.mar", changes)
     where = "--home", home.path
     change = "version 3.0 doesn't know 'Flying Birds' and adds 'Kites', unlike 1.0"
-    said = flyobj("models", "deploy", archive, "--workers", 1, *where).stdout
+    said = inside("models", "deploy", archive, "--workers", 1, *where).stdout
     assert f"warning: {change}\n" in said
     photos = "--photos", known_to_1, "--limit", 8
-    assert f"\n{change}\n" in flyobj("models", "shadow", "3.0", *photos, *where).stdout
-    refused = flyobj("models", "promote", "3.0", *where, code=2).stderr
+    assert f"\n{change}\n" in inside("models", "shadow", "3.0", *photos, *where).stdout
+    refused = inside("models", "promote", "3.0", *where, code=2).stderr
     assert "--drop-class 'Flying Birds'" in refused
     assert client.default_version() == "1.0"
-    wrong = flyobj("models", "promote", "3.0", "--drop-class", "Kites", *where, code=2).stderr
+    wrong = inside("models", "promote", "3.0", "--drop-class", "Kites", *where, code=2).stderr
     assert "it loses ['Flying Birds']" in wrong
     for _ in range(2):  # also when it is the default already, as after an interruption
-        flyobj("models", "promote", "3.0", "--drop-class", "Flying Birds", *where)
+        inside("models", "promote", "3.0", "--drop-class", "Flying Birds", *where)
     assert client.default_version() == "3.0"
     write_deployment(replace(read_deployment(client.store), default="1.0"), client.store)
     (change_back,) = diff(client)
