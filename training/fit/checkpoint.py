@@ -8,7 +8,7 @@ import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,20 @@ class RunProgress:
 def save(progress: RunProgress, run: Path) -> None:
     """Write `last.ckpt` in one piece."""
     stream = io.BytesIO()
-    torch.save(asdict(progress), stream)
+    torch.save(_plain(progress), stream)
     (run / LAST).parent.mkdir(exist_ok=True)
     write_bytes(stream.getbuffer(), run / LAST)
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses into dictionaries, as `asdict` does, but tensors stay what they are.
+
+    `asdict` copies each, and what two states share, as the network and its best epoch may, would be
+    written twice.
+    """
+    if is_dataclass(value):
+        return {name: _plain(inner) for name, inner in vars(value).items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def load(run: Path, classes: tuple[str, ...]) -> RunProgress | None:
