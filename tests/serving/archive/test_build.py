@@ -51,6 +51,7 @@ def test_what_an_archive_holds(archive_path: Path, run: Path) -> None:
     assert tops == {
         "MAR-INF",
         "bundle",
+        "engines",
         "model",
         "handler",
         "flyobj_handler.py",
