@@ -140,23 +140,41 @@ def test_a_link_and_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         unpack(path, tmp_path / "folder")
 
 
+class Pipe(io.BytesIO):
+    """Can't be gone back in, as the output of Java's `jar`: sizes come behind their entries."""
+
+    def tell(self) -> int:
+        raise OSError("a pipe has no place")
+
+
 def test_an_archive_whose_sizes_come_behind_its_entries_is_read(
     archive_path: Path, tmp_path: Path
 ) -> None:
-    """As programs write it that can't go back in their output, Java's `jar` among them."""
-    path = tmp_path / "a.mar"
-
-    class Pipe(io.BytesIO):
-        def tell(self) -> int:
-            raise OSError("a pipe has no place")
-
-    pipe = Pipe()
+    path, pipe = tmp_path / "a.mar", Pipe()
     with zipfile.ZipFile(archive_path) as old, zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     path.write_bytes(pipe.getvalue())
     found = read_archive(path)
     assert (found.version, found.golden) == ("1.0", read_archive(archive_path).golden)
+
+
+def test_nothing_may_lie_between_entries_whose_sizes_come_behind(tmp_path: Path) -> None:
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in ("a", "b"):
+            new.writestr(name, b"1" * 10)
+    content = bytearray(pipe.getvalue())
+    second = content.index(b"PK\x03\x04", 4)
+    content[second:second] = b"hidden"
+    start = content.index(b"PK\x01\x02")
+    listed, ended = content.index(b"PK\x01\x02", start + 4), content.index(b"PK\x05\x06")
+    struct.pack_into("<I", content, listed + 42, second + 6)
+    struct.pack_into("<I", content, ended + 16, start)
+    path = tmp_path / "a.mar"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="what is packed isn't what is listed, behind 'a'"):
+        read_archive(path)
 
 
 def test_probes_write_nothing(

@@ -1,6 +1,7 @@
 """The gate: a real nginx, made by `flyobj gate init`, before a server that says what it was sent."""
 
 import json
+import os
 import re
 import socket
 import ssl
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from model.errors import FlyobjError
 from serving.fleet import certificate, nginx
 from serving.fleet.balancer import set_upstream
 from serving.stock import stock_file
@@ -270,6 +272,23 @@ def test_protocols_and_ciphers(front: Front) -> None:
             input="", capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ("Cipher is TLS_" in tried.stdout or "Cipher is ECDHE-" in tried.stdout) is good, version
+
+
+def test_another_users_nginx_has_to_be_reloaded_by_that_user(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(error: type[OSError]) -> None:
+        def kill(*_: int) -> None:
+            raise error
+
+        monkeypatch.setattr(os, "kill", kill)
+
+    refuse(PermissionError)
+    before = (front.folder / nginx.KEYS).read_text()
+    with pytest.raises(FlyobjError, match="belongs to another user; reload it yourself"):
+        nginx.write(front.folder, nginx.KEYS, before)
+    refuse(ProcessLookupError)  # it ended in that moment
+    assert not nginx.write(front.folder, nginx.KEYS, before)
 
 
 def test_a_key_may_ask_so_often(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from model.errors import InputError
+from model.errors import FlyobjError, InputError
 from serving.fleet import certificate, gate, nginx
 
 FlyObj = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -162,6 +162,23 @@ def test_a_path_that_would_be_configuration_is_refused(files: Path, tmp_path: Pa
     path.write_bytes((files / "good.pem").read_bytes())
     with pytest.raises(InputError, match="nginx can't be given such a path; rename the file"):
         certificate.find("gate.test", path, files / "good.key")
+
+
+def test_a_certificate_that_signed_itself_is_kept_while_it_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = certificate.make(tmp_path, ["gate.test", "127.0.0.1"])
+    before = (tmp_path / certificate.CERTIFICATE).read_bytes()
+    assert certificate.make(tmp_path, ["gate.test"]) == made
+    assert (tmp_path / certificate.CERTIFICATE).read_bytes() == before
+    with pytest.raises(InputError, match=r"isn't for 'other\.test'; give that domain's"):
+        certificate.make(tmp_path, ["other.test"])
+    with pytest.raises(FlyobjError, match="openssl req failed: "):
+        certificate.make(tmp_path / "new", ["gate.test,no"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="certificates need `openssl`, which isn't installed; install"):
+        certificate.make(tmp_path / "new", ["gate.test"])
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_key_has_a_name_of_its_own(inside: FlyObj, tmp_path: Path) -> None:

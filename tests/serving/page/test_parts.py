@@ -1,5 +1,6 @@
 """The page's parts without a browser: HTML, CSV, and what is said when there is no server."""
 
+import asyncio
 import base64
 import csv
 import io
@@ -8,15 +9,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from serving.page import show
 from serving.page.backend import Answer, Backend, Failure, State
+from serving.page.guard import Guard
 
 if TYPE_CHECKING:
     from tests.conftest import FlyObj, Home
@@ -183,3 +186,32 @@ def test_a_port_that_is_taken(inside: "FlyObj", server: "Home") -> None:
     said = inside(*page, server.port, code=2).stderr
     assert f"port {server.port} (for the page) is in use" in said
     assert "port 80 must be from 1024" in inside(*page, 80, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("origin", "closed"), [("http://evil.example", True), ("http://localhost:1", False)]
+)
+def test_a_socket_of_another_page_is_closed(origin: str, closed: bool) -> None:
+    sent, let_through = list[Any](), list[str]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del receive, send
+        let_through.append(scope["type"])
+
+    async def receive() -> Any:
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost:1"), (b"origin", origin.encode())]
+    scope = {"type": "websocket", "path": "/", "headers": headers}
+    asyncio.run(Guard(app)(scope, receive, send))
+    assert sent == ([{"type": "websocket.close", "code": 1008}] if closed else [])
+    assert let_through == ([] if closed else ["websocket"])
+
+
+def test_examples_are_of_versions_that_are_there(server: "Home") -> None:
+    with closing(Backend(server.path)) as backend:
+        assert [golden.label for golden in backend.examples("1.0")]
+        assert backend.examples("9.9") == ()

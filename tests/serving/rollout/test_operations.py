@@ -14,7 +14,7 @@ import pytest
 from model.errors import FlyobjError, InputError
 from model.photo_files import find_photos
 from serving.rollout import health, shadow
-from serving.rollout.deployment import lock_deployment, read_deployment, write_deployment
+from serving.rollout.deployment import Deployment, lock_deployment, read_deployment, write_deployment
 from serving.rollout.history import read_history
 from serving.rollout.operations import deploy, promote, retire, rollback, scale
 from serving.rollout.quiesce import WorkersBusy, hold_workers
@@ -317,6 +317,13 @@ def test_health(client: Client, home: "Home", tmp_path: Path) -> None:
     assert health.why_not_ready(home.path) == "none of the 0 workers of version 1.0 is ready"
     apply(client)
     assert health.why_not_ready(home.path) is None
+    deployment = read_deployment(home.store)
+    write_deployment(deployment.with_default("2.0"), home.store)  # a promote that was killed
+    said = str(health.why_not_ready(home.path))
+    assert said.startswith("version 2.0 isn't the server's default; see `flyobj models diff")
+    write_deployment(Deployment(), home.store)
+    assert str(health.why_not_ready(home.path)).startswith("nothing is deployed yet; `flyobj models dep")
+    write_deployment(deployment, home.store)
     assert "no server runs" in str(health.why_not_live(tmp_path))
     assert "no server runs" in str(health.why_not_ready(tmp_path))
 

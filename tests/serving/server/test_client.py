@@ -266,6 +266,14 @@ def test_no_model_is_no_error(connect: Connect, tmp_path: Path) -> None:
     assert client.default_version() is None
 
 
+def test_what_is_no_torchserve_is_said(connect: Connect, tmp_path: Path) -> None:
+    write_keys(tmp_path, minutes=30)
+    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:8081 isn't a TorchServe"):
+        connect(lambda _: httpx.Response(200, text="<html>")).versions()
+    with pytest.raises(ServerError, match="out of memory"):
+        connect(lambda _: httpx.Response(500, json={"message": "out of memory"})).versions()
+
+
 def test_batch_sizes_are_summed_over_versions(connect: Connect, tmp_path: Path) -> None:
     text = """# TYPE flyobj_batches counter
 flyobj_batches{model_name="m",model_version="1.0",batch_size="8",Hostname="h",} 3.0

@@ -15,10 +15,11 @@ import httpx
 import psutil
 import pytest
 
-from model.errors import InputError
+from model.errors import FlyobjError, InputError
 from serving.server import launch, lifecycle
 from serving.server.lifecycle import Server
 from serving.stock import stock_file
+from tests.helpers.servers import stand_in
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -53,6 +54,35 @@ def test_start_and_stop_leave_nothing(new_home: Callable[[str], "Home"], tmp_pat
     assert not scratch.exists()
     assert {p.name for p in home.path.iterdir()} == {"config.properties", "logs"}
     assert home.stop() is False
+
+
+@pytest.mark.usefixtures("torchserve")
+def test_a_server_that_does_not_start_says_its_last_words(tmp_path: Path, free_port: int) -> None:
+    config = tmp_path / "config.properties"
+    config.write_text(stock_file("config.properties").read_text() + "\nvmargs=-XX:+NoSuchOption\n")
+    with pytest.raises(FlyobjError, match=r"(?s)TorchServe .*Unrecognized VM option 'NoSuchOption'"):
+        lifecycle.start(tmp_path / "home", free_port, tmp_path / "store", config)
+    assert not (tmp_path / "home" / "server.json").exists()
+
+
+def test_a_server_that_ends_by_itself_says_its_last_words(
+    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "_MINUTE_S", 0.05)
+    with stand_in(tmp_path / "home", free_port) as process:
+        server = lifecycle.require(tmp_path / "home")
+        (tmp_path / "home" / "logs").mkdir()
+        (tmp_path / "home" / "logs" / "server.log").write_text("first\n" * 20 + "out of memory\n")
+        minutes = iter(range(3))
+
+        def each_minute() -> None:
+            if next(minutes) == 2:
+                process.kill()
+                process.wait()
+
+        with pytest.raises(FlyobjError, match="the server ended by itself:\n") as ended:
+            lifecycle.wait(server, each_minute)
+        assert str(ended.value).splitlines()[1:] == ["first"] * 9 + ["out of memory"]
 
 
 @pytest.mark.parametrize("use", ["inference", "management", "gRPC management"])
