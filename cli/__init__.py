@@ -137,8 +137,10 @@ def main() -> None:
     from model.files import cant_write, is_about_writing
 
     speak_utf8()
-    if not Path().exists():
-        sys.exit("error: the folder that you are in was removed; go to one that exists")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail(InputError("the folder that you are in was removed; go to one that exists"))
 
     # Threads that wait for each other spin at length by default; a step of training then takes ten times
     # as long whenever another process wants the core. Read when PyTorch is imported.

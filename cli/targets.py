@@ -5,6 +5,7 @@ know each other.
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from training.evaluation.target import Target
 
 PROXY = "FLYOBJ_PROXY"  # for a remote server
+_PROXY_PORTS = {"https": 443, "socks5": 1080}  # where the address names none
+_REACH_TIMEOUT_S = 10
 
 
 @contextmanager
@@ -101,6 +104,10 @@ def _proxy_transport(ca_file: Path | None) -> "httpx.BaseTransport | None":
         return None
     try:
         more: dict[str, Any] = {"verify": trust(ca_file)} if ca_file else {}
-        return httpx.HTTPTransport(proxy=proxy, trust_env=False, **more)
-    except (httpx.InvalidURL, ValueError, ImportError) as error:
-        raise InputError(f"{PROXY}={proxy!r}: {error}; give http://HOST:PORT") from error
+        transport = httpx.HTTPTransport(proxy=proxy, trust_env=False, **more)
+        url = httpx.URL(proxy)
+        place = url.host or "no host", url.port or _PROXY_PORTS.get(url.scheme, 80)
+        socket.create_connection(place, _REACH_TIMEOUT_S).close()  # or a server would be blamed
+    except (httpx.InvalidURL, ValueError, ImportError, OSError, OverflowError) as error:
+        raise InputError(f"{PROXY}={proxy!r}: {error}; give http://HOST:PORT of a proxy") from error
+    return transport

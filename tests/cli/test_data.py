@@ -43,6 +43,15 @@ def test_prepare_report_and_train(
     assert (sum(run["photos"].values()), run["skipped"]) == (32, [])
 
 
+def test_photos_to_test_on_are_taken_from_those_to_train_on(
+    inside: FlyObj, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = photo_folder(train={"a": 10, "b": 10}, val={"a": 2, "b": 2})
+    said = inside("data", "prepare", data, "--out", tmp_path / "p", "--no-prune", "--workers", 1).stdout
+    assert "splits: train from 'train', validation from 'val', test of train's photos\n" in said
+    assert len([*(tmp_path / "p" / "test").rglob("*.jpg")]) == 4
+
+
 def test_shards(inside: FlyObj, complaint: Complaint, dataset: Path, tmp_path: Path) -> None:
     for part in (1, 2):
         command = ("data", "prepare", dataset, "--out", tmp_path / f"s{part}", "--workers", 1)

@@ -1,5 +1,7 @@
 """The commands that are said to come next, where no server has to run for that."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_an_archive_goes_to_the_server_of_its_store(here: Path, tmp_path: Path) 
         "next: flyobj serve --detach --model-store 'store 2' && flyobj models deploy "
         "'store 2/flying_objects-1.0.mar'"
     ]
+
+
+def test_a_fleet_whose_nginx_does_not_run_has_it_started(
+    inside: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.fleet.apply.apply_to_fleet", lambda *_: [])
+    store = tmp_path / "store"
+    with stand_in(tmp_path / "one", 8080, store), stand_in(tmp_path / "two", 8090, store):
+        servers = ("--server", tmp_path / "one", "--server", tmp_path / "two")
+        places = ("--model-store", store, "--proxy", "a proxy")
+        said = inside("models", "apply", *servers, *places).stderr
+    assert said == "nginx isn't running; start it: nginx -p 'a proxy' -c nginx.conf\n"

@@ -231,6 +231,18 @@ def test_pipes(inside: FlyObj, archive_path: Path, folder: Path, tmp_path: Path)
     result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout)["sha256"]
     assert "Traceback" not in result.stderr
+    command = f"{flyobj_path} predict {folder} --archive {archive_path} --csv -"
+    shell = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert (result.stdout, "error" in result.stderr.lower()) == ("1\n", False)
+
+
+def test_a_table_ends_after_40_photos(inside: FlyObj, run: Path, folder: Path) -> None:
+    photo = next(folder.rglob("[!c]*.jpg"))
+    for number in range(42):
+        os.link(photo, folder.parent / f"{number}.jpg")
+    said = inside("predict", *sorted(folder.parent.glob("*.jpg")), "--run", run).stdout
+    assert "\nand 2 more; --csv FILE writes them all\n" in said
 
 
 def test_one_wrong_name_does_not_keep_the_others_from_being_answered(

@@ -213,6 +213,29 @@ def test_promote_what_is_not_deployed(inside: FlyObj, complaint: Complaint, serv
     assert "version '7.0' isn't deployed" in complaint(result)
 
 
+def test_rollback_goes_back_to_the_default_before(
+    inside: FlyObj, server: "Home", as_version: Callable[[Path, str], Path]
+) -> None:
+    place, new = ("--home", server.path), as_version(server.store, "2.0")
+    inside("models", "deploy", new, "--workers", 1, *place)
+    inside("models", "promote", "2.0", *place)
+    with server.client() as client:
+        assert client.default_version() == "2.0"
+        said = inside("models", "rollback", *place).stdout
+        assert (said, client.default_version()) == ("version 1.0 is the default again\n", "1.0")
+    inside("models", "retire", "2.0", *place)
+    new.unlink()
+
+
+def test_shadow_takes_photos_or_data(
+    inside: FlyObj, complaint: Complaint, server: "Home", dataset: Path
+) -> None:
+    command = ("models", "shadow", "1.0", "--home", server.path)
+    for options in ((), ("--photos", dataset, "--data", dataset)):
+        said = complaint(inside(*command, *options, code=2))
+        assert said == "give either --photos DIR or --data DIR"
+
+
 def test_serve_on_a_port_in_use(
     inside: FlyObj, complaint: Complaint, server: "Home", tmp_path: Path
 ) -> None:
@@ -225,13 +248,17 @@ def test_serve_on_a_port_in_use(
 
 
 def test_serve_detached_and_stop(
-    flyobj: FlyObj, inside: FlyObj, new_home: Callable[[str], "Home"]
+    flyobj: FlyObj, inside: FlyObj, complaint: Complaint, new_home: Callable[[str], "Home"]
 ) -> None:
     home = new_home("detached")
     places = ("--home", home.path, "--model-store", home.store)
     document = json.loads(flyobj("serve", "--detach", "--port", home.port, *places, "--json").stdout)
     assert (document["port"], document["versions"]) == (home.port, [])
     assert home.path.is_dir()
+    empty = complaint(inside("models", "deploy", "--home", home.path, code=2))
+    assert empty == f"the model store {str(home.store)!r} holds no archive yet"
+    nothing = complaint(inside("loadtest", "--home", home.path, code=2))
+    assert nothing == f"nothing is deployed yet; `flyobj models deploy --home {home.path}`"
     assert "stopped" in inside("stop", "--home", home.path).stdout
     assert not (home.path / "server.json").exists()
 

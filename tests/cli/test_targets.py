@@ -4,7 +4,9 @@ import base64
 import io
 import json
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,3 +140,64 @@ def test_the_token_may_come_from_the_environment(
     monkeypatch.setenv("FLYOBJ_TOKEN", server.headers()["Authorization"].split()[1])
     with open_target(f"http://127.0.0.1:{server.port}", tmp_path) as target:
         assert len(target.classes) == 4
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Answers by itself, whatever server is asked for; it keeps the addresses."""
+
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append(self.path)
+        answer = {"predicted": "a", "probabilities": {"a": 0.7, "b": 0.3}, "model_version": "3.0"}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What the proxy that the environment names is asked for."""
+    addresses: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Proxy,), {"asked": addresses})) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("FLYOBJ_PROXY", f"http://127.0.0.1:{proxy.server_port}")
+        yield addresses
+        proxy.shutdown()
+
+
+def test_other_machines_are_asked_through_the_proxy(asked: list[str], tmp_path: Path) -> None:
+    with open_target("http://photos.example:8080/predictions/planes/3.0", tmp_path) as target:
+        assert target.classes == ("a", "b")
+    assert asked == ["http://photos.example:8080/predictions/planes/3.0"]
+    with (
+        pytest.raises(InputError, match=r"nothing answers at http://127\.0\.0\.1:9/"),
+        open_target("http://127.0.0.1:9", tmp_path),
+    ):
+        pass
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "127.0.0.1:3128",
+        "ftp://127.0.0.1:21",
+        "http://a:b",
+        "http://",
+        "http://127.0.0.1:9",
+        "http://[:9",
+    ],
+)
+def test_what_is_no_proxy(proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYOBJ_PROXY", proxy)
+    with (
+        pytest.raises(InputError) as caught,
+        open_target("http://photos.example:8080", tmp_path),
+    ):
+        pass
+    assert str(caught.value).startswith(f"FLYOBJ_PROXY={proxy!r}: ")
+    assert str(caught.value).endswith("; give http://HOST:PORT of a proxy")

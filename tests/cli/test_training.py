@@ -142,6 +142,42 @@ def test_evaluate_on_wrong_input(
     assert not (run_copy / "evaluation").exists()
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_run_whose_photos_are_gone(
+    inside: FlyObj, complaint: Complaint, run_copy: Path, command: str
+) -> None:
+    path = run_copy / "run.json"
+    gone = {"data": "/gone/photos", "data_from_run": "../photos"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | gone))
+    words = (command, *[run_copy] * (2 if command == "compare" else 1))
+    said = complaint(inside(*words, code=2))
+    assert said.startswith(f"{str(run_copy)!r} was trained with '/gone/photos', which isn't there any")
+    assert said.endswith("; give --data DIR, a folder with test/CLASS/ photos")
+
+
+def test_an_archive_does_not_say_which_photos(
+    inside: FlyObj, complaint: Complaint, archive_path: Path
+) -> None:
+    said = complaint(inside("evaluate", archive_path, code=2))
+    assert said.startswith(f"{str(archive_path)!r} doesn't say which photos to use; give --data DIR")
+
+
+@pytest.mark.slow
+def test_quantize(
+    inside: FlyObj, run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for, although four photos can't tell, is a run beside the other."""
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512_bf16\n")
+    monkeypatch.setattr("model.precision._CPU_INFO", tmp_path / "cpuinfo")
+    said = inside("quantize", run_copy, "--precision", "bf16", "--force").stdout
+    first, second, third = said.splitlines()
+    new = tmp_path / "run-bf16"
+    assert first.startswith("bf16, all layers: accuracy ")
+    assert second.startswith(f"{new}: these 4 photos can't tell whether {new} is better than {run_copy}")
+    assert third == f"next: flyobj evaluate {new}"
+    assert (new / "bundle" / "graph.xml").is_file()
+
+
 def test_calibrate(inside: FlyObj, run_copy: Path) -> None:
     shown = inside("calibrate", run_copy, "--reject-rate", 0.25).stdout
     assert "fewer than 100" in shown

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +88,12 @@ def test_wrong_usage(flyobj: FlyObj, bad: tuple[str, ...]) -> None:
     result = flyobj(*bad, code=2)
     assert result.stdout == ""
     assert "Usage: flyobj" in result.stderr
+
+
+def test_a_folder_that_was_removed_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    start = f"cd {gone} && rmdir {gone} && exec {Path(sys.executable).with_name('flyobj')} models list"
+    ended = subprocess.run(["sh", "-c", start], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: the folder that you are in was removed; go to one that exists\n"

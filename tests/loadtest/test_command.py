@@ -1,6 +1,7 @@
 """`flyobj loadtest` as a user runs it, against the shared server."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,3 +71,15 @@ def test_wrong_usage_is_said(inside: FlyObj, server: Any, arguments: list[str], 
     home = [] if "--home" in arguments else ["--home", server.path]
     ended = inside("loadtest", *home, *arguments, code=2)
     assert message in " ".join(ended.stderr.replace("│", " ").split())
+
+
+def test_a_limit_that_no_rate_keeps(inside: FlyObj, server: Any, dataset: Path, tmp_path: Path) -> None:
+    """A search to its end: no answer takes less than a millisecond."""
+    limits = ("--p99-ms", 1, "--first-rate", 1, "--probe-seconds", 1)
+    options = ("--photos", dataset / "test", "--home", server.path, "--out", tmp_path / "out")
+    ended = inside("loadtest", "--find-capacity", *limits, *options, code=1)
+    said, look = ended.stdout.splitlines()
+    assert re.fullmatch(r"no rate held; after [2-8] probes the search is complete", said)
+    assert look == f"look at {tmp_path}/out/report.html"
+    assert "error: no rate held (p99 1 ms, the search is complete)" in ended.stderr
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -106,6 +106,18 @@ def test_an_interrupted_search_keeps_what_it_has(
         require_knee(capacity, tmp_path)
 
 
+def test_what_goes_wrong_while_the_server_runs_is_not_the_servers_end(
+    server: Any, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> str:
+        raise InputError("the tokens can't be read")
+
+    with server.client() as client:
+        monkeypatch.setattr(find, "say", lambda _: monkeypatch.setattr(client.tokens, "get", fail))
+        with pytest.raises(InputError, match="the tokens can't be read"):
+            find_capacity(client.server, client, photos, SHORT)
+
+
 def test_a_server_that_dies_leaves_what_was_measured(
     new_home: Callable[[str], Any],
     archive_path: Path,
@@ -239,13 +251,25 @@ def test_a_longer_p99_is_one_beyond_chance_by_half_and_by_5_ms(
     assert compare(first, second).worse_rates == ([20] if worse else [])
 
 
-def test_no_knee_after_one_is_a_regression() -> None:
+def test_no_answer_where_there_were_some_is_a_regression() -> None:
+    held = probe(1, 20, 10, Verdict.HELD)
+    silent = replace(held, figures=replace(held.figures, latencies=None, verdict=Verdict.BROKE))
+    c = compare(made(400), made(400, probes=[silent]))
+    assert [(d.rate, d.before_ms, d.after_ms, d.worse) for d in c.differences] == [(20, 10, None, True)]
+    with pytest.raises(FlyobjError, match="p99 is longer at 20 requests/s"):
+        require_no_regression(c)
+
+
+def test_no_knee_after_one_is_a_regression(tmp_path: Path) -> None:
     nothing = made(400, probes=[], knee=knee_of([]))
     c = compare(made(400), nothing)
     assert (c.ratio, c.worse, c.differences) == (0.0, True, [])
     with pytest.raises(FlyobjError, match="the knee is none"):
         require_no_regression(c)
     assert not compare(nothing, made(400)).regressed
+    write_comparison(c, made(400), nothing, tmp_path / "page.html")
+    assert "It got worse" in (tmp_path / "page.html").read_text()
+    assert "CPU per answer" not in (tmp_path / "page.html").read_text()  # of one knee alone
 
 
 def test_a_search_without_a_knee_is_no_success() -> None:
@@ -280,6 +304,39 @@ def test_each_end_has_its_page(capacity: Capacity, said: str, tmp_path: Path) ->
     assert said in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("verdict", "why"),
+    [
+        (Verdict.LATE, "the load generator is the bottleneck, not the server: it sent too late"),
+        (Verdict.DISTURBED, "other programs were in the way each time that a higher rate was tried"),
+    ],
+)
+def test_what_is_not_the_servers_knee_is_said(
+    inside: Callable[..., Any], server: Any, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, why: str
+) -> None:
+    broke = [replace(p, figures=replace(p.figures, verdict=verdict)) for p in made(40).probes[2:4] * 2]
+    probes = [*made(40).probes[:2], *broke]
+    knee = knee_of([ProbeOutcome(Step(p.rate), p.figures.verdict) for p in probes])
+    found = made(40, probes=probes, knee=knee, ended=EndReason.OUT_OF_TIME)
+    monkeypatch.setattr(find, "find_capacity", lambda *_: found)
+    said = inside("loadtest", "--find-capacity", "--out", "out", "--home", server.path).stdout
+    assert said.splitlines() == [
+        "knee at least 40 requests/s: p99 12 of 100 ms allowed, batches of 5.7",
+        "4.5 CPU-ms an answer, 1.2 core-hours for a million",
+        why,
+        "not confirmed by longer runs: time ran out",
+        "look at out/report.html",
+    ]
+
+
+def test_failures_are_in_the_chart(tmp_path: Path) -> None:
+    calm = made(400)
+    stormy = replace(calm, seconds=[replace(calm.seconds[0], failed=3), *calm.seconds[1:]])
+    for capacity, shown in ((calm, False), (stormy, True)):
+        write_page(capacity, tmp_path / "page.html")
+        assert ("failed</text>" in (tmp_path / "page.html").read_text()) is shown
+
+
 def test_two_on_one_page(tmp_path: Path) -> None:
     before, after = made(400), made(300, slower=2, conditions={"version": "2.0", "machine": "one"})
     comparison = compare(before, after)
@@ -310,6 +367,12 @@ def test_a_folder_without_a_result_is_said(
         path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=message):
         read_capacity(tmp_path)
+
+
+def test_late_is_said_with_how_late() -> None:
+    late = probe(1, 20, 300, Verdict.LATE)
+    late = replace(late, figures=replace(late.figures, faults={}, lag_p99_ms=12.4))
+    assert str(late) == "     20/s generator late, p50 75, p99 300 ms, sent 12 ms late"
 
 
 def test_what_disturbed_means_is_said_where_it_stands(tmp_path: Path) -> None:

@@ -109,3 +109,5 @@ def test_a_generator_that_ended_is_noticed() -> None:
         psutil.Process(generator.pid).kill()
         with pytest.raises(GeneratorFailed, match="ended \\(-9\\)"):
             generator.send([0], "token", 10)
+        with pytest.raises(GeneratorFailed, match="ended \\(-9\\)"):  # nor does it take another order
+            generator.send([0], "token", 10)

@@ -2,20 +2,28 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cli.tuning import tune
+from loadtest.closed_loop import ExpectedAnswer, expected_answer
+from loadtest.photos import Photos
 from loadtest.tune.page import write_report
 from loadtest.tune.search import Candidate, Duel, Measurement, Trial, TunePlan
-from loadtest.tune.trials import TuneResult, as_config, from_config
-from model.errors import InputError
+from loadtest.tune.trials import TrialServer, TuneResult, as_config, from_config
+from model.errors import FlyobjError, InputError
+from serving.archive.build import read_archive
 from serving.archive.model_config import read_settings
 from serving.rollout.default_workers import workers_of
 from serving.stock import ROOT
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
 
 OURS = ROOT / "handler" / "model-config.yaml"
 DEFAULTS = from_config(read_settings(OURS), "ours")
@@ -68,6 +76,45 @@ def test_a_real_tuning(
     assert "</html>" in (out / "tuning.html").read_text()
 
 
+def test_what_does_not_start_is_said_and_removed(
+    server: "Home", archive_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has a 1.0, and so refuses the first; of the second the workers crash."""
+
+    def crash(*_: object) -> None:
+        raise FlyobjError("its workers crashed")
+
+    monkeypatch.setattr("loadtest.tune.trials.wait_ready", crash)
+    with server.client() as client:
+        plan = TunePlan("throughput", 100.0)
+        trials = TrialServer(client, client.server, read_archive(archive_path), plan)
+        first, second = trials.measure(DEFAULTS), trials.measure(replace(DEFAULTS, workers=1))
+        assert (set(client.versions()), client.default_version()) == ({"1.0"}, "1.0")
+    assert first.fault
+    assert "409" in first.fault
+    assert second == Measurement(fault="its workers crashed")
+    assert not (server.path / "trials" / "2.0").exists()
+
+
+def test_wrong_answers_are_said(
+    server: "Home", archive_path: Path, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the first of the photos was a balloon to the defaults, but isn't to a candidate."""
+    balloon = iter([ExpectedAnswer(frozenset({"Balloon"}), 0.5)])
+    monkeypatch.setattr(
+        "loadtest.tune.trials.expected_answer", lambda row: next(balloon, expected_answer(row))
+    )
+    monkeypatch.setattr("loadtest.tune.trials.WARM_UP_S", 0.1)
+    monkeypatch.setattr(TrialServer, "_serve", lambda *_: "1.0")
+    with server.client() as client:
+        plan = TunePlan("throughput", 100.0, clients=2, seconds=0.2)
+        trials = TrialServer(client, client.server, read_archive(archive_path), plan)
+        trials.warm_up(Photos((*photos,)), DEFAULTS)
+        fault = trials.measure(DEFAULTS).fault
+    assert fault
+    assert re.fullmatch(r"[1-9]\d* answers were wrong: \[.+, not \['Balloon', .+\]", fault)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -117,6 +164,44 @@ def result() -> TuneResult:
     plan = TunePlan("throughput", 100.0, rounds=5)
     won = Duel(ours, theirs, [1.3] * 5, better=True)
     return TuneResult(plan, 2, "a processor", DEFAULTS, [rung], won)
+
+
+@pytest.fixture
+def tuned(
+    result: TuneResult, config: Path, inside: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
+    """Say what `flyobj tune` says of a result: `tuned(*options, duel=None)`."""
+
+    def say(*options: str, **changed: object) -> list[str]:
+        monkeypatch.setattr("loadtest.tune.trials.tune", lambda *_: replace(result, **changed))
+        # The defaults are those of this machine, which may have three cores.
+        monkeypatch.setattr("serving.rollout.default_workers.workers_of", lambda _: DEFAULTS.workers)
+        command = ("tune", "a.mar", "--config", config, "--out", "out", "--rounds", 5, *options)
+        lines: list[str] = inside(*command).stdout.splitlines()
+        assert lines[-1] == "see out/tuning.html"
+        return lines[:-1]
+
+    return say
+
+
+def test_what_is_better_is_written_and_said(config: Path, tuned: Callable[..., list[str]]) -> None:
+    before = config.read_text()
+    now = ["minWorkers: 2 before, now 3", "maxWorkers: 2 before, now 3"]
+    then = "package a version with it: flyobj archive, then flyobj models deploy --workers 3"
+    won = f"{BEST}: 1.30 times as good as the defaults, better in 5 of 5 rounds"
+    dry = f"--dry-run: {config} is unchanged; {then}"
+    assert tuned("--dry-run") == [*now, dry, won]
+    assert config.read_text() == before
+    assert tuned() == [*now, f"written into {config}; {then}", won]
+    assert config.read_text() == before.replace("Workers: 2", "Workers: 3")
+
+
+def test_the_defaults_stay_and_that_is_said(config: Path, tuned: Callable[..., list[str]]) -> None:
+    before = config.read_text()
+    assert tuned(duel=None) == [f"the defaults stay: {DEFAULTS}"]
+    slow = [[Trial(DEFAULTS, [replace(LOAD, p99_ms=101.0)])]]
+    assert tuned(duel=None, rungs=slow) == ["nothing kept p99 within the limit; give fewer --clients"]
+    assert config.read_text() == before
 
 
 def test_the_choice_is_the_best_only_if_it_is_better(result: TuneResult) -> None:
