@@ -133,8 +133,6 @@ class FlyingObjectsHandler:
 
     def _answer(self, photos: Sequence[Photo]) -> None:
         """Put readable photos through the network; if they fail together, one by one."""
-        if not photos:
-            return
         pixels = [photo.pixels for photo in photos if photo.pixels is not None]
         try:
             found = self._predictor.answer(pixels, [photo.explain for photo in photos])

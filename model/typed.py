@@ -5,7 +5,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from model.errors import InputError
 
@@ -35,8 +35,6 @@ def _fits(value: Any, hint: Any) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
-    if origin is Literal:
-        return isinstance(value, str | int) and value in inner
     if is_dataclass(hint):
         hints = get_type_hints(hint)
         return isinstance(value, dict) and all(

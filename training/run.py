@@ -99,7 +99,8 @@ def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float]
         for number, stage in enumerate(stages_of(plan.settings)):
             trainer = Trainer(fabric, plan, out)
             loop = trainer.stage_loop(stage, number)
-            found[stage.name] = trainer.find_lr(loop, stage).suggestion
+            with _explain_lost_loader(out):
+                found[stage.name] = trainer.find_lr(loop, stage).suggestion
     return found if fabric.is_global_zero else None
 
 
@@ -128,10 +129,11 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
             (run / FAILED).unlink(missing_ok=True)
         trainer, refit = Trainer(fabric, plan, run, fabric.broadcast(progress)), None
         try:
-            results = trainer.finish()
-            if plan.settings.refit:
-                refit = Refit(fabric, plan, run, results)
-                refit.finish()
+            with _explain_lost_loader(run):
+                results = trainer.finish()
+                if plan.settings.refit:
+                    refit = Refit(fabric, plan, run, results)
+                    refit.finish()
         except FlyobjError as error:
             if fabric.is_global_zero:
                 write_json({"error": str(error), **(refit or trainer).where()}, run / FAILED)
@@ -159,6 +161,13 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
             f"training was interrupted; what finished epochs have reached is kept, continue with "
             f"`flyobj train --resume {shell_quote(run)}`"
         ) from error
+
+
+@contextlib.contextmanager
+def _explain_lost_loader(run: Path) -> Iterator[None]:
+    """Say how to continue after a process that loads photos was killed."""
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -4,12 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from model.errors import FlyobjError, InputError
-from model.files import atomic_folder, read_json, write_json, write_text
+from model.files import atomic_folder, read_json, write_json, write_text, writing
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,20 @@ def test_a_place_that_cant_be_written_is_named(tmp_path: Path) -> None:
     for place in ("no/file", "file/inner"):
         with pytest.raises(FlyobjError, match=f"{place}' can't be written"):
             write_text("x", tmp_path / place)
+
+
+def test_where_nothing_temporary_can_be_written_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "no")])
+    said = r"^No usable temporary directory found in .*/no.*; make room there, or set TMPDIR"
+    with (
+        pytest.raises(FlyobjError, match=said),
+        writing(tmp_path / "out"),
+        tempfile.TemporaryDirectory(),
+    ):
+        pass
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """When an answer counts as training's."""
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model.golden import TOLERANCE, Golden, difference
+from model.errors import InputError
+from model.golden import TOLERANCE, Golden, difference, read_golden
 
 GOLDEN = Golden("00.jpg", b"", "b", {"a": 0.1, "b": 0.7, "c": 0.2})
 TIE = Golden("01.jpg", b"", "a", {"a": 0.5, "b": 0.5 - TOLERANCE / 2, "c": TOLERANCE / 2})
@@ -47,3 +50,14 @@ def test_otherwise(given: dict[str, Any], message: str) -> None:
     assert found is not None
     assert found.startswith("00.jpg: ")
     assert re.search(message, found), found
+
+
+@pytest.mark.parametrize("novelty", [1.5, -0.1, "high", True, float("nan")])
+def test_a_novelty_that_is_no_share_is_refused(tmp_path: Path, novelty: object) -> None:
+    entry = {"file": "00.jpg", "label": "a", "probabilities": {"a": 1.0}, "novelty": novelty}
+    (tmp_path / "golden.json").write_text(json.dumps([entry]))
+    (tmp_path / "00.jpg").write_bytes(b"photo")
+    with pytest.raises(InputError, match=rf"golden\.json': {novelty!r} isn't a novelty; train or"):
+        read_golden(tmp_path)
+    (tmp_path / "golden.json").write_text(json.dumps([{**entry, "novelty": 1}]))
+    assert read_golden(tmp_path)[0].novelty == 1

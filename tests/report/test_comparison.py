@@ -138,6 +138,17 @@ def test_so_many_more_photos_do_give_a_verdict() -> None:
         assert told <= clear <= told + 0.6
 
 
+def test_a_margin_next_to_nothing_takes_more_photos_than_there_are() -> None:
+    """As many were gained as lost, so only a sample of any size would tell that it is none."""
+    new, old = np.arange(200) >= 5, (np.arange(200) < 5) | (np.arange(200) >= 10)
+    found = judged(new, old, np.arange(200), margin=1e-6)
+    assert (found.verdict, found.more_photos, found.more_groups) == (UNCLEAR, None, None)
+    assert in_words(found, "A", "B") == (
+        "these 200 photos can't tell whether A is better than B; no number of photos would be enough at "
+        "this difference"
+    )
+
+
 def two_classes(
     bird: tuple[int, int, int], drone: tuple[int, int, int], **more: Any
 ) -> tuple[Comparison, Labels, list[Said], list[Said]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from report.tables import csv_text, read_csv, write_csv
+from model.errors import InputError
+from report.tables import csv_text, read_csv, read_edited_csv, write_csv
 
 FORMULAS = (
     "=1+1",
@@ -40,3 +41,9 @@ def test_numbers_and_other_texts_stay_as_they_are() -> None:
 def test_every_text_comes_back(text: str, tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", ["h"], [(text, "x")])
     assert list(read_csv(tmp_path / "t.csv")) == [["h"], [text, "x"]]
+
+
+def test_a_cell_without_an_end_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('a,b\n1,"' + "x" * 200_000)
+    with pytest.raises(InputError, match=r"t\.csv' isn't as it was written \(field larger.*ask again"):
+        read_edited_csv(tmp_path / "t.csv", "ask again")

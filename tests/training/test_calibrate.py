@@ -1,6 +1,7 @@
 """Temperature and threshold: found where they are known, and kept with the model."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from training.calibrate import (
     _best_temperature,
     _losses,
     fit_temperature,
+    held_out,
     recalibrate,
 )
 
@@ -194,6 +196,38 @@ def test_data_that_has_moved(run_copy: Path, dataset: Path) -> None:
     path = run_copy / "run.json"
     path.write_text(path.read_text().replace(str(dataset), "elsewhere"))
     assert recalibrate(run_copy, dataset, 0.5).photos == 4
+
+
+def test_a_run_that_notes_no_groups_has_them_found_as_it_was_told_to(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As earlier versions wrote it: of 12 photos six are held out, of clips 0, 1 and 2."""
+    data = photo_folder(train={"a": 6, "b": 6})
+    for photo in data.rglob("*.jpg"):
+        photo.rename(photo.with_name(f"clip{int(photo.stem) % 3}_{photo.name}"))
+    names = sorted(path.relative_to(data / "train").as_posix() for path in data.rglob("*.jpg"))
+    document = {"data": str(data), "validation_files": names[::2], "train_files": names[1::2]}
+    for settings, expected in (
+        ({"group_regex": r"^(clip\d)"}, [0, 1, 2]),
+        ({"group_regex": ""}, [*range(6)]),
+    ):
+        photos, groups, rest = held_out(
+            {**document, "settings": settings}, tmp_path, ("a", "b"), None, "train again"
+        )
+        assert [len(photos), len(groups), len(rest)] == [6, 6, 6]
+        assert sorted({*groups.tolist()}) == expected
+
+
+def test_a_photo_that_cannot_be_read_any_more_is_named(
+    run_copy: Path, dataset: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(dataset, tmp_path / "data")
+    name = json.loads((run_copy / "run.json").read_text())["validation_files"][0]
+    (data / "train" / name).write_text("words")
+    with pytest.raises(
+        InputError, match=rf"photo '.*/{name}' can't be read: the data starts with 'words'"
+    ):
+        recalibrate(run_copy, data, None)
 
 
 def test_a_class_called_unknown_cannot_be_told_from_an_answer(run_copy: Path) -> None:

@@ -22,7 +22,7 @@ from serving.archive.build import build_archive
 from serving.archive.isolated import open_archive
 from training import quantize as module
 from training.calibrate import recalibrate
-from training.quantize import quantize
+from training.quantize import _reject_rate, quantize
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -202,3 +202,10 @@ def test_an_unknown_precision_is_refused(run: Path) -> None:
     )
     with pytest.raises(InputError, match="precision 'int4' is none of f32, bf16, int8"):
         ModelSpec.from_json({**document, "precision": "int4"}, "model.json")
+
+
+def test_the_threshold_of_an_older_run_rejects_as_many_of_its_photos() -> None:
+    older = {"reject_below": 0.6, "rejected": 3, "photos": 60, "reject_rate": None}
+    assert _reject_rate({"calibration": older}) == 0.05
+    assert _reject_rate({"calibration": {**older, "reject_below": None, "reject_rate": 0.1}}) == 0.1
+    assert _reject_rate({}) is None

@@ -1,6 +1,7 @@
 """A training run that is stopped, killed, moved or shared by processes comes to the same end."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,9 +19,10 @@ from safetensors.torch import load_file
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError, Interrupted
 from model.files import read_json, write_json
+from model.limits import RGB
 from training.calibrate import recalibrate
 from training.data.photos import read_split
-from training.fit import checkpoint
+from training.fit import checkpoint, loaders
 from training.fit.lr_finder import DEFAULT
 from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
@@ -223,6 +225,28 @@ def test_a_killed_run_loses_no_more_than_its_epoch(
     assert same(whole, killed)
 
 
+def test_a_run_whose_loader_is_killed_says_how_to_go_on(
+    photo_folder: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out, own = photo_folder(train={"a": 4, "b": 4}), tmp_path / "run", os.getpid()
+    decode = loaders.decode_photo
+
+    def die(content: bytes, **options: Any) -> RGB:
+        if os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(content, **options)
+
+    monkeypatch.setattr(loaders, "decode_photo", die)
+    with pytest.raises(FlyobjError, match="a process that loads photos was killed") as error:
+        train(data, out, replace(TINY, workers=1))
+    words = f"continue with `flyobj train --resume {out}` and fewer --workers"
+    assert words in str(error.value)
+    assert "DataLoader worker (pid" in str(error.value)
+    assert error.value.exit_code == 1
+    assert read_json(out / "failed.json")["error"] == str(error.value)
+    assert resume(out, {"workers": 0})
+
+
 def test_a_loss_that_is_no_number_can_be_resumed_with_a_lower_learning_rate(
     whole_run: tuple[Path, Path], tmp_path: Path, stop_after: Callable[..., None]
 ) -> None:
@@ -259,6 +283,10 @@ def test_what_is_no_run_or_another_classes_checkpoint_is_refused(
         resume(whole, {})
     shutil.rmtree(data / "train" / "b")
     with pytest.raises(InputError, match=r"has lost the classes \['b'\] since the run began"):
+        resume(whole, {})
+    document = read_json(whole / "settings.json")
+    write_json({**document, "validation_groups": [0]}, whole / "settings.json")
+    with pytest.raises(InputError, match="a validation group for each validation photo is needed"):
         resume(whole, {})
     write_json({"data": 3}, whole / "settings.json")
     with pytest.raises(InputError, match=r"settings\.json': data 3 isn't of the type str"):

@@ -19,7 +19,7 @@ from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit.plan import Plan, read_plan
 from training.fit.settings import TrainSettings
-from training.run import find_lrs, train
+from training.run import _code_version, find_lrs, train
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +143,20 @@ def test_uneven_classes_weight_the_loss(photo_folder: MakeData, tmp_path: Path) 
     (tmp_path / "data" / "train" / "b" / "3.jpg").write_bytes(b"x")
 
 
+def test_a_stage_that_gains_nothing_ends_early_and_says_so(
+    photo_folder: MakeData, weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = photo_folder(train={"a": 4, "b": 4}), tmp_path / "run"
+    settings = TrainSettings(str(weights_file), 32, 40, 4, 0, logger="csv", lr=1e-12, patience=1)
+    train(data, out, settings)
+    said = capsys.readouterr().err
+    for stage in json.loads((out / "run.json").read_text())["stages"]:
+        assert (stage["epochs"] < stage["stage"]["epochs"]) == ("no better for 1" in stage["ended"])
+        line = f"{stage['stage']['name']:<9} ends: {stage['ended']}\n"
+        assert (line in said) == ("no better for 1" in stage["ended"])
+    assert "ends: no better for 1 epochs\n" in said
+
+
 def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tmp_path: Path) -> None:
     data = photo_folder(train={"a": 4, "b": 4})
     found = find_lrs(data, tmp_path / "run", TINY)
@@ -164,6 +178,15 @@ def test_a_full_disk_is_said_so(photo_folder: MakeData, tmp_path: Path) -> None:
     assert "run' can't be written (File too large); make room" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def test_code_that_is_in_no_repository_has_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert _code_version() == "unknown"
+    monkeypatch.setenv("PATH", "")  # without git
+    assert _code_version() == "unknown"
 
 
 def test_validation_photos_that_come_are_used(

@@ -22,8 +22,8 @@ from training.evaluation.history import History
 from training.evaluation.target import Target
 
 FIGURES, PAGE, CARD = "evaluation.json", "report.html", "MODEL_CARD.md"
-CHARTS = ("per_class", "confusion", "reliability", "curves", "range_tests", "mistakes")
-OWN = (FIGURES, PAGE, CARD, *(f"{name}.png" for name in CHARTS))
+CHARTS = ("per_class", "confusion", "reliability", "out_of_distribution", "curves", "range_tests")
+OWN = (FIGURES, PAGE, CARD, *(f"{name}.png" for name in (*CHARTS, "mistakes")))
 
 # The table of stages: title, key, form, and CSS class: a number, a word, or a text that needs room.
 COLUMNS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (

@@ -1,6 +1,7 @@
 """What short fine-tunings say, each of photos whose groups it hasn't seen."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,19 @@ def score_fine_tuned(photos: Photos, labels: Ints, units: Ints, weights: str, si
     """Fine-tune `FOLDS` times on all but a part of the units; (N, classes) log-probabilities of each.
 
     Raises:
-        InputError: a class has too few units for that.
+        InputError: there are too few photos for that.
     """
     scores = np.full((len(labels), len(photos.classes)), np.log(_LEAST))
+    if (most := np.bincount(labels).max()) < FOLDS:
+        raise InputError(
+            f"--thorough trains {FOLDS} times without a part of the photos, and the largest class has "
+            f"{most}; give at least {FOLDS} photos of a class, or leave --thorough out"
+        )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for number, (seen, held) in enumerate(folds.split(labels, labels, units), 1):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # a fold may lack one
+        parts = list(folds.split(labels, labels, units))
+    for number, (seen, held) in enumerate(parts, 1):
         say(f"fine-tuning {number} of {FOLDS} on {len(seen)} photos")
         with tempfile.TemporaryDirectory() as room:
             run = _train(photos, units, seen, Path(room), weights, size)

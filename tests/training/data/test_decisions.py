@@ -100,6 +100,20 @@ def test_relabels_drops_keeps_and_notes_who(
     assert file in [photo.path for photo in split.photos]
 
 
+def test_lines_about_what_is_no_photo_or_is_gone_count_for_nothing(
+    pile: MakePile, photos: Photos, table: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = pile({**photos("a/", 5), **photos("b/", 5), "a/words.jpg": b"words"})
+    lines = "a/words.jpg,a,b,3,looks like b,drop\na/gone.jpg,a,b,2,looks like b,\n"
+    decisions = read_decisions(table(HEADER + lines), "Ada")
+    summary = prepare(source, tmp_path / "out", PrepareSettings(), workers=1, decisions=decisions)
+    counted = {name: summary["decisions"][name] for name in ("relabel", "drop", "keep", "undecided")}
+    assert counted == {"relabel": 0, "drop": 0, "keep": 0, "undecided": 0}
+    assert summary["dropped"] == {"not an image": 1}
+    (row,) = [r for r in read_manifest(tmp_path / "out" / "manifest.csv") if not r.kept]
+    assert (row.path, row.suspect, row.decision, row.decided_by) == ("a/words.jpg", "", "", "")
+
+
 def test_shards_take_decisions_when_merged(
     source: Path, table: Callable[..., Path], tmp_path: Path
 ) -> None:

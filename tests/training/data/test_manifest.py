@@ -50,3 +50,10 @@ def test_what_is_no_manifest(tmp_path: Path, content: str) -> None:
     (tmp_path / "m.csv").write_text(content)
     with pytest.raises(InputError, match=r"m\.csv' isn't a valid manifest.*flyobj data prepare"):
         read_manifest(tmp_path / "m.csv")
+
+
+def test_a_manifest_that_is_missing_or_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"m\.csv': no such file; give a folder made by `flyobj data p"):
+        read_manifest(tmp_path / "m.csv")
+    with pytest.raises(InputError, match=r"can't be read \(Is a directory\); make it again"):
+        read_manifest(tmp_path)

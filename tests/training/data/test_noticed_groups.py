@@ -121,6 +121,17 @@ def test_photos_of_one_moment_are_a_group_across_names() -> None:
     assert found[:4] == ["a/taken 2024:01:31 12:00:00"] * 3 + [""]
 
 
+def test_a_moment_that_is_in_two_clips_makes_them_one() -> None:
+    """All of them: also the frames of the second clip that were taken later, or at no known time."""
+    names = [f"clip{clip}_{frame}.jpg" for clip in range(30) for frame in range(2)]
+    seen = [Look(f"{8 * clip:02x}0000") for clip in range(30) for _ in range(2)]
+    for frame in (0, 2):  # the first of the first two clips
+        seen[frame] = Look(seen[frame].colour, "2024:01:31 12:00:00")
+    found = find_groups(names, ["a"] * 60, seen).groups
+    assert found[:4] == ["a/clip0"] * 4
+    assert found[4:6] == ["a/clip2"] * 2
+
+
 def test_one_time_on_every_photo_tells_nothing() -> None:
     """A camera whose clock was never set, or a scanner."""
     seen = [Look(one.colour, "2000:01:01 12:00:00") for one in looks(0)]

@@ -210,11 +210,13 @@ def test_a_temperature_is_undone_for_comparison(
 
 def test_what_is_published(result: Evaluation, run: Path, dataset: Path, tmp_path: Path) -> None:
     target, history = BundleTarget(run / "bundle"), read_history(run)
-    (tmp_path / "range_tests.png").write_bytes(b"of another run")
+    lacking = {"range_tests.png", "out_of_distribution.png"}  # no range test, no such photos
+    for name in lacking:
+        (tmp_path / name).write_bytes(b"of another evaluation")
     (tmp_path / "notes.txt").write_text("mine")
     files = publish(result, target, history, tmp_path, title="first <try>", data=dataset)
     written = {path.name for path in files}
-    assert written == set(OWN) - {"range_tests.png"}  # the run has no range test
+    assert written == set(OWN) - lacking
     assert {p.name for p in tmp_path.iterdir()} == {*written, "notes.txt"}
     document = json.loads((tmp_path / "evaluation.json").read_text())
     assert document["confusion"] == result.confusion

@@ -43,16 +43,16 @@ def photos(photo_folder: Callable[..., Path]) -> list[Photo]:
 
 @pytest.fixture
 def loop(photos: list[Photo], tmp_path: Path) -> MakeLoop:
-    def batches(train: bool) -> Batches:
+    def batches(train: bool, photos: list[Photo]) -> Batches:
         transform = (train_transform if train else eval_transform)(Preprocessing(32))
         return loader(PhotoDataset(photos, transform), Order(8, 4, shuffle=train), 0)
 
     def make(network: Network, stage: Stage, **settings: Any) -> StageLoop:
         fabric = Fabric(accelerator="cpu", devices=1)
-        weights = settings.pop("weights", None)
-        tools = Unreadable(100), Tracker(tmp_path, "csv", {})
+        weights, held = settings.pop("weights", None), settings.pop("validation", photos)
+        tools = Unreadable(settings.pop("of", 100)), Tracker(tmp_path, "csv", {})
         context = LoopContext(fabric, TrainSettings(**settings), weights, *tools, range(8))
-        return StageLoop(context, network, stage, 0, batches(True), batches(False))
+        return StageLoop(context, network, stage, 0, batches(True, photos), batches(False, held))
 
     return make
 
@@ -182,6 +182,46 @@ def test_no_readable_photo_at_all_is_an_error(loop: MakeLoop, photos: list[Photo
         photo.path.unlink()
     made = loop(Network(2), Stage("head", 1, 32, 0))
     with pytest.raises(InputError, match="of 100 photos have become unreadable"):
+        made.epoch(begin())
+
+
+@pytest.mark.parametrize("what", ["training", "validation"])
+def test_no_readable_photo_among_many_is_an_error(
+    loop: MakeLoop, photos: list[Photo], tmp_path: Path, what: str
+) -> None:
+    """Even if they are few of the run's photos."""
+    held = [Photo(tmp_path / "gone" / photo.path.name, photo.label) for photo in photos]
+    if what == "training":
+        for photo in photos:
+            photo.path.unlink()
+        held = photos
+    made = loop(Network(2), Stage("head", 1, 32, 0), of=10_000, validation=held)
+    with pytest.raises(InputError, match=f"none of the {what} photos can be read any more; put them"):
+        made.epoch(begin())
+
+
+def test_a_batch_of_which_too_little_is_left_is_passed_over(loop: MakeLoop, photos: list[Photo]) -> None:
+    """Of 8 photos in batches of 4 three can be read, all of the second batch when validating."""
+    for photo in photos[:5]:
+        photo.path.unlink()
+    made = loop(Network(2), Stage("whole", 1, 32, BLOCKS), of=10_000)
+    curve = made.find_lr()
+    passed = [i for i, loss in enumerate(curve.start_losses) if loss == 0]
+    assert 0 < len(passed) < len(curve.losses)
+    assert not any(curve.losses[i] for i in passed)
+    (row,) = made.epoch(begin()).epochs
+    assert row["train_loss"] > 0
+    assert [row["val_accuracy"] == pytest.approx(n / 3) for n in range(4)].count(True) == 1
+
+
+def test_processes_do_not_wait_for_one_whose_batch_is_gone(
+    loop: MakeLoop, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for photo in photos:
+        photo.path.unlink()
+    made = loop(Network(2), Stage("head", 1, 32, 0), of=10_000)
+    monkeypatch.setattr(Fabric, "world_size", 2)
+    with pytest.raises(InputError, match="a whole batch of photos can't be read any more; put them"):
         made.epoch(begin())
 
 

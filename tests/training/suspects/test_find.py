@@ -3,10 +3,13 @@
 import csv
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.errors import InputError
 from training.data.decisions import read_suspects
@@ -106,6 +109,65 @@ def test_folders_that_can_not_be_judged(data: Path, tmp_path: Path, options: Opt
     with pytest.raises(InputError, match="exists already and has no suspects"):
         find_suspects(data, tmp_path / "mine", options)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    assert not (tmp_path / "out").exists()
+
+
+def save_frame(path: Path, colour: tuple[int, ...], seed: int) -> None:
+    """A sky of one colour, with noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(0, 12, (48, 48, 3))
+    Image.fromarray(np.clip(noise + colour, 0, 255).astype(np.uint8)).save(path)
+
+
+def test_the_table_says_why(
+    tmp_path: Path, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frame in a wrong folder, a photo like no other, and a class that is one clip alone."""
+    data, seed = tmp_path / "data", 0
+    for clip in range(14):
+        label = "c" if clip == 13 else "ab"[clip % 2]
+        for frame in range(5):
+            seed += 1
+            folder = "b" if (clip, frame) == (0, 0) else label
+            colour = {"a": (200, 90 + clip, 60), "b": (60, 110 + clip, 200), "c": (90, 160, 90)}[label]
+            save_frame(data / folder / f"v{clip}_f{frame}.png", colour, seed)
+    lines = np.kron(np.indices((12, 12)).sum(axis=0) % 2 * 255, np.ones((4, 4))).astype(np.uint8)
+    Image.fromarray(lines).save(data / "a" / "odd.png")
+    by_clip = replace(options, group_regex=r"^(v\d+)_")
+    report = find_suspects(data, tmp_path / "out", by_clip)
+    found = {line.path: line for line in read_suspects(tmp_path / "out" / "suspects.csv")}
+    assert found["b/v0_f0.png"].reason == "4 of 4 other photos of its group are a"
+    assert found["a/odd.png"].reason == "unlike the other photos of any class"
+    assert report.unjudged == 5
+    assert [path.partition("_")[0] for path in found][-5:] == ["c/v13"] * 5
+    said = capsys.readouterr().err
+    assert "warning: 5 photos can't be judged, as their class has too few photos outside" in said
+
+
+def test_photos_of_one_class_cannot_be_judged(
+    photo_folder: Callable[..., Path], tmp_path: Path, options: Options
+) -> None:
+    data = photo_folder(train={"a": 3, "b": 1})
+    (data / "train" / "b" / "0.jpg").write_text("words")
+    with pytest.raises(InputError, match=r"readable photos in 1 class\(es\), \['a'\]; labels can be"):
+        find_suspects(data, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_short_fine_tunings_need_photos_of_each_class(
+    photo_folder: Callable[..., Path], tmp_path: Path, options: Options
+) -> None:
+    data = photo_folder(train={"a": 8, "b": 4})
+    for photo in data.rglob("*.jpg"):  # pairs, of which b has two: one to ask about, one to train on
+        photo.rename(photo.with_name(f"{photo.parent.name}{int(photo.stem) // 2}_{photo.name}"))
+    thorough = replace(options, group_regex=r"^(\w\d)_", thorough=True)
+    with pytest.raises(InputError, match=r"--thorough can't train on a part of the photos \(class fold"):
+        find_suspects(data, tmp_path / "out", thorough)
+    for photo in [*data.rglob("*.jpg")]:
+        if int(photo.stem.rpartition("_")[2]) > 1:
+            photo.unlink()
+    with pytest.raises(InputError, match="the largest class has 2; give at least 3 photos of a class"):
+        find_suspects(data, tmp_path / "out", replace(thorough, group_regex=None))
     assert not (tmp_path / "out").exists()
 
 

@@ -83,12 +83,17 @@ def test_shards_that_do_not_belong_together(pile: MakePile, photos: Photos, tmp_
         ([one, two, two], r"given twice: \['2/2'\]"),
         ([one, other], "differ in source, settings"),
         ([one, source], r"has no shard\.json; .*--shard I/N"),
+        ([], "no shard given; give the folders made with --shard 1/N to N/N"),
     ):
         with pytest.raises(InputError, match=message):
             merge(shards, tmp_path / "merged")
     document = json.loads((two / "shard.json").read_text())
     (two / "shard.json").write_text(json.dumps({**document, "colour": "red"}))
     with pytest.raises(InputError, match=r"isn't as it was written .*colour"):
+        merge([one, two], tmp_path / "merged")
+    (two / "shard.json").write_text(json.dumps(document))
+    source.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="source' isn't there; mount it where it was for the shards"):
         merge([one, two], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
@@ -176,13 +181,14 @@ def test_a_disk_that_is_full_half_way(
 
 
 def test_report_is_made_again_as_it_was(pile: MakePile, photos: Photos, tmp_path: Path) -> None:
-    source = pile(photos("a/", 3) | photos("b/", 12))
+    source = pile({**photos("a/", 3), **photos("b/", 12), "b/x.jpg": b"dear\n"})
     summary = prepare(source, tmp_path / "out", PrepareSettings(), workers=1)
     page = (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "out" / "report.html").unlink()
     assert report(tmp_path / "out").read_text() == page
     assert page.count("data:image/jpeg") == 15
     assert 'src="http' not in page
+    assert (page.count(">dear·<"), page.count(">gone<")) == (1, 0)  # in place of a photo
     assert "out of balance" in summary["warnings"][0]
     assert (
         "out of balance: &#39;b&#39; has 10 training photos, &#39;a&#39; 2 (5.0 times as many)" in page
@@ -191,7 +197,7 @@ def test_report_is_made_again_as_it_was(pile: MakePile, photos: Photos, tmp_path
         path.unlink()
     gone = report(tmp_path / "out").read_text()
     assert "data:image/jpeg" not in gone
-    assert gone.count("gone") >= 15
+    assert (gone.count(">dear·<"), gone.count(">gone<")) == (0, 16)
     with pytest.raises(InputError, match=r"has no summary\.json"):
         report(source)
 
