@@ -24,6 +24,7 @@ def test_synthesize(flyobj: FlyObj, complaint: Complaint, tmp_path: Path) -> Non
     assert again.stdout == ""
 
 
+@pytest.mark.slow
 def test_prepare_report_and_train(
     flyobj: FlyObj, inside: FlyObj, complaint: Complaint, dataset: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_report_of_what_was_not_prepared(inside: FlyObj, complaint: Complaint, d
     assert "has no summary.json; give a folder made by `flyobj data prepare`" in complaint(result)
 
 
+@pytest.mark.slow
 def test_suspects_and_decisions(
     inside: FlyObj,
     complaint: Complaint,

@@ -97,6 +97,7 @@ def test_evaluate_elsewhere(
     assert "--out DIR draws a report" in said
 
 
+@pytest.mark.slow
 def test_other_photos_figures_do_not_become_the_runs_own(
     inside: FlyObj, run_copy: Path, dataset: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_run_whose_photos_are_gone(
     assert said.endswith("; give --data DIR, a folder with test/CLASS/ photos")
 
 
+@pytest.mark.slow
 def test_an_archive_does_not_say_which_photos(
     inside: FlyObj, complaint: Complaint, archive_path: Path
 ) -> None:

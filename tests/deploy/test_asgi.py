@@ -16,6 +16,8 @@ from serving.archive.layout import unpack
 from serving.stock import ROOT
 from tests.helpers.servers import free_ports, wait_until_listening
 
+pytestmark = pytest.mark.slow
+
 APP = ROOT / "deploy" / "asgi" / "app.py"
 # No .pth file is read, so the checkout isn't there to be imported.
 START = """

@@ -22,6 +22,8 @@ from serving.archive.s3 import push
 if TYPE_CHECKING:
     from tests.conftest import Bucket
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[object], tuple[int, Any]]
 StartFunction = Callable[..., Function]

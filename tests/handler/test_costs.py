@@ -52,6 +52,7 @@ for kind, body in json_bodies():
 """
 
 
+@pytest.mark.slow
 def test_no_json_costs_more_than_its_own_size() -> None:
     """Built in memory, most of these would take minutes or gigabytes."""
     command = [sys.executable, "-c", _MEASURE]
@@ -67,6 +68,7 @@ def test_no_json_costs_more_than_its_own_size() -> None:
     assert rows["JSON, exponent"][0].startswith("422 top_k inf must be a whole number")
 
 
+@pytest.mark.slow
 def test_a_costly_photo_hurts_only_itself(
     worker: "Worker", requests: "Requests", photos: list[bytes], assert_right: AssertRight
 ) -> None:

@@ -78,6 +78,7 @@ def children() -> list[psutil.Process]:
     return [p for p in psutil.Process().children() if "decoder_process.py" in " ".join(p.cmdline())]
 
 
+@pytest.mark.slow
 def test_no_photo_costs_more_than_two_seconds_or_a_gibibyte(tmp_path: Path) -> None:
     files = []
     for i, kind in enumerate((*TOO_COSTLY, *SLOW, *WITHIN)):
@@ -101,6 +102,7 @@ def test_what_takes_longer_than_it_may_is_refused(kind: str) -> None:
         decode_photo(PHOTOS[kind](), PhotoLimits(max_cpu_s=0.5))
 
 
+@pytest.mark.slow
 def test_the_next_photo_is_decoded_after_one_that_was_too_costly() -> None:
     limits = PhotoLimits(max_cpu_s=0.1)
     png = encode(Image.linear_gradient("L"), "PNG")

@@ -58,6 +58,7 @@ def test_openvino_answers_as_the_reference_does(
     assert reference.outputs(prepared).maps is other.outputs(prepared).maps is None
 
 
+@pytest.mark.slow
 def test_a_linear_head_goes_through_openvino_too(
     bundle: Bundle, photos: list[bytes], tmp_path: Path
 ) -> None:

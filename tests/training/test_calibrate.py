@@ -157,7 +157,7 @@ def test_calibrating_a_run(run_copy: Path, tmp_path: Path, monkeypatch: pytest.M
         assert torch.equal(value, after.network.state_dict()[name])
     assert not (run_copy / "bundle" / "metrics.json").exists()  # they were of another model
     assert sorted(p.name for p in run_copy.glob("bundle*")) == ["bundle"]
-    build_archive(run_copy, "1.0", tmp_path / "store")
+    build_archive(run_copy, "1.0", tmp_path / "store", "torch")
     assert recalibrate(run_copy, None, None).reject_rate is None  # off unless asked for
     assert read_bundle(run_copy / "bundle").spec.calibration == Calibration(fit.temperature)
 

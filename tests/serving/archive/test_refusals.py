@@ -50,6 +50,7 @@ def test_an_archive_says_how_many_workers_it_wants(repack: Repack, tmp_path: Pat
         read_archive(path)
 
 
+@pytest.mark.slow
 def test_a_model_that_ends_between_two_photos_is_noticed(
     archive_path: Path, photos: list[bytes]
 ) -> None:

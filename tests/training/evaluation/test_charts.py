@@ -18,6 +18,8 @@ from training.evaluation.history import History, read_history
 from training.evaluation.publish import publish
 from training.evaluation.target import BundleTarget
 
+pytestmark = pytest.mark.slow
+
 FlyObj = Callable[..., subprocess.CompletedProcess[str]]
 
 FOUND = OutOfDistribution(

@@ -8,6 +8,8 @@ from PIL import Image
 from model.errors import InputError
 from training.fit.preview import PER_CLASS, SAMPLES, preview
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_row_for_each_photo(dataset: Path, tmp_path: Path) -> None:
     assert preview(dataset, tmp_path / "p.png", 64, 0) == 4 * PER_CLASS

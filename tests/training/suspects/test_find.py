@@ -82,6 +82,7 @@ def test_the_network_of_a_run(data: Path, run: Path, tmp_path: Path) -> None:
     assert (report.network, report.photos) == (str(run), 40)
 
 
+@pytest.mark.slow
 def test_short_fine_tunings_judge_photos_that_they_have_not_seen(
     data: Path, tmp_path: Path, weights_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
