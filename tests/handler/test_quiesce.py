@@ -1,15 +1,20 @@
 """A worker that holds still on request."""
 
+import http.client
 import os
+import socket
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from handler.quiesce import HEADER, hold
 from serving.rollout import quiesce as asking
+from serving.server.client import Client
+from serving.server.remote_server import RemoteServer
 
 
 @pytest.fixture
@@ -63,3 +68,20 @@ def test_it_resumes_by_itself_after_ten_seconds(folder: Path, monkeypatch: pytes
 
 def test_both_sides_use_one_header() -> None:
     assert asking.HEADER.lower() == HEADER
+
+
+def test_descriptions_that_were_answered_are_not_waited_for(tmp_path: Path) -> None:
+    """More in the queue than these would be somebody's request, which mustn't be lost."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    calls = [http.client.HTTPConnection("127.0.0.1") for _ in pairs]
+    for call, (ours, _) in zip(calls, pairs, strict=True):
+        call.sock = ours
+    server = RemoteServer("http://127.0.0.1:1", "http://127.0.0.1:2", str(tmp_path))
+    with ExitStack() as stack, Client(server) as client:
+        for pair in pairs:
+            for one in pair:
+                stack.enter_context(one)
+        pause = asking.WorkerHold(client, "1.0", tuple(calls))
+        assert pause.unanswered() == 3
+        pairs[1][1].send(b"HTTP/1.1 200 OK")
+        assert pause.unanswered() == 2

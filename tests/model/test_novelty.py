@@ -1,6 +1,7 @@
 """How strange features are, and what a bundle keeps of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,18 @@ def test_a_photo_alone_and_in_a_batch(novelty: Novelty) -> None:
     alone = np.concatenate([novelty.of(one[None]) for one in features])
     np.testing.assert_allclose(alone, novelty.of(features), rtol=0, atol=1e-4)
     assert novelty.of(np.zeros((1, 64), np.float32)) < 1e-3  # and nothing is divided by 0
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1, 1e4])
+def test_no_photo_is_nearer_than_a_thousandth_of_its_features_length(
+    novelty: Novelty, scale: float
+) -> None:
+    """Whatever distances are weighed by."""
+    features = known(1)
+    mean, weights = shorten(features)[0], novelty.weights * np.float32(scale)
+    there = replace(novelty, mean=mean, weights=weights)
+    least = np.log(1e-6 * np.square(mean, dtype=np.float64).sum() * weights.max())
+    np.testing.assert_allclose(there.log_distances(features), [least], rtol=1e-4)
 
 
 @pytest.mark.parametrize("apart", [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2])

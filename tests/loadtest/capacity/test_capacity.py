@@ -272,6 +272,11 @@ def test_no_knee_after_one_is_a_regression(tmp_path: Path) -> None:
     assert "CPU per answer" not in (tmp_path / "page.html").read_text()  # of one knee alone
 
 
+@pytest.mark.parametrize(("p99_ms", "seconds"), [(100, 10), (4999, 10), (6000, 12)])
+def test_a_request_may_take_twice_the_limit_before_it_has_failed(p99_ms: float, seconds: float) -> None:
+    assert CapacitySettings(p99_ms).timeout_s == seconds
+
+
 def test_a_search_without_a_knee_is_no_success() -> None:
     out = Path("found")
     require_knee(made(400), out)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from serving.server.process_tree import cpu_s, end, family, pss_mib
 
@@ -14,6 +15,19 @@ def test_a_process_tree_has_cpu_time_and_memory() -> None:
     sum(i * i for i in range(2_000_000))
     assert cpu_s(process)[process.name()] > before
     assert pss_mib(process)[f"{process.name()} {process.pid}"] > 1
+
+
+def test_children_that_ended_are_in_the_cpu_time() -> None:
+    burn = [sys.executable, "-c", "sum(i * i for i in range(3_000_000))"]
+    start = f"import subprocess, time; subprocess.run({burn}); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        root = psutil.Process(process.pid)
+        (seconds,), own = cpu_s(root).values(), root.cpu_times()
+        process.kill()
+    assert own.children_user > 0.05
+    assert seconds == pytest.approx(own.user + own.system + own.children_user + own.children_system)
 
 
 def test_a_process_tree_ends_with_its_children() -> None:

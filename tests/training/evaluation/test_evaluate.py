@@ -256,6 +256,26 @@ def test_the_model_card(result: Evaluation, run: Path) -> None:
     assert "{{" not in text
 
 
+@pytest.mark.parametrize(
+    ("folders", "refit", "words"),
+    [
+        (["train"], None, "; validation is held out of training"),
+        (["train", "val"], None, ""),
+        (["train", "val"], {"photos": 40}, "; at the end the model learned from validation too"),
+    ],
+)
+def test_the_card_says_what_validation_was(
+    result: Evaluation, run: Path, folders: list[str], refit: dict[str, int] | None, words: str
+) -> None:
+    history = read_history(run)
+    history = replace(history, run={**history.run, "folders": folders, "refit": refit})
+    spec = read_bundle(run / "bundle").spec
+    card = render_card("x", "photos", result, history, spec, "unknown")
+    (line,) = [line for line in card.splitlines() if "validation photos" in line]
+    assert words in line
+    assert line.count("; ") == bool(words)
+
+
 def test_names_are_no_markdown(known: Any, run: Path) -> None:
     data, rows = known
     for old, new in (("a", "a|b"), ("b", "*<b>*")):
