@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.errors import FlyobjError, InputError
+from model.image import decode_photo
 from model.network import Network
 from model.preprocessing import Preprocessing
 from training.data.photos import Photo
@@ -20,8 +22,8 @@ from training.fit.schedule import BLOCKS, Stage, best_epoch, has_stalled
 from training.fit.settings import TrainSettings
 from training.fit.stage import LoopContext, StageLoop
 from training.fit.tracking import Tracker
+from training.fit.transforms import Normalize, train_transform
 from training.fit.transforms import test_transform as eval_transform
-from training.fit.transforms import train_transform
 
 State = dict[str, Tensor]
 MakeLoop = Callable[..., StageLoop]
@@ -71,6 +73,18 @@ def test_the_head_stage_leaves_features_and_their_statistics_alone(loop: MakeLoo
     assert changed(before, network.state_dict()) == HEAD
     assert 0 <= done.epochs[0]["val_accuracy"] <= 1
     assert changed(done.best, network.state_dict()) == set()
+
+
+def test_validations_figures_are_means_over_its_photos(loop: MakeLoop, photos: list[Photo]) -> None:
+    network = Network(2)
+    (row,) = loop(network, Stage("head", 1, 32, 0), validation=photos).epoch(begin()).epochs
+    transform, normalize = eval_transform(Preprocessing(32)), Normalize(Preprocessing(32))
+    pixels = np.stack([transform(decode_photo(p.path.read_bytes()), 0) for p in photos])
+    labels = torch.tensor([p.label for p in photos])
+    with torch.no_grad():
+        answers = network.eval()(normalize(torch.from_numpy(pixels)))
+    assert row["val_loss"] == pytest.approx(nn.functional.nll_loss(answers, labels).item(), abs=1e-5)
+    assert row["val_accuracy"] == (answers.argmax(1) == labels).float().mean().item()
 
 
 def test_only_open_blocks_change_and_what_was_open_may_close_again(loop: MakeLoop) -> None:
