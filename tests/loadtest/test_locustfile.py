@@ -247,3 +247,20 @@ def test_plain_locust_works_in_the_checkout() -> None:
     command = [str(Path(sys.executable).with_name("locust")), "--list"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "PhotoUser" in ended.stdout
+
+
+_BOUND = """
+from types import SimpleNamespace
+from loadtest.locustfile import bound
+for headless, run_time in ((True, None), (True, 5), (False, None)):
+    options = SimpleNamespace(shape=None, headless=headless, run_time=run_time)
+    bound(SimpleNamespace(parsed_options=options, runner=None))
+    print(options.run_time)
+"""
+
+
+def test_a_run_without_an_end_ends_after_a_minute() -> None:
+    """But for one that somebody sits before."""
+    command = [sys.executable, "-c", _BOUND]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ended.stdout.split() == ["60", "5", "None"]
