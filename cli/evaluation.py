@@ -92,7 +92,7 @@ def evaluate(
         check_folder(out, force=True)
     if run and not own:
         say(
-            f"{str(run)!r} was trained with other photos, so these figures don't become its own; "
+            f"{str(run)!r} was trained with another folder, so these figures don't become its own; "
             f"--out {place} --force makes them so"
         )
     history = read_history(run) if run else History()

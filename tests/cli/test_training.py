@@ -108,11 +108,11 @@ def test_other_photos_figures_do_not_become_the_runs_own(
     next((other / "test").rglob("*.jpg")).unlink()
     for options in ((), ("--out", tmp_path / "out")):
         said = inside("evaluate", run_copy, "--data", other, *options)
-        assert "was trained with other photos" in said.stderr
+        assert "was trained with another folder" in said.stderr
         assert ("--out DIR draws a report" in said.stdout) == (not options)
         assert [path.read_bytes() for path in own] == before
     asked = ("--out", run_copy / "evaluation", "--force")
-    assert "other photos" not in inside("evaluate", run_copy, "--data", other, *asked).stderr
+    assert "another folder" not in inside("evaluate", run_copy, "--data", other, *asked).stderr
     assert json.loads(own[0].read_text())["photos"] == 7
     (tmp_path / "link").symlink_to(dataset)  # the same folder by another name
     inside("evaluate", run_copy, "--data", tmp_path / "link")

@@ -85,7 +85,10 @@ def data_of(run: Path) -> Path | None:
 
 
 def is_own_data(data: Path | None, run: Path) -> bool:
-    """Whether a run was trained with this folder, or None; one that is gone may have become this one."""
+    """Whether `data`, None for the run's own, is the folder that it was trained with.
+
+    Where that is gone, any may be what has become of it.
+    """
     theirs = data_of(run)
     if not (data and data.is_dir() and theirs and theirs.is_dir()):
         return True
