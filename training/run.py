@@ -99,7 +99,7 @@ def find_lrs(data: Path, out: Path, settings: TrainSettings) -> dict[str, float]
         for number, stage in enumerate(stages_of(plan.settings)):
             trainer = Trainer(fabric, plan, out)
             loop = trainer.stage_loop(stage, number)
-            with _explain_lost_loader(out):
+            with _explain_lost_loader("try again"):
                 found[stage.name] = trainer.find_lr(loop, stage).suggestion
     return found if fabric.is_global_zero else None
 
@@ -129,7 +129,7 @@ def _run(plan: Plan | None, settings: TrainSettings, run: Path, new: bool) -> Re
             (run / FAILED).unlink(missing_ok=True)
         trainer, refit = Trainer(fabric, plan, run, fabric.broadcast(progress)), None
         try:
-            with _explain_lost_loader(run):
+            with _explain_lost_loader(f"continue with `flyobj train --resume {shell_quote(run)}`,"):
                 results = trainer.finish()
                 if plan.settings.refit:
                     refit = Refit(fabric, plan, run, results)
@@ -164,8 +164,8 @@ def _explain_interruption(fabric: Fabric, run: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explain_lost_loader(run: Path) -> Iterator[None]:
-    """Say how to continue after a process that loads photos was killed."""
+def _explain_lost_loader(remedy: str) -> Iterator[None]:
+    """Say what to do after a process that loads photos was killed: the remedy, with fewer processes."""
     try:
         yield
     except RuntimeError as error:
@@ -173,8 +173,7 @@ def _explain_lost_loader(run: Path) -> Iterator[None]:
             raise
         raise FlyobjError(
             f"a process that loads photos was killed, perhaps for lack of memory "
-            f"({str(error).splitlines()[0]}); continue with "
-            f"`flyobj train --resume {shell_quote(run)}` and fewer --workers"
+            f"({str(error).splitlines()[0]}); {remedy} with fewer --workers"
         ) from error
 
 

@@ -26,7 +26,7 @@ from training.fit import checkpoint, loaders
 from training.fit.lr_finder import DEFAULT
 from training.fit.settings import TrainSettings
 from training.fit.stage import StageLoop
-from training.run import resume, train
+from training.run import find_lrs, resume, train
 
 pytestmark = pytest.mark.slow
 
@@ -239,12 +239,14 @@ def test_a_run_whose_loader_is_killed_says_how_to_go_on(
     monkeypatch.setattr(loaders, "decode_photo", die)
     with pytest.raises(FlyobjError, match="a process that loads photos was killed") as error:
         train(data, out, replace(TINY, workers=1))
-    words = f"continue with `flyobj train --resume {out}` and fewer --workers"
+    words = f"continue with `flyobj train --resume {out}`, with fewer --workers"
     assert words in str(error.value)
     assert "DataLoader worker (pid" in str(error.value)
     assert error.value.exit_code == 1
     assert read_json(out / "failed.json")["error"] == str(error.value)
     assert resume(out, {"workers": 0})
+    with pytest.raises(FlyobjError, match=r"was killed, .*; try again with fewer --workers"):
+        find_lrs(data, tmp_path / "lrs", replace(TINY, workers=1))
 
 
 def test_a_loss_that_is_no_number_can_be_resumed_with_a_lower_learning_rate(
