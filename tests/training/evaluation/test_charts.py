@@ -13,7 +13,7 @@ from PIL import Image
 
 from report.charts import Chart
 from training.evaluation.charts import charts_of
-from training.evaluation.evaluate import Evaluation, OutOfDistribution, evaluate
+from training.evaluation.evaluate import Evaluation, OutOfDistribution
 from training.evaluation.history import History, read_history
 from training.evaluation.publish import publish
 from training.evaluation.target import BundleTarget
@@ -26,11 +26,6 @@ FOUND = OutOfDistribution(
     *("strangers", 4, 0, 1, 0.5, "novelty", 14 / 16, 0.25),
     *((0.9, 0.5, 0.4, 0.3), (0.6, 0.01, 1e-4, 0.0)),
 )
-
-
-@pytest.fixture(scope="module")
-def result(run: Path, dataset: Path) -> Evaluation:
-    return evaluate(BundleTarget(run / "bundle"), dataset)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from model.answers import as_probabilities
@@ -45,11 +44,6 @@ class Oracle:
             name = self.classes[row.argmax()] if row.max() >= self._below else "unknown"
             answers.append({"predicted": name, "probabilities": as_probabilities(self.classes, row)})
         return answers
-
-
-@pytest.fixture(scope="module")
-def result(run: Path, dataset: Path) -> Evaluation:
-    return evaluate(BundleTarget(run / "bundle"), dataset)
 
 
 def test_figures_agree(result: Evaluation, run: Path) -> None:
@@ -233,47 +227,6 @@ def test_what_is_published(result: Evaluation, run: Path, dataset: Path, tmp_pat
     assert page.count('<svg role="img"') == 4
     for stage in json.loads((run / "run.json").read_text())["stages"]:
         assert f"<td>{stage['stage']['name']}<td" in page
-
-
-def test_the_model_card(result: Evaluation, run: Path) -> None:
-    spec = read_bundle(run / "bundle").spec
-    name = 'first: "<é>" #1'
-    card = render_card(name, "photos", result, read_history(run), spec, "cc0-1.0")
-    _, header, text = card.split("---\n", 2)
-    head = yaml.safe_load(header)
-    assert (head["license"], head["pipeline_tag"]) == ("cc0-1.0", "image-classification")
-    (index,) = head["model-index"]
-    assert index["name"] == name
-    figures = {m["type"]: m["value"] for m in index["results"][0]["metrics"]}
-    assert figures["accuracy"] == round(result.accuracy, 4)
-    assert index["results"][0]["dataset"]["split"] == "test"
-    assert f"**{100 * result.accuracy:.1f} %**" in text
-    rows = [line for line in text.splitlines() if line.startswith("| Winged Drones |")]
-    assert rows == [line for line in rows if line.count("|") == 6]
-    assert len(rows) == 1
-    for code in re.findall(r"```python\n(.*?)```", text, re.S):
-        compile(code, "card", "exec")
-    assert "{{" not in text
-
-
-@pytest.mark.parametrize(
-    ("folders", "refit", "words"),
-    [
-        (["train"], None, "; validation is held out of training"),
-        (["train", "val"], None, ""),
-        (["train", "val"], {"photos": 40}, "; at the end the model learned from validation too"),
-    ],
-)
-def test_the_card_says_what_validation_was(
-    result: Evaluation, run: Path, folders: list[str], refit: dict[str, int] | None, words: str
-) -> None:
-    history = read_history(run)
-    history = replace(history, run={**history.run, "folders": folders, "refit": refit})
-    spec = read_bundle(run / "bundle").spec
-    card = render_card("x", "photos", result, history, spec, "unknown")
-    (line,) = [line for line in card.splitlines() if "validation photos" in line]
-    assert words in line
-    assert line.count("; ") == bool(words)
 
 
 def test_names_are_no_markdown(known: Any, run: Path) -> None:
