@@ -5,6 +5,7 @@ that NumPy does nothing a photo but the resize.
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class OpenVinoEngine:
             # themselves that they are; the others are in float32.
             "INFERENCE_PRECISION_HINT": BF16 if precision == BF16 else F32,
         }
-        compiled = ov.Core().compile_model(graph, "CPU", settings)
+        compiled = _core().compile_model(graph, "CPU", settings)
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)  # 1 in older archives: the scores
         self._at_a_time = _AT_A_TIME[precision] * threads
@@ -55,6 +56,17 @@ class OpenVinoEngine:
             found = self._request.infer([part], share_inputs=True, share_outputs=True)
             parts.append([found[i].copy() for i in range(wanted)])
         return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@cache
+def _core() -> ov.Core:
+    """The process's only one.
+
+    Each makes the thread handle signals on a stack of its own, which it unmaps at its end. When of two
+    the first ends first, the second puts that stack back, and the next signal ends the process: Ctrl-C,
+    or a child's end.
+    """
+    return ov.Core()
 
 
 def write_graph(bundle: Bundle, path: Path) -> None:

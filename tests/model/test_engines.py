@@ -58,6 +58,23 @@ def test_openvino_answers_as_the_reference_does(
     assert reference.outputs(prepared).maps is other.outputs(prepared).maps is None
 
 
+def test_signals_are_handled_when_models_have_come_and_gone(engines: Path) -> None:
+    """In the order in which they came, as a comparison's models do; Ctrl-C would crash otherwise."""
+    code = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from model.openvino_engine import OpenVinoEngine
+        first, second = (OpenVinoEngine(Path(sys.argv[1])) for _ in range(2))
+        del first
+        del second
+        signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+        os.kill(os.getpid(), signal.SIGUSR1)
+    """
+    command = [sys.executable, "-c", code, str(engines / "openvino.xml")]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n")
+
+
 @pytest.mark.slow
 def test_a_linear_head_goes_through_openvino_too(
     bundle: Bundle, photos: list[bytes], tmp_path: Path
