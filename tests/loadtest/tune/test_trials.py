@@ -99,7 +99,7 @@ def test_what_does_not_start_is_said_and_removed(
 def test_wrong_answers_are_said(
     server: "Home", archive_path: Path, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the first of the photos was a balloon to the defaults, but isn't to a candidate."""
+    """As when the photo was a balloon to the defaults, but isn't to a candidate."""
     balloon = iter([ExpectedAnswer(frozenset({"Balloon"}), 0.5)])
     monkeypatch.setattr(
         "loadtest.tune.trials.expected_answer", lambda row: next(balloon, expected_answer(row))
@@ -109,7 +109,7 @@ def test_wrong_answers_are_said(
     with server.client() as client:
         plan = TunePlan("throughput", 100.0, clients=2, seconds=0.2)
         trials = TrialServer(client, client.server, read_archive(archive_path), plan)
-        trials.warm_up(Photos((*photos,)), DEFAULTS)
+        trials.warm_up(Photos((photos[0],)), DEFAULTS)
         fault = trials.measure(DEFAULTS).fault
     assert fault
     assert re.fullmatch(r"[1-9]\d* answers were wrong: \[.+, not \['Balloon', .+\]", fault)
