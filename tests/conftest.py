@@ -261,15 +261,15 @@ def run_copy(run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def archive_path(run: Path, once: Once) -> Path:
-    """The archive of the run as version 1.0, with the engine that answers exactly. Read only."""
-    folder = once("archive", lambda folder: build_archive(run, "1.0", folder, "torch"))
+    """The archive of the run as version 1.0, with OpenVINO's graph. Read only."""
+    folder = once("archive", lambda folder: build_archive(run, "1.0", folder, "openvino"))
     return folder / "flying_objects-1.0.mar"
 
 
 @pytest.fixture(scope="session")
-def openvino_archive(run: Path, once: Once) -> Path:
-    """The archive of the run as version 9.0, with OpenVINO's graph. Read only."""
-    folder = once("openvino", lambda folder: build_archive(run, "9.0", folder, "openvino"))
+def torch_archive(run: Path, once: Once) -> Path:
+    """The archive of the run as version 9.0, without a graph, so that PyTorch answers. Read only."""
+    folder = once("torch", lambda folder: build_archive(run, "9.0", folder, "torch"))
     return folder / "flying_objects-9.0.mar"
 
 

@@ -119,7 +119,7 @@ def test_classes_that_neither_knows(
 
 
 def test_models_beside_it_and_the_cheapest_that_isnt_worse(
-    flyobj: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
+    inside: FlyObj, run: Path, turned: Path, archive_path: Path, known: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page"
     command = (
@@ -134,7 +134,7 @@ def test_models_beside_it_and_the_cheapest_that_isnt_worse(
         "--out",
         out,
     )
-    text = flyobj(*command).stdout
+    text = inside(*command).stdout
     assert f"no cheaper model is shown to be as good as {run}" in text.replace("\n", "")
     found = json.loads((out / "comparison.json").read_text())
     old, same, worse = found["models"]

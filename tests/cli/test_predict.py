@@ -53,10 +53,10 @@ def alike(one: Path, other: Path) -> bool:
 
 
 def test_a_run_and_its_archive_answer_as_the_predictor_does(
-    inside: FlyObj, run: Path, openvino_archive: Path, folder: Path, tmp_path: Path
+    inside: FlyObj, run: Path, archive_path: Path, folder: Path, tmp_path: Path
 ) -> None:
     predictor = Predictor(read_bundle(run / "bundle"))
-    for option in (("--run", run), ("--archive", openvino_archive)):
+    for option in (("--run", run), ("--archive", archive_path)):
         out = tmp_path / option[0]
         said = inside("predict", folder, *option, "--csv", f"{out}.csv", "--jsonl", f"{out}.jsonl")
         assert "10 photos in" in said.stdout
@@ -78,7 +78,7 @@ def test_a_run_and_its_archive_answer_as_the_predictor_does(
             )
             assert row["predicted"] == predictor.classes[right.argmax()]
             assert row["runner_up"] == predictor.classes[right.argsort()[-2]]
-            assert row["model_version"] == ("9.0" if option[0] == "--archive" else "")
+            assert row["model_version"] == ("1.0" if option[0] == "--archive" else "")
         assert answered == 8
     errors = {Path(row["photo"]).name: row["error"] for row in table if row["error"]}
     assert "can't be decoded to its end" in errors["cut.jpg"]
@@ -120,16 +120,14 @@ def test_what_is_answered_is_not_asked_again(
     assert {row["model_version"] for row in rows_of(out[1])} == {""}
 
 
-def test_a_kill_in_the_middle(
-    flyobj: FlyObj, openvino_archive: Path, dataset: Path, tmp_path: Path
-) -> None:
+def test_a_kill_in_the_middle(flyobj: FlyObj, archive_path: Path, dataset: Path, tmp_path: Path) -> None:
     photos = sorted(dataset.rglob("*.jpg"))
     for number in range(600):
         folder = tmp_path / "many" / f"{number % 3}"
         folder.mkdir(parents=True, exist_ok=True)
         os.link(photos[number % len(photos)], folder / f"{number}.jpg")
     out = tmp_path / "out.csv"
-    words = ["predict", str(tmp_path / "many"), "--archive", str(openvino_archive), "--csv", str(out)]
+    words = ["predict", str(tmp_path / "many"), "--archive", str(archive_path), "--csv", str(out)]
     command = [str(Path(sys.executable).with_name("flyobj")), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 100

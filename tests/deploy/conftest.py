@@ -29,10 +29,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def unpacked(openvino_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of version 9.0 as the image has it. Read only: copy it to change it."""
+def unpacked(archive_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive as the image has it. Read only: copy it to change it."""
     folder = tmp_path_factory.mktemp("unpacked")
-    with zipfile.ZipFile(openvino_archive) as files:
+    with zipfile.ZipFile(archive_path) as files:
         files.extractall(folder)
     return folder
 

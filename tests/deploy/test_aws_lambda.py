@@ -29,9 +29,9 @@ Ask = Callable[[object], tuple[int, Any]]
 StartFunction = Callable[..., Function]
 
 
-def test_the_answers_are_the_archives(ask: Ask, openvino_archive: Path, photos: list[bytes]) -> None:
+def test_the_answers_are_the_archives(ask: Ask, archive_path: Path, photos: list[bytes]) -> None:
     """In both payload formats, as a form and as the body."""
-    with open_archive(openvino_archive, "openvino") as archive:
+    with open_archive(archive_path, "openvino") as archive:
         expected = archive.answer(photos)
     assert len({answer["confidence"] for answer in expected}) == len(photos)  # none stands for another
     for photo, right in zip(photos, expected, strict=True):
@@ -48,7 +48,7 @@ def test_the_answers_are_the_archives(ask: Ask, openvino_archive: Path, photos: 
                     "confidence": pytest.approx(right["confidence"], abs=1e-5),
                     "novelty": pytest.approx(right["novelty"], abs=1e-4),
                     "probabilities": pytest.approx(right["probabilities"], abs=1e-5),
-                    "model_version": "9.0",
+                    "model_version": "1.0",
                 }
 
 
@@ -166,19 +166,19 @@ def test_a_surprise_is_in_the_log_only(ask: Ask, function: Function) -> None:
 def test_it_comes_from_s3(
     start: Callable[..., Function],
     bucket: "Bucket",
-    openvino_archive: Path,
+    archive_path: Path,
     photos: list[bytes],
     ask: Ask,
     s3_server: str,
 ) -> None:
     names = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
     settings = {f"AWS_{name}": value for name, value in names.items()}
-    url = push(openvino_archive, bucket.url("models/")).url
+    url = push(archive_path, bucket.url("models/")).url
     event = form_event(photos[0])
     assert start(url, **settings).invoke(event)["body"] == json.dumps(ask(event)[1])
     with pytest.raises(FunctionFailed, match=r"init/error.*NoSuchKey"):
         start(bucket.url("none.mar"), **settings)
-    bucket.put("models/changed.mar", openvino_archive.read_bytes(), "0" * 64)
+    bucket.put("models/changed.mar", archive_path.read_bytes(), "0" * 64)
     with pytest.raises(FunctionFailed, match=r"init/error.*has sha256 \w{64}, its metadata say 0000"):
         start(bucket.url("models/changed.mar"), **settings)
 

@@ -90,10 +90,10 @@ class Worker:
 
 
 @pytest.fixture(scope="session")
-def unpacked(archive_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(torch_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive's content. Read only: copy it to change it."""
     folder = tmp_path_factory.mktemp("unpacked")
-    with zipfile.ZipFile(archive_path) as files:
+    with zipfile.ZipFile(torch_archive) as files:
         files.extractall(folder)
     return folder
 
@@ -132,6 +132,6 @@ def assert_right(expected: list[dict[str, float]]) -> Callable[[Any, int], None]
         assert answer["probabilities"] == pytest.approx(expected[number], abs=1e-5)
         assert answer["predicted"] == max(answer["probabilities"], key=answer["probabilities"].get)
         assert answer["confidence"] == max(answer["probabilities"].values())
-        assert answer["model_version"] == "1.0"
+        assert answer["model_version"] == "9.0"
 
     return check

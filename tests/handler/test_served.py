@@ -141,8 +141,8 @@ def test_the_workers_time_is_in_a_header(
         assert 0 < worker_ms < 1000 * response.elapsed.total_seconds()
 
 
-def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[bytes]) -> None:
-    copied = Path(shutil.copy(openvino_archive, server.store))
+def test_pytorch_serves(server: "Home", torch_archive: Path, photos: list[bytes]) -> None:
+    copied = Path(shutil.copy(torch_archive, server.store))
     archive = read_archive(copied)
     with server.client() as client:
         try:
@@ -156,7 +156,7 @@ def test_openvino_serves(server: "Home", openvino_archive: Path, photos: list[by
         finally:
             client.unregister("9.0")
             copied.unlink()
-    assert described[0]["customizedMetadata"]["engine"].startswith("OpenVINO")
+    assert described[0]["customizedMetadata"]["engine"].startswith("PyTorch")
     for answer, expected in zip(answers, reference, strict=True):
         assert answer["model_version"] == "9.0"
         assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=TOLERANCE)

@@ -43,7 +43,7 @@ def test_a_surprise_hurts_only_its_request(
     assert "secret" not in answer["message"]
     assert "out of luck" in caplog.text
     assert f"request {'c0ffee00' * 4} failed" in caplog.text
-    assert worker.headers[1]["X-Model-Version"] == "1.0"
+    assert worker.headers[1]["X-Model-Version"] == "9.0"
     assert_right(first[1], 0)
     assert_right(third[1], 2)
 

@@ -90,6 +90,6 @@ def slow_archive(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         handler.write_text(code.replace(begin, f"{begin}        time.sleep({seconds})\n"))
         with monkeypatch.context() as patch:
             patch.setattr(archive, "stock_file", lambda name: root / name)
-            return archive.build_archive(run, version, tmp_path / "slow", "torch")
+            return archive.build_archive(run, version, tmp_path / "slow", "openvino")
 
     return build

@@ -51,6 +51,7 @@ def test_what_an_archive_holds(archive_path: Path, run: Path) -> None:
     assert tops == {
         "MAR-INF",
         "bundle",
+        "engines",
         "model",
         "handler",
         "flyobj_handler.py",
@@ -135,7 +136,7 @@ def test_an_engine_with_another_network_is_not_packaged(
 
 @pytest.mark.parametrize(("engine", "description"), [("torch", "PyTorch"), ("openvino", "OpenVINO")])
 def test_answers_of_each_engine_are_held_against_training(
-    run: Path, openvino_archive: Path, repack: Repack, tmp_path: Path, engine: str, description: str
+    run: Path, archive_path: Path, repack: Repack, tmp_path: Path, engine: str, description: str
 ) -> None:
     """A handler that answers right while it is loaded, and swaps classes of one engine from then on."""
 
@@ -146,7 +147,7 @@ def test_answers_of_each_engine_are_held_against_training(
             "photo.succeed(prediction._replace(row=prediction.row[::step]),",
         )
 
-    path = repack(tmp_path / "a.mar", {"flyobj_handler.py": swap}, openvino_archive)
+    path = repack(tmp_path / "a.mar", {"flyobj_handler.py": swap}, archive_path)
     golden = read_bundle(run / "bundle").golden
     with pytest.raises(FlyobjError, match=f"^with {engine} the archive answers 4 of 4 golden photos"):
         check_archive(path, golden, ENGINES)

@@ -27,7 +27,7 @@ def cats(
 ) -> "Home":
     """A server of the model `cats`: version 1.0, by `flyobj archive`, is the default, 2.0 beside it."""
     home = new_home("cats")
-    options = ["--name", "cats", "--version", "1.0", "--engine", "torch", "--model-store", home.store]
+    options = ["--name", "cats", "--version", "1.0", "--engine", "openvino", "--model-store", home.store]
     flyobj("archive", run, *options)
     assert read_archive(home.store / "cats-1.0.mar").model == "cats"
 
