@@ -100,7 +100,7 @@ def test_wrong_answers_are_said(
     server: "Home", archive_path: Path, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the photo was a balloon to the defaults, but isn't to a candidate."""
-    balloon = iter([ExpectedAnswer(frozenset({"Balloon"}), 0.5)])
+    balloon = iter([ExpectedAnswer(frozenset({"Balloon"}), 0.0)])
     monkeypatch.setattr(
         "loadtest.tune.trials.expected_answer", lambda row: next(balloon, expected_answer(row))
     )
