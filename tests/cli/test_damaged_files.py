@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from loadtest.capacity.records import read_capacity
 from loadtest.tokens import KeyFile
 from model.bundle import read_bundle
 from model.errors import FlyobjError, InputError
+from report.charts import Chart, Figure
 from serving.archive.model_config import read_settings
 from serving.fleet.balancer import Balancer
 from serving.fleet.inventory import read_inventory
@@ -25,6 +27,7 @@ from serving.server import lifecycle
 from serving.server.connection import Connection
 from serving.server.tokens import Tokens
 from training.data.manifest import read_manifest
+from training.data.prepare import charts
 from training.data.prepare.pipeline import report
 from training.data.prepare.shard import join_shards
 from training.evaluation.history import read_history
@@ -37,6 +40,27 @@ pytestmark = pytest.mark.slow
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that isn't there yet is waited for; here it never comes."""
     monkeypatch.setattr("serving.server.tokens.NEW_TOKEN_S", 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def manifest_is_drawn_once() -> Iterator[None]:
+    """Most of a report's charts are of the manifest, whatever its summary says."""
+
+    def once(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        figures: list[Figure] = []
+
+        def first(*args: Any) -> Figure:
+            if not figures:
+                figures.append(draw(*args))
+            return figures[0]
+
+        return first
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("extensions", "shapes", "file_sizes", "sides"):
+            patch.setattr(charts, name, once(getattr(charts, name)))
+        patch.setattr(Chart, "svg", cache(Chart.svg))
+        yield
 
 
 DEEP = 100_000

@@ -120,7 +120,7 @@ def test_what_is_answered_is_not_asked_again(
     assert {row["model_version"] for row in rows_of(out[1])} == {""}
 
 
-def test_a_kill_in_the_middle(flyobj: FlyObj, archive_path: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_kill_in_the_middle(inside: FlyObj, archive_path: Path, dataset: Path, tmp_path: Path) -> None:
     photos = sorted(dataset.rglob("*.jpg"))
     for number in range(600):
         folder = tmp_path / "many" / f"{number % 3}"
@@ -137,9 +137,9 @@ def test_a_kill_in_the_middle(flyobj: FlyObj, archive_path: Path, dataset: Path,
         process.send_signal(signal.SIGKILL)
     kept = len(out.read_bytes().splitlines()) - 1
     assert kept < 600
-    said = flyobj(*words)
+    said = inside(*words)
     assert f"{kept} of 600 photos are answered already" in said.stderr
-    flyobj(*words[:-1], tmp_path / "again.csv")
+    inside(*words[:-1], tmp_path / "again.csv")
     assert alike(out, tmp_path / "again.csv")
 
 

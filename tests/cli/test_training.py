@@ -56,6 +56,7 @@ def test_train_with_wrong_options(
     assert message in complaint(inside("train", *options, code=2))
 
 
+@pytest.mark.slow
 def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, tmp_path: Path) -> None:
     options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--batch-size", 8)
     command = ("train", dataset, "--out", tmp_path / "run", *options, "--lr-find-only", "--json")
@@ -86,6 +87,7 @@ def test_evaluate(inside: FlyObj, run_copy: Path, dataset: Path) -> None:
     assert r"groups by (\d)\." in json.loads(inside(*command, "--json").stdout)["intervals_over"]
 
 
+@pytest.mark.slow
 def test_evaluate_elsewhere(
     inside: FlyObj, complaint: Complaint, run_copy: Path, dataset: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_openvino_answers_as_the_reference_does(
     assert reference.outputs(prepared).maps is other.outputs(prepared).maps is None
 
 
+@pytest.mark.slow
 def test_signals_are_handled_when_models_have_come_and_gone(engines: Path) -> None:
     """In the order in which they came, as a comparison's models do; Ctrl-C would crash otherwise."""
     code = """if True:
@@ -196,6 +197,7 @@ def test_what_is_packaged(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Mo
         write_engines(bundle, tmp_path / "openvino", "openvino")
 
 
+@pytest.mark.slow
 def test_a_worker_imports_what_it_needs(run: Path, engines: Path) -> None:
     """In a process of its own, explanations too: no PyTorch, no training, nothing that reports."""
     code = f"""

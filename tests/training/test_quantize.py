@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from model import openvino_engine
 from model import precision as precision_module
 from model.bundle import Bundle, ModelSpec, read_bundle
 from model.engines import VARIABLE, choose_engine
@@ -30,11 +31,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_photos_will_do() -> None:
-    """The run has learned from fewer than a real calibration needs."""
+def few_photos_will_do() -> Iterator[None]:
+    """The run has learned from fewer than a real calibration needs; its graph is made once."""
+    convert, graphs = openvino_engine.convert, dict[Path | None, ov.Model]()
+
+    def convert_once(bundle: Bundle) -> ov.Model:
+        if bundle.source not in graphs:
+            graphs[bundle.source] = convert(bundle)
+        return graphs[bundle.source]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_PHOTOS", 10)
         patch.setattr(module, "_FLOAT_LAYERS", (3,))
+        patch.setattr(openvino_engine, "convert", convert_once)
         yield
 
 

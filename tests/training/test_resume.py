@@ -200,9 +200,7 @@ def test_the_seed_decides_the_run_and_the_workers_do_not(
     assert not same(whole, tmp_path / "other")
 
 
-def test_a_killed_run_loses_no_more_than_its_epoch(
-    whole_run: tuple[Path, Path], tmp_path: Path, flyobj: Callable[..., object]
-) -> None:
+def test_a_killed_run_loses_no_more_than_its_epoch(whole_run: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = whole_run
     killed = tmp_path / "killed"
     options = ["--weights", "none", "--size", 32, "--epochs", 4, "--batch-size", 8, "--workers", 1]
@@ -221,7 +219,7 @@ def test_a_killed_run_loses_no_more_than_its_epoch(
     done = sum(r.epochs for r in kept.results) + (len(kept.current.epochs) if kept.current else 0)
     assert done >= 1  # the second's row is written before its checkpoint
     assert (killed / "checkpoints" / "last.ckpt").exists()
-    flyobj("train", "--resume", killed)
+    resume(killed, {"workers": 0})
     assert same(whole, killed)
 
 
