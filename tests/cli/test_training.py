@@ -58,11 +58,14 @@ def test_train_with_wrong_options(
 
 @pytest.mark.slow
 def test_rates_and_augmentation_can_be_looked_at(inside: FlyObj, dataset: Path, tmp_path: Path) -> None:
-    options = ("--weights", "none", "--size", 32, "--epochs", 1, "--workers", 0, "--batch-size", 8)
+    options = ("--weights", "none", "--size", 32, "--epochs", 4, "--workers", 0, "--batch-size", 8)
     command = ("train", dataset, "--out", tmp_path / "run", *options, "--lr-find-only", "--json")
-    found = json.loads(inside(*command).stdout)
-    assert list(found["lrs"]) == ["whole"]
-    assert (tmp_path / "run" / "logs" / "range_test-whole.png").is_file()
+    found = json.loads(inside(*command).stdout)["lrs"]
+    assert list(found) == ["half-size", "whole"]
+    assert all(1e-7 < rate < 1 for rate in found.values())
+    written = {p.name for p in (tmp_path / "run" / "logs").iterdir()}
+    assert written == {f"range_test-{n}.{kind}" for n in found for kind in ("csv", "png")}
+    assert not (tmp_path / "run" / "bundle").exists()
     shown = inside("data", "preview", dataset, "--out", tmp_path / "p.png", "--size", 32, "--json")
     assert json.loads(shown.stdout) == {"picture": str(tmp_path / "p.png"), "photos": 8}
 

@@ -19,7 +19,7 @@ from training.calibrate import recalibrate
 from training.data.photos import read_split
 from training.fit.plan import Plan, read_plan
 from training.fit.settings import TrainSettings
-from training.run import _code_version, find_lrs, train
+from training.run import _code_version, train
 
 pytestmark = pytest.mark.slow
 
@@ -155,17 +155,6 @@ def test_a_stage_that_gains_nothing_ends_early_and_says_so(
         line = f"{stage['stage']['name']:<9} ends: {stage['ended']}\n"
         assert (line in said) == ("no better for 1" in stage["ended"])
     assert "ends: no better for 1 epochs\n" in said
-
-
-def test_range_tests_alone_leave_curves_and_no_bundle(photo_folder: MakeData, tmp_path: Path) -> None:
-    data = photo_folder(train={"a": 4, "b": 4})
-    found = find_lrs(data, tmp_path / "run", TINY)
-    assert found is not None
-    assert list(found) == ["half-size", "whole"]
-    assert all(1e-7 < rate < 1 for rate in found.values())
-    written = {p.name for p in (tmp_path / "run" / "logs").iterdir()}
-    assert written == {f"range_test-{n}.{kind}" for n in found for kind in ("csv", "png")}
-    assert not (tmp_path / "run" / "bundle").exists()
 
 
 def test_a_full_disk_is_said_so(photo_folder: MakeData, tmp_path: Path) -> None:
