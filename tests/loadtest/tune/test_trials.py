@@ -99,7 +99,7 @@ def test_what_does_not_start_is_said_and_removed(
 def test_wrong_answers_are_said(
     server: "Home", archive_path: Path, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the photo was a balloon to the defaults, but isn't to a candidate."""
+    """As when the first of two photos was a balloon to the defaults, but isn't to a candidate."""
     balloon = iter([ExpectedAnswer(frozenset({"Balloon"}), 0.0)])
     monkeypatch.setattr(
         "loadtest.tune.trials.expected_answer", lambda row: next(balloon, expected_answer(row))
@@ -107,9 +107,9 @@ def test_wrong_answers_are_said(
     monkeypatch.setattr("loadtest.tune.trials.WARM_UP_S", 0.1)
     monkeypatch.setattr(TrialServer, "_serve", lambda *_: "1.0")
     with server.client() as client:
-        plan = TunePlan("throughput", 100.0, clients=2, seconds=0.2)
+        plan = TunePlan("throughput", 100.0, clients=2, seconds=1)
         trials = TrialServer(client, client.server, read_archive(archive_path), plan)
-        trials.warm_up(Photos((photos[0],)), DEFAULTS)
+        trials.warm_up(Photos((*photos[:2],)), DEFAULTS)
         fault = trials.measure(DEFAULTS).fault
     assert fault
     assert re.fullmatch(r"[1-9]\d* answers were wrong: \[.+, not \['Balloon', .+\]", fault)
