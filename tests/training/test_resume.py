@@ -219,7 +219,7 @@ def test_a_killed_run_loses_no_more_than_its_epoch(whole_run: tuple[Path, Path],
     done = sum(r.epochs for r in kept.results) + (len(kept.current.epochs) if kept.current else 0)
     assert done >= 1  # the second's row is written before its checkpoint
     assert (killed / "checkpoints" / "last.ckpt").exists()
-    resume(killed, {"workers": 0})
+    resume(killed, {})
     assert same(whole, killed)
 
 
