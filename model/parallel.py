@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
 import cv2
@@ -45,8 +46,7 @@ def chunks_in_parallel(
         for chunk in chunks:
             yield from function(chunk)
         return
-    context = get_context("spawn")  # a fork would copy the locks of threads that it doesn't have
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, _Context(), initializer=_start_worker) as pool:
         try:
             for results in in_order(pool, function, chunks, workers * _AHEAD):
                 yield from results
@@ -71,15 +71,30 @@ def in_order(
         yield waiting.popleft().result()
 
 
+class _Worker(SpawnProcess):
+    """A fork would copy the locks of threads that it doesn't have."""
+
+    def start(self) -> None:
+        """Ctrl-C is the parent's to answer; a worker that still imports would print a traceback."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Worker
+
+
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     return [function(item) for item in items]
 
 
 def _start_worker() -> None:
-    """One thread a process; Ctrl-C is the parent's to handle, and a worker doesn't outlive it."""
+    """One thread a process, and a worker doesn't outlive its parent."""
     cv2.setNumThreads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when PyTorch is imported, by what needs it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
 
 import boto3
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -45,6 +46,9 @@ with warnings.catch_warnings(action="ignore", category=ResourceWarning):
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what is asked here is on this machine
 os.environ.pop("FLYOBJ_HOME", None)
+# A machine may pause for longer than any deadline for one example.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
 
 SIZE = 64
 
@@ -76,6 +80,14 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_threads() -> Iterator[None]:
+    """Sums depend on the number of PyTorch's threads: what a test sets isn't for those after it."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -289,21 +289,17 @@ def test_the_entry_point(
     with contained(tmp_path, store, free_port) as (process, healthy):
         assert healthy() != 0
         until = time.monotonic() + 100
-        while healthy() != 0:
-            said = (tmp_path / "said.txt").read_text()
+        while "ready on" not in (said := (tmp_path / "said.txt").read_text()):
             assert process.poll() is None, said
             assert time.monotonic() < until, said
-            time.sleep(0.5)
+            time.sleep(0.1)
+        assert healthy() == 0
         url = f"http://127.0.0.1:{free_port}/predictions/flying_objects"
         assert httpx.post(url, content=photos[0], timeout=60).json()["model_version"] == "1.0"
         family = lifecycle.require(tmp_path / "var" / "server").process()
         assert family is not None
         if as_nobody():
             assert {p.uids().effective for p in (family, *family.children(recursive=True))} == {10001}
-        while (
-            "ready on" not in (tmp_path / "said.txt").read_text()
-        ):  # said after the checks of its start
-            time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert lifecycle.find(tmp_path / "var" / "server") is None

@@ -80,19 +80,23 @@ def children() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_no_photo_costs_more_than_two_seconds_or_a_gibibyte(tmp_path: Path) -> None:
+    """Beside what a small photo costs, whose time is the start of the process that decodes."""
+    photos = {kind: PHOTOS[kind]() for kind in (*TOO_COSTLY, *SLOW, *WITHIN)}
+    photos |= {f"{size}": encode(Image.new("RGB", size), "PNG") for size in ((256, 256), (6000, 4000))}
     files = []
-    for i, kind in enumerate((*TOO_COSTLY, *SLOW, *WITHIN)):
+    for i, photo in enumerate(photos.values()):
         files.append(tmp_path / str(i))
-        files[-1].write_bytes(PHOTOS[kind]())
+        files[-1].write_bytes(photo)
     command = [sys.executable, "-c", _MEASURE, *map(str, files)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    rows: dict[str, Any] = dict(zip((*TOO_COSTLY, *SLOW, *WITHIN), map(json.loads, lines), strict=True))
+    rows: dict[str, Any] = dict(zip(photos, map(json.loads, lines), strict=True))
+    start_s = rows["(256, 256)"][1]
     for kind, (answer, cpu_s, mib) in rows.items():
-        assert cpu_s < 2, kind
+        assert cpu_s - start_s < 2, kind
         assert mib < 1024, kind
         if kind in TOO_COSTLY:
             assert answer in ("PhotoTooCostly", "PhotoTooSlow"), kind
-    assert rows["PNG, 49 MP"][0] == "(7000, 7000, 3)"
+    assert rows["(6000, 4000)"][0] == "(4000, 6000, 3)"
 
 
 @pytest.mark.parametrize("kind", SLOW)

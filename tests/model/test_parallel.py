@@ -1,6 +1,7 @@
 """Work in processes: in order, a few items at a time, and nothing left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,8 +82,7 @@ def working(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil
         while len(children := psutil.Process(parent.pid).children(recursive=True)) < 3:  # and a tracker
             assert time.monotonic() < until
             time.sleep(0.1)
-        time.sleep(1)  # until they have begun
-        yield parent, children
+        yield parent, children  # which are still starting
         parent.kill()
 
 
@@ -101,6 +101,10 @@ def test_ctrl_c_is_for_the_parent_to_answer(
     working: tuple[subprocess.Popen[str], list[psutil.Process]],
 ) -> None:
     parent, children = working
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    statuses = [Path(f"/proc/{worker.pid}/status").read_text() for worker in workers]
+    blocked = [int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16) for status in statuses]
+    assert [bool(mask >> (signal.SIGINT - 1) & 1) for mask in blocked] == [True, True]
     os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
     _, said = parent.communicate(timeout=20)
     assert (parent.returncode, said) == (130, "")

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from training.data.manifest import Reason, Row
@@ -76,7 +75,6 @@ def piles(draw: st.DrawFn) -> tuple[list[Row], list[tuple[Row, Row]]]:
 
 
 @given(pile=piles(), share=st.floats(0.05, 0.95), seed=st.integers(0, 9))
-@hypothesis_settings(deadline=None)
 def test_nothing_that_belongs_together_is_ever_on_both_sides(
     pile: tuple[list[Row], list[tuple[Row, Row]]], share: float, seed: int
 ) -> None:
