@@ -96,7 +96,7 @@ def judge(proxy: Path, limits: CanaryLimits) -> tuple[Side, Side, str | None]:
             f"{canary.failed} of the canary's {canary.answers} answers failed, a share of "
             f"{limits.error_rate:g} is allowed"
         )
-    elif enough and others.answers >= limits.least and bdtrc(slow - 1, len(mine), 0.01) < _CHANCE:
+    elif enough and others.answers >= limits.least and bdtrc(slow - 1, canary.answers, 0.01) < _CHANCE:
         why = (
             f"the canary's p99 is {canary.p99_s:.3f} s, the others' {others.p99_s:.3f} s; "
             f"{limits.p99_ratio:g} times that is allowed"

@@ -99,6 +99,11 @@ def test_no_photo_costs_more_than_two_seconds_or_a_gibibyte(tmp_path: Path) -> N
     assert rows["(6000, 4000)"][0] == "(4000, 6000, 3)"
 
 
+def test_49_megapixels_fit_into_the_memory() -> None:
+    """On a slow machine, too, given the time."""
+    assert decode_photo(PHOTOS["PNG, 49 MP"](), PhotoLimits(max_cpu_s=10)).shape == (7000, 7000, 3)
+
+
 @pytest.mark.parametrize("kind", SLOW)
 def test_what_takes_longer_than_it_may_is_refused(kind: str) -> None:
     """With a third of the usual time, so that it is refused on a fast machine, too."""
